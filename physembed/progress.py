@@ -1,0 +1,51 @@
+"""Progress of long work: one log line every few seconds with done/total, rate and time left."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+log = logging.getLogger(__name__)
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as `1 h 02 min`, `3 min 20 s` or `4.2 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, secs = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {secs:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Progress:
+    """Logs `what: done/total unit, rate, time left`, at most once in `every` seconds.
+
+    `start` is the amount already done before this process (a resumed job), so that the rate is
+    that of this process alone.
+    """
+
+    def __init__(self, what: str, total: float, unit: str, *, start: float = 0, every: float = 5.0) -> None:
+        self.what, self.total, self.unit, self.start, self.every = what, total, unit, start, every
+        self._began = time.monotonic()
+        self._last = self._began
+        if start:
+            log.info("%s: resumes at %g/%g %s", what, start, total, unit)
+
+    def update(self, done: float, note: str = "") -> None:
+        """Report that `done` units are finished in all."""
+        now = time.monotonic()
+        if now - self._last < self.every:
+            return
+        self._last = now
+        rate = (done - self.start) / (now - self._began)
+        left = format_duration((self.total - done) / rate) if rate > 0 else "unknown time"
+        log.info(
+            "%s: %g/%g %s, %.3g %s/s, %s left%s",
+            self.what, done, self.total, self.unit, rate, self.unit, left, f", {note}" if note else "",
+        )  # fmt: skip
+
+    def finish(self, note: str = "") -> None:
+        """Report the end and the time it took."""
+        took = format_duration(time.monotonic() - self._began)
+        log.info("%s: %g %s done in %s%s", self.what, self.total, self.unit, took, f", {note}" if note else "")

@@ -1,0 +1,123 @@
+"""Where a result came from: code, settings, seeds, package versions and input hashes."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from physembed.files import atomic
+
+ROOT = Path(__file__).parent
+PACKAGES = (
+    "physembed", "torch", "mace-torch", "torch-sim-atomistic", "cuequivariance-torch", "openmm", "parmed",
+    "acpype", "rdkit", "tblite", "ase", "numpy", "scipy", "snakemake",
+)  # fmt: skip
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that the results depend on."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's content."""
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def settings_hash(settings: Any) -> str:
+    """Short hash of a JSON-like value, independent of key order."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    """Syntax tree without docstrings, so that edits of comments and docstrings change no hash."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [
+                child for child in node.body
+                if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
+                        and isinstance(child.value.value, str))
+            ]  # fmt: skip
+    return tree
+
+
+def _imported(path: Path) -> set[Path]:
+    """Files of PhysEmbed that `path` imports directly (anywhere in it)."""
+    names: set[str] = set()
+    for node in ast.walk(_parsed(path)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    found = set()
+    for name in names:
+        parts = name.split(".")
+        if parts[0] == "physembed":
+            base = ROOT.joinpath(*parts[1:])
+            found |= {file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()}
+    return found
+
+
+# Modules that shape how a stage talks, not what it computes: an edit of one reruns nothing. The values of the
+# settings are parameters of the rules in their own right.
+SILENT = {"config.py", "progress.py", "errors.py", "stage.py", "provenance.py", "files.py"}
+
+
+@cache
+def code_hash(script: str | Path) -> str:
+    """Hash of a script and of every PhysEmbed module that it imports, directly or not.
+
+    Comments, docstrings and layout do not count. The rules hold this value as a parameter, so that
+    Snakemake reruns a stage when its physics changes and only then.
+    """
+    todo, seen = [Path(script).resolve()], set()
+    while todo:
+        path = todo.pop()
+        if path not in seen and path.name not in SILENT:
+            seen.add(path)
+            todo.extend(_imported(path))
+    digest = hashlib.sha256()
+    for path in sorted(seen, key=lambda p: (p.name, str(p))):
+        digest.update(path.name.encode() + ast.dump(_parsed(path)).encode())
+    return digest.hexdigest()[:16]
+
+
+def derive_seed(seed: int, *names: str | int) -> int:
+    """A seed for one task (31 bits), fixed by the study's seed and the task's names.
+
+    Adding a molecule, an arm or a replica therefore leaves the random numbers of the others alone.
+    """
+    text = ":".join(map(str, (seed, *names)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def write_provenance(
+    path: str | Path, *, stage: str, settings: Any, inputs: list[str], code: str, seconds: float
+) -> None:
+    """Write the record that stands beside a stage's results, as JSON."""
+    record = {
+        "stage": stage,
+        "settings": settings,
+        "inputs_sha256": {str(name): file_hash(name) for name in inputs if Path(name).is_file()},
+        "code_hash": code,
+        "versions": package_versions(),
+        "host": {"machine": platform.machine(), "system": platform.system()},
+        "wall_seconds": round(seconds, 2),
+    }
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n")

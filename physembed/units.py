@@ -1,0 +1,24 @@
+"""Conversion constants between the units of the packages in use (CODATA 2014, the set ASE uses by default).
+
+PhysEmbed's own units are eV, Å, fs, atomic mass units and K; file columns name theirs.
+"""
+
+from ase import units
+
+KCAL_MOL = units.kcal / units.mol
+"""One kcal/mol in eV."""
+
+KB = units.kB
+"""Boltzmann constant in eV/K."""
+
+FS = units.fs
+"""One femtosecond in ASE's and torch-sim's unit of time, Å sqrt(u/eV)."""
+
+HARTREE = units.Hartree
+"""One Hartree in eV."""
+
+BOHR = units.Bohr
+"""One Bohr in Å."""
+
+GPA = units.GPa
+"""One GPa in eV/Å^3."""
