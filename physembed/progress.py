@@ -22,11 +22,21 @@ class Progress:
     """Logs `what: done/total unit, rate, time left`, at most once in `every` seconds.
 
     `start` is the amount already done before this process (a resumed job), so that the rate is
-    that of this process alone.
+    that of this process alone. With `warn_if_long`, the first line is a warning if more than an hour is left.
     """
 
-    def __init__(self, what: str, total: float, unit: str, *, start: float = 0, every: float = 5.0) -> None:
+    def __init__(
+        self,
+        what: str,
+        total: float,
+        unit: str,
+        *,
+        start: float = 0,
+        every: float = 5.0,
+        warn_if_long: bool = False,
+    ) -> None:
         self.what, self.total, self.unit, self.start, self.every = what, total, unit, start, every
+        self._warn = warn_if_long
         self._began = time.monotonic()
         self._last = self._began
         if start:
@@ -39,7 +49,12 @@ class Progress:
             return
         self._last = now
         rate = (done - self.start) / (now - self._began)
-        left = format_duration((self.total - done) / rate) if rate > 0 else "unknown time"
+        seconds = (self.total - done) / rate if rate > 0 else float("inf")
+        left = format_duration(seconds) if rate > 0 else "unknown time"
+        if self._warn:
+            self._warn = False
+            if seconds > 3600:
+                log.warning("%s will take about %s on this CPU; a GPU is far faster", self.what, left)
         log.info(
             "%s: %g/%g %s, %.3g %s/s, %s left%s",
             self.what, done, self.total, self.unit, rate, self.unit, left, f", {note}" if note else "",
@@ -48,4 +63,6 @@ class Progress:
     def finish(self, note: str = "") -> None:
         """Report the end and the time it took."""
         took = format_duration(time.monotonic() - self._began)
-        log.info("%s: %g %s done in %s%s", self.what, self.total, self.unit, took, f", {note}" if note else "")
+        log.info(
+            "%s: %g %s done in %s%s", self.what, self.total, self.unit, took, f", {note}" if note else ""
+        )

@@ -121,3 +121,15 @@ def write_provenance(
     }
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def restart_folder(root: str | Path, *, settings: Any, code: str, inputs: list[str]) -> Path:
+    """Folder for the restart files of one job: a different setting, code or input is a different folder.
+
+    It lies outside the declared outputs, which Snakemake deletes before it runs a job again. Settings that a run
+    can be extended in (its duration, say) are left out by the caller.
+    """
+    key = settings_hash([settings, code, [file_hash(path) for path in inputs]])
+    folder = Path(root) / key
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

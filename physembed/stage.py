@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 from physembed.errors import PhysEmbedError
 from physembed.provenance import write_provenance
@@ -22,9 +23,20 @@ def stage(job: Any) -> Iterator[logging.Logger]:
     `output.provenance`. Log lines go to the rule's log file. A `PhysEmbedError` ends the process with its
     message as one line on standard error and exit code 1; any other exception goes to the log in full.
     """
-    handler = logging.FileHandler(job.log[0], mode="a")
+    console = os.fdopen(os.dup(sys.stderr.fileno()), "w")
+    # Compiled libraries print to the file descriptors themselves; all that belongs in the log.
+    with open(job.log[0], "a") as file:  # noqa: PTH123
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    warn = logging.StreamHandler(console)
+    warn.setLevel(logging.WARNING)
+    warn.setFormatter(logging.Formatter(f"{job.rule}: %(message)s"))
+    warn.addFilter(lambda record: record.name.startswith("physembed") and record.exc_info is None)
+    logging.basicConfig(level=logging.INFO, handlers=[handler, warn], force=True)
     logging.captureWarnings(True)
     warnings.filterwarnings("ignore", message=".*TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD.*")
     log = logging.getLogger("physembed")
@@ -32,11 +44,12 @@ def stage(job: Any) -> Iterator[logging.Logger]:
     try:
         yield log
     except PhysEmbedError as error:
-        log.error("%s", error)
-        sys.exit(f"{job.rule}: {error}")
-    except Exception:
+        log.info("failed: %s", error)
+        _exit(console, f"{job.rule}: {error}")
+    except Exception as error:
         log.exception("%s failed", job.rule)
-        sys.exit(f"{job.rule}: unexpected failure, see {job.log[0]}")
+        last = f"{type(error).__name__}: {error}".splitlines()[0]
+        _exit(console, f"{job.rule}: unexpected failure ({last}); the log {job.log[0]} has the traceback")
     write_provenance(
         job.output.provenance,
         stage=job.rule,
@@ -45,3 +58,9 @@ def stage(job: Any) -> Iterator[logging.Logger]:
         code=job.params.code,
         seconds=time.monotonic() - began,
     )
+
+
+def _exit(console: TextIO, message: str) -> NoReturn:
+    print(message, file=console, flush=True)
+    # Not sys.exit: its SystemExit would pass through Snakemake's wrapper, which adds a traceback of its own.
+    os._exit(1)

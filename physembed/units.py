@@ -22,3 +22,6 @@ BOHR = units.Bohr
 
 GPA = units.GPa
 """One GPa in eV/Å^3."""
+
+KJ_MOL = units.kJ / units.mol
+"""One kJ/mol in eV."""

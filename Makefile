@@ -1,0 +1,70 @@
+# PhysEmbed. `make demo` and `make test` need nothing but Python 3.12, git and make.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+UV := 0.13.8
+CORES ?= all
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+
+.PHONY: help install demo run report test unit-test lint format lock schema clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(INSTALLED) system-libraries  ## everything into .venv, from envs/requirements.lock
+
+$(INSTALLED): envs/requirements.lock pyproject.toml
+	@python=$$(envs/find-python) && { test -x $(BIN)/python || "$$python" -m venv $(VENV); }
+	@echo "installing $$(grep -c == envs/requirements.lock) packages into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python <(cat envs/requirements.lock; echo uv==$(UV))
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+.PHONY: system-libraries
+system-libraries:
+	@envs/system-libraries liblapack.so.3:liblapack3 libblas.so.3:libblas3 libgfortran.so.5:libgfortran5
+
+demo: install  ## the whole chain on paracetamol, in minutes, and its report
+	@$(SNAKEMAKE) --configfile config/demo.yaml
+	@$(MAKE) --no-print-directory report CONFIG=config/demo.yaml STUDY=demo
+
+run: install  ## the study of config/config.yaml
+	@$(SNAKEMAKE)
+
+report:  ## Snakemake's report as one HTML file (CONFIG=config/x.yaml STUDY=x)
+	@if [ results/$(STUDY)/report.html -nt results/$(STUDY)/summary.html ]; then \
+	  echo "results/$(STUDY)/report.html is up to date."; \
+	else \
+	  $(BIN)/snakemake --configfile $(CONFIG) --report results/$(STUDY)/report.html --quiet all \
+	  && echo "Look at results/$(STUDY)/summary.html and results/$(STUDY)/report.html"; \
+	fi
+
+test: install lint  ## formatters, linters, types and all tests
+	@envs/system-libraries chromium:chromium chromedriver:chromium-driver
+	@$(BIN)/python -m pytest
+
+unit-test: install  ## the unit tests alone
+	@$(BIN)/python -m pytest tests/unit
+
+lint: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/snakefmt --check --quiet Snakefile workflow/rules
+	@$(BIN)/mypy
+	@$(BIN)/snakemake --lint --configfile config/demo.yaml
+
+format: install  ## format Python and Snakemake code
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/snakefmt --quiet Snakefile workflow/rules
+
+lock: install  ## resolve envs/requirements.in again
+	@$(BIN)/uv pip compile --quiet --upgrade --python-version 3.12 --no-emit-index-url --no-annotate --no-header \
+	  envs/requirements.in --output-file envs/requirements.lock
+	@$(BIN)/python envs/conda-environment > envs/physembed.yaml
+
+clean:  ## remove the virtual environment and caches (not results)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -1,0 +1,29 @@
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/molecule.smk"
+include: "workflow/rules/topology.smk"
+include: "workflow/rules/gaff_md.smk"
+include: "workflow/rules/frames.smk"
+include: "workflow/rules/bond_sampling.smk"
+include: "workflow/rules/labels.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/stability.smk"
+include: "workflow/rules/survival.smk"
+include: "workflow/rules/report.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/{study}/summary.html", study=STUDY.config.study),

@@ -1,0 +1,1 @@
+"""What the runs show, with its uncertainty: pure functions from tables to tables."""

@@ -1,0 +1,316 @@
+"""Survival statistics of stability runs: curves, collapse fractions, comparison of arms, causes.
+
+Each function takes the table of runs, one row a run, as the stability stage writes it (`replicas.csv`, the
+tables of all arms and seeds put together) and returns a new table. Columns that are read: `arm`, `seed`,
+`replica`, `collapsed` (bool) and `time_fs`, the time of the collapse or, for a run that did not collapse, the
+length it reached (it is then right-censored there). Times in the results are in ps.
+
+The runs of one seed share a model and so are not independent. Curves, intervals and the log-rank test treat
+them as if they were; `compare_arms` therefore gives, beside it, a test whose units are the seeds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from physembed.errors import PhysEmbedError
+
+CONFIDENCE = 0.95
+"""Of every interval."""
+MAX_ASSIGNMENTS = 200_000
+"""More assignments of seeds to arms than this are sampled, not enumerated."""
+
+
+def _checked(runs: pd.DataFrame) -> pd.DataFrame:
+    """The table of runs after a check of what the statistics rely on.
+
+    Raises:
+        PhysEmbedError: no runs, a missing column, a run given twice, or a value that cannot be.
+    """
+    missing = [name for name in ("arm", "seed", "replica", "collapsed", "time_fs") if name not in runs]
+    if missing or runs.empty:
+        problem = f"has no column {missing[0]!r}" if missing else "is empty"
+        raise PhysEmbedError(f"survival: the table of runs {problem}; give replicas.csv of stability runs")
+    if runs["collapsed"].dtype != bool:
+        raise PhysEmbedError(
+            f"survival: column 'collapsed' holds {runs['collapsed'].dtype}; it must be True or False in each row"
+        )
+    times = runs["time_fs"].to_numpy(dtype=float)
+    wrong = ~(np.isfinite(times) & (times >= 0))
+    twice = runs.duplicated(["arm", "seed", "replica"]).to_numpy()
+    for rows, problem in (
+        (wrong, "time_fs is not a finite time of 0 or more"),
+        (twice, "the run is there twice"),
+    ):
+        if rows.any():
+            row = runs.iloc[int(rows.argmax())]
+            raise PhysEmbedError(
+                f"survival: arm {row['arm']}, seed {row['seed']}, replica {row['replica']} "
+                f"(time_fs {row['time_fs']}): {problem}; give the replicas.csv of each arm and seed once"
+            )
+    return runs
+
+
+def _groups(runs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """(arm, seed, runs) for each arm as a whole (seed `all`) and then for each of its seeds."""
+    for arm, of_arm in runs.groupby("arm", sort=False):
+        yield str(arm), "all", of_arm
+        for seed, of_seed in of_arm.groupby("seed"):
+            yield str(arm), str(seed), of_seed
+
+
+def _censored(runs: pd.DataFrame) -> stats.CensoredData:
+    """Times of collapse and of censoring, in ps."""
+    times = runs["time_fs"].to_numpy(dtype=float) / 1000
+    collapsed = runs["collapsed"].to_numpy()
+    return stats.CensoredData(uncensored=times[collapsed], right=times[~collapsed])
+
+
+def _curve(runs: pd.DataFrame) -> pd.DataFrame:
+    """Kaplan-Meier curve of some runs; see `survival_curves`."""
+    survival = stats.ecdf(_censored(runs)).sf
+    with warnings.catch_warnings():
+        # Where the estimate is 1 or 0 the log-log band does not exist; these rows are filled in below.
+        warnings.filterwarnings("ignore", "The confidence interval is undefined", RuntimeWarning)
+        band = survival.confidence_interval(CONFIDENCE, method="log-log")
+    times = np.asarray(survival.quantiles)
+    estimate = np.asarray(survival.probabilities)
+    low, high = np.array(band.low.probabilities), np.array(band.high.probabilities)
+
+    all_times = np.sort(runs["time_fs"].to_numpy(dtype=float) / 1000)
+    collapse_times = np.sort(runs.loc[runs["collapsed"], "time_fs"].to_numpy(dtype=float) / 1000)
+    at_risk = len(runs) - np.searchsorted(all_times, times, side="left")
+    collapsed = np.searchsorted(collapse_times, times, side="right")
+
+    none, every = estimate == 1, estimate == 0
+    low[none], high[none] = ((1 - CONFIDENCE) / 2) ** (1 / at_risk[none]), 1.0
+    # A run censored before the end counts as a survivor here, which can only widen the band.
+    survivors = stats.binomtest(len(runs) - len(collapse_times), len(runs))
+    low[every], high[every] = 0.0, survivors.proportion_ci(CONFIDENCE, method="exact").high
+    curve = pd.DataFrame(
+        {
+            "time_ps": times,
+            "survival": estimate,
+            "low": low,
+            "high": high,
+            "at_risk": at_risk,
+            "collapsed": collapsed,
+        }
+    )
+    start = pd.DataFrame(
+        {
+            "time_ps": [0.0],
+            "survival": [1.0],
+            "low": [1.0],
+            "high": [1.0],
+            "at_risk": [len(runs)],
+            "collapsed": [0],
+        }
+    )
+    return pd.concat([start, curve], ignore_index=True)
+
+
+def survival_curves(runs: pd.DataFrame) -> pd.DataFrame:
+    """Kaplan-Meier estimate of the probability to be intact, with a pointwise 95 % band.
+
+    The band is the log-log (exponential Greenwood) one. It does not exist where the estimate is 1 or 0; there
+    the exact binomial limits stand: no collapse among the runs at risk, or no survivor among all runs.
+    E. L. Kaplan, P. Meier, J. Am. Stat. Assoc. 1958, 53, 457.
+
+    Returns:
+        arm; seed (`all` for the arm as a whole); time_ps; survival, low, high just after that time; at_risk
+        (runs under observation just before it); collapsed (up to and with it). A row at each time at which a
+        run collapsed or ended, and before these the start: time 0, survival 1.
+    """
+    curves = [
+        _curve(group).assign(arm=arm, seed=seed)[
+            ["arm", "seed", "time_ps", "survival", "low", "high", "at_risk", "collapsed"]
+        ]
+        for arm, seed, group in _groups(_checked(runs))
+    ]
+    return pd.concat(curves, ignore_index=True)
+
+
+def collapse_fractions(runs: pd.DataFrame) -> pd.DataFrame:
+    """Fraction of runs that collapsed, with exact intervals.
+
+    The intervals are those of C. J. Clopper, E. S. Pearson, Biometrika 1934, 26, 404.
+
+    Returns:
+        arm, seed (`all` for the arm as a whole), runs, collapsed, fraction; low and high, the two-sided 95 %
+        interval; upper_one_sided, the one-sided 95 % upper limit (0 of 100 gives 0.030: 97 % stable or more).
+    """
+    rows = []
+    for arm, seed, group in _groups(_checked(runs)):
+        collapsed, count = int(group["collapsed"].sum()), len(group)
+        interval = stats.binomtest(collapsed, count).proportion_ci(CONFIDENCE, method="exact")
+        one_sided = stats.binomtest(collapsed, count, alternative="less")
+        rows.append(
+            {
+                "arm": arm,
+                "seed": seed,
+                "runs": count,
+                "collapsed": collapsed,
+                "fraction": collapsed / count,
+                "low": interval.low,
+                "high": interval.high,
+                "upper_one_sided": one_sided.proportion_ci(CONFIDENCE, method="exact").high,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def restricted_mean_times(runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean time intact up to a time that all arms and seeds cover: the area under each Kaplan-Meier curve.
+
+    Returns:
+        arm, seed (`all` for the arm as a whole), up_to_ps, mean_ps, standard_error_ps (Greenwood's, for
+        independent runs; the scatter of the seeds about `all` shows what it leaves out).
+    """
+    curves = [(arm, seed, _curve(group)) for arm, seed, group in _groups(_checked(runs))]
+    # Beyond its last time a curve is known only if it has come down to 0.
+    ends = [curve["time_ps"].iloc[-1] for _, _, curve in curves if curve["survival"].iloc[-1] > 0]
+    up_to = min(ends) if ends else max(curve["time_ps"].iloc[-1] for _, _, curve in curves)
+    rows = []
+    for arm, seed, curve in curves:
+        within = curve[curve["time_ps"] <= up_to]
+        widths = np.diff(within["time_ps"].to_numpy(), append=up_to)
+        area_after = np.cumsum((widths * within["survival"].to_numpy())[::-1])[::-1]
+        at_risk = within["at_risk"].to_numpy()
+        collapsed = np.diff(within["collapsed"].to_numpy(), prepend=0)
+        some_left = at_risk > collapsed
+        terms = area_after[some_left] ** 2 * collapsed[some_left]
+        variance = (terms / (at_risk * (at_risk - collapsed))[some_left]).sum()
+        rows.append(
+            {
+                "arm": arm,
+                "seed": seed,
+                "up_to_ps": up_to,
+                "mean_ps": area_after[0],
+                "standard_error_ps": math.sqrt(variance),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def log_rank_scores(runs: pd.DataFrame) -> np.ndarray:
+    """(n_runs,) collapses observed (0 or 1) minus expected of each run, if all runs were alike.
+
+    Expected is the Nelson-Aalen cumulative hazard of all runs together at the time of the run. Summed over
+    the runs of an arm, the scores are the O - E of the log-rank test; summed over all runs they are zero.
+    """
+    times = runs["time_fs"].to_numpy(dtype=float)
+    collapsed = runs["collapsed"].to_numpy()
+    moments, counts = np.unique(times[collapsed], return_counts=True)
+    at_risk = len(runs) - np.searchsorted(np.sort(times), moments, side="left")
+    hazard = np.concatenate([[0.0], np.cumsum(counts / at_risk)])
+    scores: np.ndarray = collapsed - hazard[np.searchsorted(moments, times, side="right")]
+    return scores
+
+
+def _seed_permutation(scores_a: np.ndarray, scores_b: np.ndarray) -> tuple[float, float, int]:
+    """Two-sided permutation test of the sum of `scores_a`, the units being the seeds of both arms.
+
+    Returns:
+        p-value, the smallest p-value that so many seeds can give, and the number of assignments looked at.
+    """
+    scores = np.concatenate([scores_a, scores_b])
+    size, count = len(scores_a), math.comb(len(scores), len(scores_a))
+    if exact := count <= MAX_ASSIGNMENTS:
+        chosen = np.array(list(itertools.combinations(range(len(scores)), size)))
+    else:
+        order = np.random.default_rng(0).random((MAX_ASSIGNMENTS, len(scores)))
+        chosen = np.argsort(order, axis=1)[:, :size]
+    sums = np.abs(scores[chosen].sum(axis=1))
+    # Assignments that are the same by symmetry differ in rounding only and must count.
+    as_extreme = int((sums >= abs(scores_a.sum()) - 1e-9 * (1 + np.abs(scores).sum())).sum())
+    # With as many seeds in either arm, exchanging the arms gives the same sum but for its sign.
+    smallest = (2 if 2 * size == len(scores) else 1) / count
+    if exact:
+        return as_extreme / count, smallest, count
+    # The assignment at hand is one of those possible (Phipson and Smyth 2010), so p is never 0.
+    return (as_extreme + 1) / (MAX_ASSIGNMENTS + 1), max(smallest, 1 / (MAX_ASSIGNMENTS + 1)), MAX_ASSIGNMENTS
+
+
+def compare_arms(runs: pd.DataFrame) -> pd.DataFrame:
+    """Log-rank test of each two arms, and beside it a permutation test whose units are the seeds.
+
+    Both ask whether the times of collapse of two arms could come from one distribution, two-sided, without
+    correction for the number of pairs. The log-rank test takes each run as independent (N. Mantel, Cancer
+    Chemother. Rep. 1966, 50, 163). The permutation test takes the same O - E and assigns whole seeds to the
+    arms in every possible way; its p-value cannot fall below `smallest_p_value_seeds`.
+
+    Returns:
+        arm_a, arm_b; observed_minus_expected (collapses of arm_a; positive: arm_a collapses more); statistic
+        (log-rank chi-squared, one degree of freedom) and p_value; seeds_a, seeds_b, assignments,
+        p_value_seeds, smallest_p_value_seeds; note (empty, or what limits the comparison). No rows if there is
+        but one arm.
+    """
+    columns = [
+        "arm_a", "arm_b", "observed_minus_expected", "statistic", "p_value", "seeds_a", "seeds_b",
+        "assignments", "p_value_seeds", "smallest_p_value_seeds", "note",
+    ]  # fmt: skip
+    by_arm = list(_checked(runs).groupby("arm", sort=False))
+    rows = []
+    for (arm_a, runs_a), (arm_b, runs_b) in itertools.combinations(by_arm, 2):
+        notes = []
+        both = pd.concat([runs_a, runs_b], ignore_index=True)
+        seeds = both.assign(score=log_rank_scores(both)).groupby(["arm", "seed"])["score"].sum()
+        seeds_a, seeds_b = (seeds.loc[[arm]].to_numpy(dtype=float) for arm in (arm_a, arm_b))
+        statistic, p_value = 0.0, 1.0
+        if not both["collapsed"].any():
+            notes.append("no run of either arm collapsed: there is nothing to compare")
+        else:
+            with np.errstate(invalid="ignore"):
+                test = stats.logrank(_censored(runs_a), _censored(runs_b))
+            if math.isfinite(test.statistic):
+                statistic, p_value = float(test.statistic) ** 2, float(test.pvalue)
+            else:
+                notes.append(
+                    "whenever runs of both arms were left, all collapsed at once or none: no difference to test"
+                )
+        p_value_seeds, smallest, assignments = _seed_permutation(seeds_a, seeds_b)
+        if smallest > 1 - CONFIDENCE:
+            notes.append(f"so few seeds can give no p-value below {smallest:.2g}")
+        rows.append(
+            [
+                arm_a, arm_b, seeds_a.sum(), statistic, p_value, len(seeds_a), len(seeds_b),
+                assignments, p_value_seeds, smallest, "; ".join(notes),
+            ]
+        )  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def collapse_causes(runs: pd.DataFrame) -> pd.DataFrame:
+    """How the runs collapsed, most frequent first within an arm.
+
+    Reads the columns `cause`, `types`, `length_A` and `in_sampled_range` as well.
+
+    Returns:
+        arm, cause, types (empty where the cause names no atoms), count, median_time_ps, median_length_A,
+        inside_sampled_range (share of the bonds whose length at the collapse lay in the range their type was
+        sampled over; empty for other causes). No rows if no run collapsed.
+    """
+    columns = ["arm", "cause", "types", "count", "median_time_ps", "median_length_A", "inside_sampled_range"]
+    checked = _checked(runs)
+    collapsed = checked[checked["collapsed"]]
+    order = {arm: rank for rank, arm in enumerate(checked["arm"].unique())}
+    rows: list[list[Any]] = []
+    for (arm, cause, types), group in collapsed.fillna({"types": ""}).groupby(["arm", "cause", "types"]):
+        of_bonds = group[group["in_sampled_range"].isin(["inside", "outside"])]
+        rows.append(
+            [
+                arm, cause, types, len(group), group["time_fs"].median() / 1000,
+                group["length_A"].astype(float).median(), (of_bonds["in_sampled_range"] == "inside").mean(),
+            ]
+        )  # fmt: skip
+    rows.sort(key=lambda row: (order[row[0]], -row[3], row[1], row[2]))
+    return pd.DataFrame(rows, columns=columns)

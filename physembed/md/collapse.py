@@ -1,0 +1,247 @@
+"""Collapse of a molecule in MD, judged from its own topology: broken bonds, overlaps, non-finite values.
+
+A run has collapsed at the first check at which one of these holds, in the order in which they are named:
+
+1. `non_finite`: a position, energy, force or temperature is infinite or not a number;
+2. `bond`: a bond of the topology is further than a tolerance from its mean length over the GAFF run;
+3. `overlap`: two atoms without a bond between them are nearer than a bond between these elements plus a
+   margin. Pairs two or three bonds apart count: they are not bonded.
+
+A high temperature alone is no collapse. Lengths are in Å, energies in eV, forces in eV/Å, temperatures in K.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+
+from physembed.errors import PhysEmbedError
+
+QUANTITIES = ("positions", "energy", "forces", "temperature")
+"""Columns of `CollapseCheck.non_finite`."""
+
+
+@dataclass(frozen=True)
+class CollapseCheck:
+    """What one check found; all tensors are on the device of the positions."""
+
+    collapsed: torch.Tensor
+    """(n_replicas,) bool."""
+    non_finite: torch.Tensor
+    """(n_replicas, 4) bool, one column for each of `QUANTITIES`."""
+    bond_lengths: torch.Tensor
+    """(n_replicas, n_bonds) Å."""
+    pair_distances: torch.Tensor
+    """(n_replicas, n_pairs) Å, of the pairs that are not bonded."""
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """Why one replica collapsed. Atoms, types and lengths are empty where the cause is `non_finite`."""
+
+    cause: Literal["non_finite", "bond", "overlap"]
+    atom_i: int | None
+    atom_j: int | None
+    types: str
+    """The sorted pair of GAFF types, `c-o`."""
+    length_A: float | None
+    """Distance of the two atoms."""
+    reference_A: float | None
+    """Mean length of the bond, or the limit below which the pair overlaps."""
+    detail: str
+    """The same in words."""
+
+
+def mean_bond_lengths(positions: np.ndarray, bonds: pd.DataFrame) -> np.ndarray:
+    """Mean length of each bond.
+
+    Args:
+        positions: (n_frames, n_atoms, 3) Å.
+        bonds: the bond table; columns `i` and `j` are used.
+
+    Returns:
+        (n_bonds,) Å, in the order of the table.
+    """
+    vectors = positions[:, bonds["j"].to_numpy()] - positions[:, bonds["i"].to_numpy()]
+    lengths: np.ndarray = np.linalg.norm(vectors, axis=2).mean(axis=0)
+    return lengths
+
+
+def _atom_types(bonds: pd.DataFrame, n_atoms: int) -> list[str]:
+    """GAFF type of each atom.
+
+    Raises:
+        PhysEmbedError: an atom is in no bond, or a bond names an atom that the molecule does not have.
+    """
+    types = dict(zip(bonds["i"], bonds["type_i"], strict=True)) | dict(
+        zip(bonds["j"], bonds["type_j"], strict=True)
+    )
+    if set(types) != set(range(n_atoms)):
+        wrong = sorted(set(types) ^ set(range(n_atoms)))
+        raise PhysEmbedError(
+            f"collapse: atoms {wrong} are only in one of the bond table and the molecule of {n_atoms} atoms; "
+            "give the bond table of this molecule"
+        )
+    return [str(types[atom]) for atom in range(n_atoms)]
+
+
+class CollapseDetector:
+    """Checks a batch of replicas of one molecule at once, on the device it was made for.
+
+    A check queues tensor operations only: it never waits for the device. Reading `CollapseCheck.collapsed` or
+    calling `describe` does.
+    """
+
+    def __init__(
+        self,
+        bonds: pd.DataFrame,
+        mean_lengths_A: np.ndarray,
+        equilibrium_lengths_A: np.ndarray,
+        bond_tolerance_A: float,
+        overlap_margin_A: float,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Take the limits of the molecule.
+
+        Args:
+            bonds: the bond table (columns i, j, type_i, type_j; 0-based, i < j).
+            mean_lengths_A: (n_bonds,) mean length of each bond over the GAFF run (`mean_bond_lengths`).
+            equilibrium_lengths_A: (n_atoms, n_atoms) length of a bond between the elements of each two atoms
+                (`physembed.molecules.bonds.equilibrium_length_matrix`).
+            bond_tolerance_A: a bond further than this from its mean length is a collapse.
+            overlap_margin_A: added to the equilibrium lengths to give the limits of an overlap.
+            device: where the positions are.
+
+        Raises:
+            PhysEmbedError: bond table, mean lengths and matrix do not belong together, or a length is not
+                finite.
+        """
+        n_atoms = len(equilibrium_lengths_A)
+        for name, values, shape in (
+            ("mean bond lengths", mean_lengths_A, (len(bonds),)),
+            ("equilibrium lengths", equilibrium_lengths_A, (n_atoms, n_atoms)),
+        ):
+            if values.shape != shape or not np.isfinite(values).all():
+                raise PhysEmbedError(
+                    f"collapse: {name} of shape {values.shape} given where finite ones of shape {shape} "
+                    "are needed; give those of this molecule and its GAFF run"
+                )
+        self._types = _atom_types(bonds, n_atoms)
+        self._tolerance = bond_tolerance_A
+        self._n_atoms = n_atoms
+        apart = np.triu(np.ones((n_atoms, n_atoms), dtype=bool), 1)
+        apart[bonds["i"], bonds["j"]] = False
+        pairs = np.stack(np.nonzero(apart))
+        limits = equilibrium_lengths_A[pairs[0], pairs[1]] + overlap_margin_A
+        self._bonds = torch.as_tensor(bonds[["i", "j"]].to_numpy(dtype=np.int64).T.copy(), device=device)
+        self._mean_lengths = torch.as_tensor(mean_lengths_A, device=device)
+        self._pairs = torch.as_tensor(pairs, device=device)
+        self._limits = torch.as_tensor(limits, device=device)
+
+    def check(
+        self,
+        positions: torch.Tensor,
+        energies: torch.Tensor,
+        forces: torch.Tensor,
+        temperatures: torch.Tensor,
+    ) -> CollapseCheck:
+        """Find the replicas that have collapsed.
+
+        Args:
+            positions: (n_replicas, n_atoms, 3) Å.
+            energies: (n_replicas,) eV.
+            forces: (n_replicas, n_atoms, 3) eV/Å.
+            temperatures: (n_replicas,) K, kinetic.
+
+        Raises:
+            ValueError: the shapes do not fit each other or the molecule.
+        """
+        n_replicas = len(positions)
+        per_atom = (n_replicas, self._n_atoms, 3)
+        shapes = [tuple(tensor.shape) for tensor in (positions, forces, energies, temperatures)]
+        if shapes != [per_atom, per_atom, (n_replicas,), (n_replicas,)]:
+            raise ValueError(f"positions, forces, energies, temperatures of shapes {shapes}; need {per_atom}")
+        quantities = (positions, energies, forces, temperatures)
+        non_finite = torch.stack(
+            [~values.reshape(n_replicas, -1).isfinite().all(dim=1) for values in quantities], dim=1
+        )
+        bond_lengths = _distances(positions, self._bonds)
+        pair_distances = _distances(positions, self._pairs)
+        # Each test asks for "within limits": no comparison with NaN is true, so NaN never passes.
+        bonds_hold = (bond_lengths - self._mean_lengths).abs() <= self._tolerance
+        pairs_apart = pair_distances >= self._limits
+        sound = ~non_finite.any(dim=1) & bonds_hold.all(dim=1) & pairs_apart.all(dim=1)
+        return CollapseCheck(~sound, non_finite, bond_lengths, pair_distances)
+
+    def describe(self, check: CollapseCheck, replica: int) -> Collapse:
+        """Name what failed in one replica of a check.
+
+        Of several bonds beyond the tolerance it is the one with the largest deviation, of several overlaps
+        the one furthest below its limit.
+
+        Raises:
+            ValueError: this replica has not collapsed.
+        """
+        if not check.collapsed[replica]:
+            raise ValueError(f"replica {replica} has not collapsed")
+        failed = [name for name, bad in zip(QUANTITIES, check.non_finite[replica].tolist(), strict=True) if bad]
+        if failed:
+            return Collapse("non_finite", None, None, "", None, None, f"not finite: {', '.join(failed)}")
+        deviations = check.bond_lengths[replica] - self._mean_lengths
+        worst = int(deviations.abs().argmax()) if len(deviations) else 0
+        if len(deviations) and not deviations[worst].abs() <= self._tolerance:
+            length, reference = float(check.bond_lengths[replica, worst]), float(self._mean_lengths[worst])
+            i, j, types = self._pair(self._bonds[:, worst])
+            return Collapse(
+                "bond", i, j, types, length, reference,
+                f"bond {types} ({i}-{j}) is {length:.3f} Å long, {length - reference:+.3f} Å from its mean",
+            )  # fmt: skip
+        nearest = int((check.pair_distances[replica] - self._limits).argmin())
+        length, reference = float(check.pair_distances[replica, nearest]), float(self._limits[nearest])
+        i, j, types = self._pair(self._pairs[:, nearest])
+        return Collapse(
+            "overlap", i, j, types, length, reference,
+            f"{types} ({i}-{j}), not bonded, are {length:.3f} Å apart; the limit is {reference:.3f} Å",
+        )  # fmt: skip
+
+    def _pair(self, atoms: torch.Tensor) -> tuple[int, int, str]:
+        i, j = atoms.tolist()
+        return i, j, "-".join(sorted((self._types[i], self._types[j])))
+
+
+def _distances(positions: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+    """(n_replicas, n_pairs) distances in Å of the atom pairs (2, n_pairs)."""
+    return torch.linalg.vector_norm(positions[:, pairs[1]] - positions[:, pairs[0]], dim=2)
+
+
+def in_sampled_range(collapse: Collapse, ranges: pd.DataFrame) -> str:
+    """Whether the length at which a bond failed lay among the lengths its type was sampled over.
+
+    The range is the compression and the stretching segment of the type with the lengths between them. Where
+    the stretching segment is empty, the range ends at the largest length of the data itself.
+
+    Args:
+        collapse: the collapse of a run.
+        ranges: `bond_sampling/{arm}_ranges.csv`; columns types, compression_low_A, stretch_high_A, r_max_A.
+
+    Returns:
+        `inside` or `outside` (the ends are inside), or an empty string for causes other than a bond.
+
+    Raises:
+        PhysEmbedError: the table does not have this bond type exactly once.
+    """
+    if collapse.cause != "bond" or collapse.length_A is None:
+        return ""
+    rows = ranges[ranges["types"] == collapse.types]
+    if len(rows) != 1:
+        raise PhysEmbedError(
+            f"collapse: bond type {collapse.types!r} has {len(rows)} rows in the table of sampled ranges "
+            f"(types there: {', '.join(ranges['types'])}); give the table of this molecule and arm"
+        )
+    row = rows.iloc[0]
+    high = max(row["stretch_high_A"], row["r_max_A"])
+    return "inside" if row["compression_low_A"] <= collapse.length_A <= high else "outside"

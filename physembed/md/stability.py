@@ -1,0 +1,198 @@
+"""Stability runs: hot MD of one model's replicas in one batch until each has collapsed or reached the end.
+
+`replicas` has one row per replica: replica, start_frame, collapsed, time_fs (of the collapse, or the length
+reached), cause, atom_i, atom_j, types, length_A, reference_A, in_sampled_range. `thermo` has one row per
+replica and record: time_fs, replica, potential_energy_eV, temperature_K.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from ase import Atoms
+
+from physembed.config import Stability
+from physembed.files import atomic
+from physembed.md.collapse import CollapseDetector, in_sampled_range
+from physembed.md.langevin import LangevinBatch
+from physembed.progress import Progress
+
+log = logging.getLogger(__name__)
+SAVE_EVERY_SECONDS = 60.0
+
+
+@dataclass
+class Record:
+    """What has been seen so far; it is saved with the state of the batch."""
+
+    step: int = 0
+    alive: list[int] = field(default_factory=list)
+    collapses: dict[int, dict[str, Any]] = field(default_factory=dict)
+    collapse_frames: dict[int, np.ndarray] = field(default_factory=dict)
+    thermo: list[tuple[float, int, float, float]] = field(default_factory=list)
+    positions: list[tuple[float, list[int], np.ndarray]] = field(default_factory=list)
+
+
+class StabilityRun:
+    """The replicas of one model; can be killed at any moment and goes on from its last saved state.
+
+    A replica that collapses is frozen: its last frame is kept and it leaves the batch, while the others go on.
+    The saved state does not depend on the duration, so a longer run goes on where a finished one ended.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        starts: Sequence[Atoms],
+        detector: CollapseDetector,
+        ranges: pd.DataFrame,
+        settings: Stability,
+        *,
+        seed: int,
+        restart: str | Path,
+    ) -> None:
+        self.starts, self.detector, self.ranges, self.settings = starts, detector, ranges, settings
+        self.restart = Path(restart) / "stability.pt"
+        self.batch = LangevinBatch(
+            model,
+            starts,
+            temperature_K=settings.temperature_K,
+            timestep_fs=settings.timestep_fs,
+            friction_per_ps=settings.friction_per_ps,
+            seed=seed,
+        )
+        self.record = Record(alive=list(range(len(starts))))
+        self.record_every = max(1, round(settings.record_interval_fs / settings.timestep_fs))
+        if self.restart.exists():
+            self._load()
+
+    def run(self) -> None:
+        """Advance until every replica has collapsed or reached the configured duration."""
+        settings, record = self.settings, self.record
+        total = round(settings.duration_ps * 1000 / settings.timestep_fs)
+        on_cpu = self.batch.positions.device.type == "cpu"
+        progress = Progress("stability", total, "steps", start=record.step, warn_if_long=on_cpu)
+        if record.step == 0:
+            self._check()
+            self._observe()
+        saved = monotonic()
+        while record.step < total and record.alive:
+            steps = min(
+                total - record.step,
+                settings.check_interval_steps - record.step % settings.check_interval_steps,
+                self.record_every - record.step % self.record_every,
+            )
+            self.batch.advance(steps)
+            record.step += steps
+            if record.step % settings.check_interval_steps == 0 or record.step == total:
+                self._check()
+            if record.step % self.record_every == 0:
+                self._observe()
+            progress.update(record.step, f"{len(record.collapses)} of {len(self.starts)} replicas collapsed")
+            if monotonic() - saved > SAVE_EVERY_SECONDS:
+                self._save()
+                saved = monotonic()
+        self._save()
+        progress.finish(f"{len(record.collapses)} of {len(self.starts)} replicas collapsed")
+
+    def _check(self) -> None:
+        """Find collapsed replicas, note what failed, and take them out of the batch."""
+        if not self.record.alive:
+            return
+        batch = self.batch
+        check = self.detector.check(batch.positions, batch.energies, batch.forces, batch.temperatures)
+        collapsed = check.collapsed.cpu()
+        if not bool(collapsed.any()):
+            return
+        time_fs = self.record.step * self.settings.timestep_fs
+        for row in torch.nonzero(collapsed).flatten().tolist():
+            replica = self.record.alive[row]
+            collapse = self.detector.describe(check, row)
+            self.record.collapse_frames[replica] = batch.positions[row].cpu().numpy().copy()
+            self.record.collapses[replica] = {
+                "time_fs": time_fs,
+                "cause": collapse.cause,
+                "atom_i": collapse.atom_i,
+                "atom_j": collapse.atom_j,
+                "types": collapse.types,
+                "length_A": collapse.length_A,
+                "reference_A": collapse.reference_A,
+                "in_sampled_range": in_sampled_range(collapse, self.ranges),
+            }
+            log.info("replica %d collapsed at %g fs: %s", replica, time_fs, collapse.detail)
+        self.record.alive = [
+            r for r, gone in zip(self.record.alive, collapsed.tolist(), strict=True) if not gone
+        ]
+        if self.record.alive:
+            batch.keep(~collapsed.to(batch.positions.device))
+
+    def _observe(self) -> None:
+        if not self.record.alive:
+            return
+        time_fs = self.record.step * self.settings.timestep_fs
+        energies = self.batch.energies.cpu().tolist()
+        temperatures = self.batch.temperatures.cpu().tolist()
+        self.record.thermo += [
+            (time_fs, replica, energy, temperature)
+            for replica, energy, temperature in zip(self.record.alive, energies, temperatures, strict=True)
+        ]
+        positions = self.batch.positions.cpu().numpy().astype(np.float32)
+        self.record.positions.append((time_fs, list(self.record.alive), positions))
+
+    def _save(self) -> None:
+        with atomic(self.restart) as temporary:
+            torch.save({"batch": self.batch.save(), "record": self.record}, temporary)
+
+    def _load(self) -> None:
+        # Our own file, which holds Python objects beside tensors.
+        saved = torch.load(self.restart, weights_only=False)
+        self.record = saved["record"]
+        if self.record.alive:
+            mask = torch.zeros(len(self.starts), dtype=torch.bool)
+            mask[self.record.alive] = True
+            self.batch.load(saved["batch"], mask.to(self.batch.positions.device))
+
+    def replicas(self) -> pd.DataFrame:
+        """The result, one row per replica; a collapse later than the configured duration is not counted."""
+        end = self.settings.duration_ps * 1000
+        rows = []
+        for replica, start in enumerate(self.starts):
+            row: dict[str, Any] = {"replica": replica, "start_frame": start.info["source_frame"]}
+            collapse = self.record.collapses.get(replica)
+            if collapse is not None and collapse["time_fs"] <= end:
+                rows.append(row | {"collapsed": True} | collapse)
+            else:
+                empty = dict.fromkeys(("atom_i", "atom_j", "length_A", "reference_A"))
+                texts = dict.fromkeys(("cause", "types", "in_sampled_range"), "")
+                rows.append(row | {"collapsed": False, "time_fs": end} | empty | texts)
+        order = ["replica", "start_frame", "collapsed", "time_fs", "cause", "atom_i", "atom_j", "types"]
+        table = pd.DataFrame(rows)[[*order, "length_A", "reference_A", "in_sampled_range"]]
+        return table.astype({"atom_i": "Int64", "atom_j": "Int64"})
+
+    def thermo(self) -> pd.DataFrame:
+        """Potential energy and temperature of each replica at each record."""
+        table = pd.DataFrame(
+            self.record.thermo, columns=["time_fs", "replica", "potential_energy_eV", "temperature_K"]
+        )
+        return table[table.time_fs <= self.settings.duration_ps * 1000]
+
+    def trajectory(self, replica: int) -> list[Atoms]:
+        """Recorded frames of one replica, its last frame before it left the batch included."""
+        numbers = self.starts[0].numbers
+        frames = [
+            Atoms(numbers=numbers, positions=positions[alive.index(replica)], info={"time_fs": time_fs})
+            for time_fs, alive, positions in self.record.positions
+            if replica in alive and time_fs <= self.settings.duration_ps * 1000
+        ]
+        if replica in self.record.collapse_frames:
+            info = {"time_fs": self.record.collapses[replica]["time_fs"], "collapsed": True}
+            frames.append(Atoms(numbers=numbers, positions=self.record.collapse_frames[replica], info=info))
+        return frames

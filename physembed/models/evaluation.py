@@ -1,0 +1,95 @@
+"""How well the models of an arm reproduce their labels, frame by frame and atom by atom.
+
+`frames`: set, seed, frame, source_frame, n_atoms, types, segment, stretch_A, energy_reference_eV,
+energy_model_eV, force_rmse_eV_A. `stretch_A` is the length of the modified bond minus r_mean of its type (of
+several modified bonds the one furthest from it; NaN for an unmodified frame).
+`forces`: set, seed, frame, atom, element, reference_{x,y,z}_eV_A, model_{x,y,z}_eV_A.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch_sim as ts
+from ase import Atoms
+
+BATCH = 100
+
+
+def predict(model: Any, frames: Sequence[Atoms]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Energies (n_frames,) in eV and forces, one (n_atoms, 3) array in eV/Å per frame, of isolated molecules."""
+    energies: list[float] = []
+    forces: list[np.ndarray] = []
+    for first in range(0, len(frames), BATCH):
+        batch = [Atoms(numbers=f.numbers, positions=f.positions, cell=[1, 1, 1]) for f in frames[first : first + BATCH]]
+        output = model(ts.io.atoms_to_state(batch, device=model.device, dtype=model.dtype))
+        energies += output["energy"].cpu().tolist()
+        ends = np.cumsum([len(frame) for frame in batch])[:-1]
+        forces += np.split(output["forces"].cpu().numpy().astype(float), ends)
+    return np.array(energies), forces
+
+
+def _modification(frame: Atoms, mean_lengths: Mapping[str, float]) -> dict[str, Any]:
+    """The modified bond furthest from its mean length."""
+    modifications = json.loads(frame.info.get("modifications", "[]"))
+    if not modifications:
+        return {"types": "", "segment": "", "stretch_A": float("nan")}
+    stretches = [item["to_A"] - mean_lengths[item["types"]] for item in modifications]
+    worst = int(np.argmax(np.abs(stretches)))
+    return {
+        "types": modifications[worst]["types"],
+        "segment": modifications[worst]["segment"],
+        "stretch_A": stretches[worst],
+    }
+
+
+def evaluate(
+    models: Mapping[int, Any], sets: Mapping[str, Sequence[Atoms]], ranges: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compare the models of an arm with the labels of several sets of frames.
+
+    Args:
+        models: torch-sim models by training seed.
+        sets: labelled frames (REF_energy, REF_forces) by name.
+        ranges: the arm's table of bond-length ranges, for r_mean_A of each bond type.
+
+    Returns:
+        The tables `frames` and `forces` of the module's docstring.
+    """
+    mean_lengths = dict(zip(ranges["types"], ranges["r_mean_A"], strict=True))
+    frame_rows, force_tables = [], []
+    for seed, model in models.items():
+        for name, frames in sets.items():
+            energies, forces = predict(model, frames)
+            for index, frame in enumerate(frames):
+                reference = frame.arrays["REF_forces"]
+                difference = forces[index] - reference
+                frame_rows.append(
+                    {
+                        "set": name,
+                        "seed": seed,
+                        "frame": index,
+                        "source_frame": frame.info["source_frame"],
+                        "n_atoms": len(frame),
+                        **_modification(frame, mean_lengths),
+                        "energy_reference_eV": frame.info["REF_energy"],
+                        "energy_model_eV": energies[index],
+                        "force_rmse_eV_A": float(np.sqrt(np.mean(difference**2))),
+                    }
+                )
+                columns: dict[str, Any] = {
+                    "set": name,
+                    "seed": seed,
+                    "frame": index,
+                    "atom": np.arange(len(frame)),
+                    "element": frame.get_chemical_symbols(),
+                }
+                for axis, letter in enumerate("xyz"):
+                    columns[f"reference_{letter}_eV_A"] = reference[:, axis]
+                    columns[f"model_{letter}_eV_A"] = forces[index][:, axis]
+                force_tables.append(pd.DataFrame(columns))
+    return pd.DataFrame(frame_rows), pd.concat(force_tables, ignore_index=True)

@@ -1,0 +1,74 @@
+"""A MACE model as a torch-sim model, for replicas of isolated molecules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mace.calculators.mace_torchsim import MaceTorchSimModel
+
+from physembed.errors import PhysEmbedError
+
+
+class AllPairs:
+    """Every ordered pair of atoms of the same system, in place of a neighbour list, for isolated molecules.
+
+    MACE's radial functions vanish from r_max on and its radial network has no bias, so pairs beyond r_max add
+    exactly nothing. The list depends on the sizes of the systems alone and is kept until they change: no
+    neighbour search in a step, and a replica that blows up cannot break one.
+    """
+
+    def __init__(self) -> None:
+        self._system_idx = torch.empty(0, dtype=torch.long)
+        self._result: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+
+    def __call__(
+        self,
+        positions: torch.Tensor,
+        cell: torch.Tensor,
+        pbc: torch.Tensor,
+        cutoff: Any,
+        system_idx: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Edges (2, n_edges), the system of each edge (n_edges,), and zero shifts (n_edges, 3)."""
+        if self._result is None or not torch.equal(system_idx, self._system_idx):
+            self._system_idx = system_idx.clone()
+            counts = torch.bincount(system_idx).tolist()
+            edges, start = [], 0
+            for count in counts:
+                first, second = torch.meshgrid(torch.arange(count), torch.arange(count), indexing="ij")
+                edges.append(torch.stack([first[first != second], second[first != second]]) + start)
+                start += count
+            edge_index = torch.cat(edges, dim=1).to(system_idx.device)
+            shifts = torch.zeros(edge_index.shape[1], 3, dtype=positions.dtype, device=positions.device)
+            self._result = edge_index, system_idx[edge_index[0]], shifts
+        return self._result
+
+
+def load_isolated(model_file: str | Path, device: str, dtype: str) -> MaceTorchSimModel:
+    """A MACE model for batches of isolated molecules: energies in eV and forces in eV/Å, no stress.
+
+    On a GPU the model runs through cuEquivariance. The file is a pickle, which can run any code when it is
+    loaded: load only files that you trust.
+
+    Raises:
+        PhysEmbedError: if the file holds no MACE model.
+    """
+    try:
+        module = torch.load(model_file, map_location=device, weights_only=False)
+    except Exception as error:  # unpickling a file that is not a model can raise anything
+        raise PhysEmbedError(
+            f"model: {model_file}: cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+    if not hasattr(module, "atomic_numbers") or not hasattr(module, "r_max"):
+        raise PhysEmbedError(f"model: {model_file}: holds {type(module).__name__}, not a MACE model")
+    return MaceTorchSimModel(
+        module,
+        device=torch.device(device),
+        dtype=getattr(torch, dtype),
+        neighbor_list_fn=AllPairs(),
+        compute_forces=True,
+        compute_stress=False,
+        enable_cueq=device == "cuda",
+    )

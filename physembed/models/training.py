@@ -1,0 +1,181 @@
+"""MACE training with MACE's own trainer, `mace_run_train`, in this process.
+
+The trainer works in a restart folder and goes on from its last checkpoint (the best model so far on the
+validation frames) when it is called again. `curve` holds one row per epoch: epoch, train_loss,
+validation_loss, validation_rmse_energy_meV_atom, validation_rmse_force_meV_A.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import pandas as pd
+
+from physembed.config import Training
+from physembed.errors import PhysEmbedError
+from physembed.files import atomic
+from physembed.models.device import resolve_device
+from physembed.progress import Progress
+
+log = logging.getLogger(__name__)
+NAME = "mace"
+
+
+def trainer_arguments(
+    settings: Training, train_file: str | Path, validation_file: str | Path, seed: int, work: Path
+) -> list[str]:
+    """The command line of `mace_run_train` for these settings."""
+    device = resolve_device(settings.device)
+    values: dict[str, object] = {
+        "name": NAME,
+        "seed": seed,
+        "work_dir": work,
+        "model": "MACE",
+        "train_file": train_file,
+        "valid_file": validation_file,
+        "energy_key": "REF_energy",
+        "forces_key": "REF_forces",
+        "E0s": "average",
+        "num_channels": settings.num_channels,
+        "max_L": settings.max_L,
+        "max_ell": settings.max_ell,
+        "correlation": settings.correlation,
+        "num_interactions": settings.num_interactions,
+        "r_max": settings.r_max_A,
+        "max_num_epochs": settings.epochs,
+        "patience": settings.epochs + 1,
+        "batch_size": settings.batch_size,
+        "valid_batch_size": settings.batch_size,
+        "lr": settings.learning_rate,
+        "lr_factor": settings.lr_factor,
+        "scheduler_patience": settings.scheduler_patience,
+        "energy_weight": settings.energy_weight,
+        "forces_weight": settings.forces_weight,
+        "ema_decay": settings.ema_decay,
+        "clip_grad": settings.clip_grad,
+        "default_dtype": settings.dtype,
+        "device": device,
+        "plot": False,
+        "num_workers": 0,
+        "pin_memory": False,
+    }
+    arguments = [f"--{key}={value}" for key, value in values.items()]
+    arguments += ["--ema", "--amsgrad", "--restart_latest", "--save_cpu"]
+    if device == "cuda":
+        arguments.append("--enable_cueq=True")
+    return arguments
+
+
+def train(
+    settings: Training,
+    train_file: str | Path,
+    validation_file: str | Path,
+    *,
+    seed: int,
+    restart: str | Path,
+    model_file: str | Path,
+) -> pd.DataFrame:
+    """Train one model, write it to `model_file` and return its training curve.
+
+    Args:
+        settings: the training section of the configuration.
+        train_file: extended XYZ with REF_energy (eV) and REF_forces (eV/Å).
+        validation_file: likewise; the model with the lowest loss on these frames is kept.
+        seed: seed of the weights and of the order of the frames.
+        restart: folder for checkpoints; an interrupted training in it is continued.
+        model_file: where the model goes (a pickled MACE module).
+
+    Raises:
+        PhysEmbedError: if the loss stops being finite.
+    """
+    from mace import tools
+    from mace.cli import run_train
+
+    work = Path(restart)
+    work.mkdir(parents=True, exist_ok=True)
+    arguments = tools.build_default_arg_parser().parse_args(
+        trainer_arguments(settings, train_file, validation_file, seed, work)
+    )
+    on_cpu = arguments.device == "cpu"
+    metrics = work / "results" / f"{tools.get_tag(NAME, seed)}_train.txt"
+    with (
+        (work / "stdout.txt").open("a") as printed,
+        redirect_stdout(printed),
+        _progress(metrics, settings.epochs, on_cpu),
+    ):
+        run_train.run(arguments)
+    curve = read_curve(metrics)
+    if not curve.validation_loss.iloc[-1] < float("inf"):
+        raise PhysEmbedError(
+            f"training: seed {seed}: the validation loss is {curve.validation_loss.iloc[-1]} at epoch "
+            f"{curve.epoch.iloc[-1]}; lower training.learning_rate"
+        )
+    with atomic(model_file) as temporary:
+        shutil.copyfile(work / f"{NAME}.model", temporary)
+    return curve
+
+
+def read_curve(metrics: Path) -> pd.DataFrame:
+    """Training curve from the trainer's metrics file; of an epoch that was run twice the later counts."""
+    rows = [json.loads(line) for line in metrics.read_text().splitlines() if line.startswith("{")]
+    losses: dict[int, list[float]] = {}
+    evaluations: dict[int, dict[str, float]] = {}
+    for row in rows:
+        epoch = row["epoch"]
+        if epoch is None:
+            continue
+        if row["mode"] == "opt":
+            if epoch in evaluations:
+                losses[epoch] = []
+                del evaluations[epoch]
+            losses.setdefault(epoch, []).append(row["loss"])
+        else:
+            evaluations[epoch] = row
+    return pd.DataFrame(
+        {
+            "epoch": epoch,
+            "train_loss": sum(losses[epoch]) / len(losses[epoch]),
+            "validation_loss": row["loss"],
+            "validation_rmse_energy_meV_atom": row["rmse_e_per_atom"] * 1e3,
+            "validation_rmse_force_meV_A": row["rmse_f"] * 1e3,
+        }
+        for epoch, row in sorted(evaluations.items())
+    )
+
+
+@contextmanager
+def _progress(metrics: Path, epochs: int, on_cpu: bool) -> Iterator[None]:
+    """Log the progress of the trainer, which does not report it, from its metrics file."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        progress: Progress | None = None
+        while not stop.wait(1.0):
+            if not metrics.exists():
+                continue
+            lines = metrics.read_text().splitlines()
+            done = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+            epochs_done = [
+                row["epoch"] + 1 for row in done if row["mode"] == "eval" and row["epoch"] is not None
+            ]
+            if epochs_done:
+                if progress is None:
+                    progress = Progress(
+                        "training", epochs, "epochs", start=epochs_done[-1], warn_if_long=on_cpu
+                    )
+                note = f"validation force RMSE {done[-1].get('rmse_f', float('nan')) * 1e3:.0f} meV/Å"
+                progress.update(epochs_done[-1], note if "rmse_f" in done[-1] else "")
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

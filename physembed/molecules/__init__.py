@@ -1,0 +1,1 @@
+"""Molecules: structures, classical topologies and their bonds."""

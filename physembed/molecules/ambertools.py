@@ -1,0 +1,74 @@
+"""AmberTools' programs: where they are and how they are run.
+
+AmberTools on PATH (conda) is used first, else the copy that acpype's wheel carries.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from physembed.errors import PhysEmbedError
+
+log = logging.getLogger(__name__)
+
+
+def amber_home() -> Path:
+    """The folder that holds AmberTools' `bin` and `dat`.
+
+    Raises:
+        PhysEmbedError: if there is no AmberTools on PATH, in AMBERHOME or in acpype's wheel.
+    """
+    on_path = shutil.which("antechamber")
+    spec = importlib.util.find_spec("acpype")
+    candidates = [
+        os.environ.get("AMBERHOME"),
+        Path(on_path).resolve().parent.parent if on_path else None,
+        Path(spec.origin).parent / "amber_linux" if spec and spec.origin else None,
+    ]
+    for candidate in candidates:
+        if candidate and (Path(candidate) / "bin" / "antechamber").exists():
+            return Path(candidate)
+    raise PhysEmbedError(
+        "topology: antechamber found neither on PATH nor in acpype's wheel; run `make install` or install ambertools"
+    )
+
+
+def run(program: str, *arguments: str, folder: Path) -> str:
+    """Run one of AmberTools' programs in `folder` and return what it printed.
+
+    Raises:
+        PhysEmbedError: if the program fails; names the missing system library where that is the cause.
+    """
+    home = amber_home()
+    environment = os.environ | {
+        "AMBERHOME": str(home),
+        "PATH": f"{home / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [str(home / "bin" / program), *arguments]
+    log.info("runs %s %s", program, " ".join(arguments))
+    done = subprocess.run(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    output = done.stdout
+    # sqm's own complaint stands in its output file; antechamber only says that sqm failed.
+    sqm = folder / "sqm.out"
+    if program == "antechamber" and done.returncode != 0 and sqm.exists():
+        output += sqm.read_text()
+    for line in output.splitlines():
+        log.debug("%s: %s", program, line)
+    if "error while loading shared libraries" in output:
+        library = output.split("error while loading shared libraries:")[1].split(":")[0].strip()
+        raise PhysEmbedError(
+            f"topology: {program} lacks the system library {library}; "
+            "run `apt-get install liblapack3 libblas3 libgfortran5` as root"
+        )
+    if done.returncode != 0:
+        last = [line.strip() for line in output.splitlines() if line.strip()][-3:]
+        raise PhysEmbedError(f"topology: {program} failed (exit {done.returncode}): {' / '.join(last)}")
+    return output

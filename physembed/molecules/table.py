@@ -1,0 +1,242 @@
+"""The table of molecules (`config/molecules.tsv`): reading it, and checking its rows before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+from physembed.config import NAME_MAX_LENGTH, NAME_PATTERN
+from physembed.errors import PhysEmbedError
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+COLUMNS = ("name", "smiles", "structure", "topology", "coordinates", "comment")
+"""Columns of the table; a table may leave out those it does not use."""
+RESERVED = frozenset({"benchmarks", "figures", "logs", "restart", "summary.html", "tables"})
+"""What stands beside the molecules' folders in results/<study>/."""
+GAFF_ELEMENTS = ("H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I")
+"""Elements that GAFF has parameters for. GFN2-xTB has all of these: its own parameters reach from H to Rn."""
+COORDINATES_OF = {".prmtop": (".inpcrd", ".rst7"), ".parm7": (".inpcrd", ".rst7"), ".top": (".gro",)}
+"""Endings of the coordinates that go with a topology's ending (AMBER, AMBER, GROMACS)."""
+STRUCTURE_ENDINGS = (".sdf", ".mol")
+
+
+@dataclass(frozen=True)
+class MoleculeSpec:
+    """A row of the table. Exactly one of `smiles`, `structure` and `topology` with `coordinates` is given."""
+
+    name: str
+    """Name of the molecule and of its folder in results/<study>/."""
+    smiles: str | None = None
+    """SMILES; hydrogens may be left implicit."""
+    structure: str | None = None
+    """Path of an SDF or MOL file with 3D coordinates and all hydrogens."""
+    topology: str | None = None
+    """Path of the molecule's own topology: AMBER prmtop or parm7, or GROMACS top."""
+    coordinates: str | None = None
+    """Path of the coordinates for `topology`: AMBER inpcrd or rst7, or GROMACS gro."""
+    comment: str | None = None
+    """Free text."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A molecule and where it stands."""
+
+    spec: MoleculeSpec
+    place: str
+
+    def refuse(self, column: str, problem: str) -> NoReturn:
+        raise PhysEmbedError(f"{self.place}: {column}: {getattr(self.spec, column)!r}: {problem}")
+
+
+def read_table(path: str | Path, names: Sequence[str] | Literal["all"] = "all") -> list[MoleculeSpec]:
+    """The molecules of a tab-separated table; config/README.md describes its columns.
+
+    The form of every row is checked, files and chemistry only of the molecules asked for. Lines that start with
+    `#` and empty lines are ignored. Paths in the table are relative to the working directory.
+
+    Args:
+        path: the table.
+        names: the molecules wanted, or `all`.
+
+    Returns:
+        The molecules wanted, in the order of `names`, or of the table for `all`.
+
+    Raises:
+        PhysEmbedError: one line that names the file, the line, the column and the value.
+    """
+    rows = _read_rows(Path(path))
+    if names != "all":
+        by_name = {row.spec.name: row for row in rows}
+        for name in names:
+            if name not in by_name:
+                hint = _nearest(name, list(by_name))
+                raise PhysEmbedError(f"config: molecules.names: {name!r}: no such molecule in {path}; {hint}")
+        rows = [by_name[name] for name in names]
+    for row in rows:
+        _check_source(row)
+    return [row.spec for row in rows]
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, 1, 0.4)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def _read_rows(path: Path) -> list[_Row]:
+    key = f"config: molecules.table: {str(path)!r}"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise PhysEmbedError(f"{key}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PhysEmbedError(f"{key}: cannot be read as UTF-8 text: {error}") from None
+    lines = [
+        (f"{path}: line {number}", [cell.strip() for cell in line.split("\t")])
+        for number, line in enumerate(text.split("\n"), 1)
+        if line.strip() and not line.startswith("#")
+    ]
+    if len(lines) < 2:
+        raise PhysEmbedError(f"{key}: holds no molecules; the first line names the columns, each other a molecule")
+    header = _header(*lines[0])
+    rows: list[_Row] = []
+    lines_of: dict[str, str] = {}
+    for place, cells in lines[1:]:
+        row = _row(place, header, cells)
+        folder = row.spec.name.lower()
+        if folder in lines_of:
+            row.refuse("name", f"stands twice (capitals count as small letters), first in {lines_of[folder]}")
+        lines_of[folder] = place.removeprefix(f"{path}: ")
+        rows.append(row)
+    return rows
+
+
+def _header(place: str, cells: list[str]) -> list[str]:
+    for cell in cells:
+        if cell not in COLUMNS:
+            hint = _nearest(cell, COLUMNS) if cell.isidentifier() else "columns are separated by single tabs"
+            raise PhysEmbedError(f"{place}: {cell!r}: unknown column; {hint}")
+        if cells.count(cell) > 1:
+            raise PhysEmbedError(f"{place}: {cell!r}: this column stands twice")
+    if "name" not in cells:
+        raise PhysEmbedError(f"{place}: no column 'name'; the first line names the columns: {', '.join(COLUMNS)}")
+    return cells
+
+
+def _row(place: str, header: list[str], cells: list[str]) -> _Row:
+    """One row, its name checked."""
+    # Editors drop the tabs at the end of a line, so that cells may be missing but never too many.
+    if len(cells) > len(header):
+        extra = cells[len(header)]
+        raise PhysEmbedError(f"{place}: {extra!r}: a cell too many, the first line names {len(header)} columns")
+    values = {column: cell for column, cell in zip(header, cells, strict=False) if cell}
+    row = _Row(MoleculeSpec(name=values.pop("name", ""), **values), place)
+    name = row.spec.name
+    if re.fullmatch(NAME_PATTERN, name) is None or len(name) > NAME_MAX_LENGTH:
+        allowed = f"up to {NAME_MAX_LENGTH} letters, digits and . _ + -, the first a letter or digit"
+        row.refuse("name", f"must serve as a folder: {allowed}; columns are separated by single tabs")
+    if name.lower() in RESERVED:
+        row.refuse("name", "is taken by a folder or file of results/<study>/; choose another")
+    return row
+
+
+def _check_source(row: _Row) -> None:
+    """Refuse a row whose files are missing or whose molecule the chain cannot treat."""
+    spec = row.spec
+    given = [column for column in ("smiles", "structure", "topology", "coordinates") if getattr(spec, column)]
+    match given:
+        case ["smiles"]:
+            _check_smiles(row, str(spec.smiles))
+        case ["structure"]:
+            _check_structure(row, _existing(row, "structure", STRUCTURE_ENDINGS))
+        case ["topology", "coordinates"]:
+            topology = _existing(row, "topology", tuple(COORDINATES_OF))
+            _existing(row, "coordinates", COORDINATES_OF[topology.suffix.lower()])
+        case ["topology"]:
+            row.refuse("topology", "needs a file in the column 'coordinates' as well")
+        case ["coordinates"]:
+            row.refuse("coordinates", "needs a file in the column 'topology' as well")
+        case _:
+            found = " and ".join(given) or "none of them"
+            row.refuse("name", f"give smiles, or structure, or topology with coordinates; this row gives {found}")
+
+
+def _existing(row: _Row, column: str, endings: Sequence[str]) -> Path:
+    path = Path(getattr(row.spec, column))
+    if path.suffix.lower() not in endings:
+        row.refuse(column, f"must end in {' or '.join(endings)}")
+    if not path.exists():
+        row.refuse(column, "no such file (paths are relative to the working directory)")
+    if not path.is_file():
+        row.refuse(column, "is not a file")
+    return path
+
+
+def _check_smiles(row: _Row, smiles: str) -> None:
+    # RDKit takes a second of start-up that a study without SMILES need not pay, and prints what it dislikes.
+    from rdkit import Chem, rdBase
+
+    if len(smiles.split()) > 1:
+        row.refuse("smiles", "a SMILES holds no blanks; columns are separated by single tabs")
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles, sanitize=False)
+        if molecule is None:
+            row.refuse("smiles", "is not a SMILES that RDKit can read")
+        problems = Chem.DetectChemistryProblems(molecule)
+        if problems:
+            row.refuse("smiles", f"RDKit refuses it: {problems[0].Message()}")
+        _check_molecule(row, "smiles", Chem.MolFromSmiles(smiles))
+
+
+def _check_structure(row: _Row, path: Path) -> None:
+    from rdkit import Chem, rdBase
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        row.refuse("structure", f"cannot be read as text: {error}")
+    if len([record for record in text.split("$$$$") if record.strip()]) > 1:
+        row.refuse("structure", "holds more than one molecule; give each its own file and row")
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromMolBlock(text, removeHs=False)
+        if molecule is None:
+            row.refuse("structure", "holds no molecule that RDKit can read")
+        if not molecule.GetNumAtoms() or not molecule.GetConformer().Is3D():
+            row.refuse("structure", "has no 3D coordinates; give a 3D structure, or the SMILES instead")
+        missing = sum(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
+        if missing:
+            row.refuse(
+                "structure", f"lacks {missing} hydrogens; add them with coordinates, or give the SMILES instead"
+            )
+        _check_molecule(row, "structure", molecule)
+
+
+def _check_molecule(row: _Row, column: str, molecule: Mol) -> None:
+    """Refuse what GAFF or a closed-shell GFN2-xTB calculation cannot treat; hydrogens may be implicit."""
+    from rdkit import Chem
+
+    atoms = list(molecule.GetAtoms())
+    hydrogens = sum(atom.GetTotalNumHs() for atom in atoms)
+    fragments = len(Chem.GetMolFrags(molecule))
+    if fragments != 1:
+        row.refuse(column, f"holds {fragments} molecules; a row is a single connected molecule")
+    for atom in atoms:
+        if atom.GetSymbol() not in GAFF_ELEMENTS:
+            known = ", ".join(GAFF_ELEMENTS)
+            row.refuse(column, f"GAFF has no parameters for {atom.GetSymbol()!r}, only for {known}")
+    electrons = sum(atom.GetAtomicNum() for atom in atoms) + hydrogens - Chem.GetFormalCharge(molecule)
+    if electrons % 2:
+        row.refuse(
+            column, f"has an odd number of electrons ({electrons}); radicals are not supported, check charges"
+        )
+    unpaired = sum(atom.GetNumRadicalElectrons() for atom in atoms)
+    if unpaired:
+        row.refuse(column, f"has {unpaired} unpaired electrons; radicals are not supported")
+    if len(atoms) + hydrogens < 2:
+        row.refuse(column, "is a single atom; bonds are what is sampled")

@@ -1,0 +1,108 @@
+"""Classical topology of one molecule: made with AmberTools (GAFF), or the user's own.
+
+Both end as `topology.prmtop` and `topology.inpcrd` (AMBER) and a bond table (`physembed.molecules.bonds`).
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import parmed
+from rdkit import Chem
+
+from physembed.errors import PhysEmbedError
+from physembed.files import atomic
+from physembed.molecules import ambertools
+from physembed.molecules.structure import from_file
+
+log = logging.getLogger(__name__)
+RESIDUE = "MOL"
+
+
+def gaff_topology(
+    structure_file: str | Path,
+    *,
+    parameter_set: Literal["gaff", "gaff2"],
+    charges: Literal["bcc", "gasteiger"],
+) -> parmed.Structure:
+    """Topology of the molecule of an SDF file: atom types and charges from antechamber, parameters from GAFF.
+
+    Raises:
+        PhysEmbedError: if one of AmberTools' programs fails.
+    """
+    charge = Chem.GetFormalCharge(from_file(structure_file))
+    with tempfile.TemporaryDirectory(prefix="physembed-topology-") as temporary:
+        folder = Path(temporary)
+        (folder / "in.sdf").write_bytes(Path(structure_file).read_bytes())
+        ambertools.run(
+            "antechamber", "-i", "in.sdf", "-fi", "sdf", "-o", "typed.mol2", "-fo", "mol2", "-at", parameter_set,
+            "-c", {"bcc": "bcc", "gasteiger": "gas"}[charges], "-nc", str(charge), "-rn", RESIDUE, "-pf", "y",
+            "-dr", "no", folder=folder,
+        )  # fmt: skip
+        ambertools.run(
+            "parmchk2", "-i", "typed.mol2", "-f", "mol2", "-o", "extra.frcmod", "-s", parameter_set, folder=folder
+        )
+        (folder / "leap.in").write_text(
+            f"source leaprc.{parameter_set}\n"
+            f"{RESIDUE} = loadmol2 typed.mol2\n"
+            "loadamberparams extra.frcmod\n"
+            f"saveamberparm {RESIDUE} out.prmtop out.inpcrd\n"
+            "quit\n"
+        )
+        ambertools.run("tleap", "-f", "leap.in", folder=folder)
+        warn_of_guesses(folder / "extra.frcmod")
+        return load_topology(folder / "out.prmtop", folder / "out.inpcrd")
+
+
+def warn_of_guesses(frcmod: Path) -> None:
+    """Log the parameters that parmchk2 could only guess."""
+    for line in frcmod.read_text().splitlines():
+        if "ATTN" in line:
+            log.warning("GAFF lacks a parameter, parmchk2 guessed it: %s", line.strip())
+
+
+def load_topology(topology: str | Path, coordinates: str | Path) -> parmed.Structure:
+    """A topology with coordinates: AMBER prmtop and inpcrd, or GROMACS top and gro.
+
+    Raises:
+        PhysEmbedError: if ParmEd cannot read them, they do not fit together, or a bond has no parameters.
+    """
+    try:
+        structure = parmed.load_file(str(topology), xyz=str(coordinates))
+    except Exception as error:  # ParmEd raises many types for a file that it cannot read
+        raise PhysEmbedError(f"topology: {topology} with {coordinates}: ParmEd cannot read them: {error}") from error
+    if structure.coordinates is None:
+        raise PhysEmbedError(f"topology: {coordinates}: holds no coordinates for {topology}")
+    for bond in structure.bonds:
+        if bond.type is None:
+            raise PhysEmbedError(f"topology: {topology}: bond {bond.atom1.name}-{bond.atom2.name} has no parameters")
+    return structure
+
+
+def write_topology(structure: parmed.Structure, prmtop: str | Path, inpcrd: str | Path) -> None:
+    """Write a topology as AMBER files, whatever it came from, as an isolated molecule."""
+    amber = parmed.amber.AmberParm.from_structure(structure) if not _is_amber(structure) else structure
+    amber.box = None
+    with atomic(prmtop) as temporary:
+        amber.write_parm(str(temporary))
+    with atomic(inpcrd) as temporary:
+        amber.save(str(temporary), format="rst7", overwrite=True)
+
+
+def _is_amber(structure: parmed.Structure) -> bool:
+    return isinstance(structure, parmed.amber.AmberParm)
+
+
+def total_charge(structure: parmed.Structure) -> int:
+    """Net charge of the molecule in units of e.
+
+    Raises:
+        PhysEmbedError: if the partial charges do not add up to an integer within 0.05.
+    """
+    charge = sum(atom.charge for atom in structure.atoms)
+    if abs(charge - round(charge)) > 0.05:
+        raise PhysEmbedError(f"topology: the partial charges add up to {charge:.3f}, not to an integer")
+    return round(charge)

@@ -1,0 +1,102 @@
+"""The look of every figure: colours, sizes, and how a figure is written.
+
+Figures are made without pyplot, so that none of them leaves a trace in the process. Files are the same to the
+byte whenever data and versions are: no dates, no random identifiers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from physembed.files import atomic
+
+# M. Okabe, K. Ito, Color Universal Design (2008): told apart with any common colour-vision deficiency.
+VERMILION, BLUE, GREEN, PURPLE = "#D55E00", "#0072B2", "#009E73", "#CC79A7"
+ORANGE, SKY, YELLOW, BLACK = "#E69F00", "#56B4E9", "#F0E442", "#000000"
+GREY, LIGHT_GREY = "#6B6B6B", "#BDBDBD"
+
+WIDTH_INCHES = 6.7
+"""Full text width of an A4 page (170 mm)."""
+
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "figure.titlesize": 10,
+    "figure.facecolor": "white",
+    "figure.dpi": 100,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 6,
+    "savefig.dpi": 200,
+    # Glyphs as outlines: the figure looks the same whatever fonts the reader has.
+    "svg.fonttype": "path",
+    "svg.hashsalt": "physembed",
+}
+
+
+@dataclass(frozen=True)
+class ArmStyle:
+    """How one arm is drawn in all figures."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
+    """Style of each arm, in the order of the study: the same in every figure that is given the same arms."""
+    colours, markers, lines = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY), "osD^vP", ("-", "--", ":")
+    return {
+        arm: ArmStyle(
+            colours[index % len(colours)],
+            markers[index % len(markers)],
+            lines[index // len(colours) % len(lines)],
+        )
+        for index, arm in enumerate(dict.fromkeys(arms))
+    }
+
+
+@contextmanager
+def new_figure(height_inches: float, width_inches: float = WIDTH_INCHES) -> Iterator[Figure]:
+    """A figure in PhysEmbed's style, to be drawn on within the block."""
+    with mpl.rc_context(STYLE):
+        yield Figure(figsize=(width_inches, height_inches), layout="constrained")
+
+
+def light_grid(axes: Axes, axis: str = "y") -> None:
+    """Faint grid lines to read values by."""
+    axes.grid(axis=axis, color="#E3E3E3", linewidth=0.6)  # type: ignore[arg-type]
+
+
+def note(figure: Figure, text: str) -> None:
+    """A sentence below the figure that its reader must not miss."""
+    figure.supxlabel(text, fontsize=8, color=GREY)
+
+
+def save(figure: Figure, path_without_suffix: str | Path) -> tuple[Path, Path]:
+    """Write a figure as SVG and as PNG (200 dots per inch); returns both paths, SVG first."""
+    base = Path(path_without_suffix)
+    svg, png = base.with_name(base.name + ".svg"), base.with_name(base.name + ".png")
+    with mpl.rc_context(STYLE):
+        with atomic(svg) as temporary:
+            figure.savefig(temporary, metadata={"Date": None, "Creator": "PhysEmbed"})
+        with atomic(png) as temporary:
+            figure.savefig(temporary, metadata={"Software": "PhysEmbed"})
+    return svg, png

@@ -1,0 +1,214 @@
+"""Figures of the stability runs: survival curves, collapse fractions and causes (Figure 2c of the paper)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from scipy import stats
+
+from physembed.report.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    LIGHT_GREY,
+    ORANGE,
+    arm_styles,
+    light_grid,
+    new_figure,
+    note,
+)
+
+
+def format_p(p_value: float) -> str:
+    """A p-value as `p = 0.012`, or `p < 0.0001`."""
+    return "p < 0.0001" if p_value < 1e-4 else f"p = {p_value:.2g}"
+
+
+def comparison_lines(comparison: pd.DataFrame) -> list[str]:
+    """One line per pair of arms: both p-values of `physembed.analysis.survival.compare_arms`."""
+    return [
+        f"{row.arm_a} against {row.arm_b}: log-rank {format_p(row.p_value)} (runs as units), "
+        f"permutation {format_p(row.p_value_seeds)} (seeds as units, {row.seeds_a} + {row.seeds_b})"
+        for row in comparison.itertuples()
+    ]
+
+
+def survival(curves: pd.DataFrame, comparison: pd.DataFrame, duration_ps: float) -> Figure:
+    """Kaplan-Meier curve of each arm with its 95 % band, and a thin line for each seed.
+
+    Args:
+        curves: from `physembed.analysis.survival.survival_curves`.
+        comparison: from `compare_arms`; without rows if there is but one arm.
+        duration_ps: length of a run that does not collapse.
+    """
+    arms = list(dict.fromkeys(curves["arm"]))
+    styles = arm_styles(arms)
+    lines = comparison_lines(comparison)
+    with new_figure(3.5 + 0.17 * len(lines)) as figure:
+        axes = figure.subplots()
+        light_grid(axes)
+        for (arm, seed), curve in curves.groupby(["arm", "seed"], sort=False):
+            style = styles[str(arm)]
+            # A curve that has come down to 0 ends there; it is drawn to the end of the others.
+            curve = curve[["time_ps", "survival", "low", "high", "at_risk", "collapsed"]]
+            curve = pd.concat([curve, curve.tail(1).assign(time_ps=duration_ps)], ignore_index=True)
+            if seed != "all":
+                axes.step(
+                    curve["time_ps"], curve["survival"], where="post", color=style.colour, linewidth=0.6, alpha=0.6
+                )
+                continue
+            axes.fill_between(
+                curve["time_ps"], curve["low"], curve["high"], step="post", color=style.colour, alpha=0.18,
+                linewidth=0,
+            )  # fmt: skip
+            axes.step(
+                curve["time_ps"], curve["survival"], where="post", color=style.colour, linestyle=style.line,
+                linewidth=2.2, label=f"{arm}: {curve['collapsed'].max()} of {curve['at_risk'].max()} collapsed",
+            )  # fmt: skip
+        axes.set(xlabel="time / ps", ylabel="fraction of runs intact")
+        axes.set_xlim(0, duration_ps)
+        axes.set_ylim(0, 1.03)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        figure.legend(loc="outside upper left", ncols=3)
+        if lines:
+            note(figure, "\n".join(lines))
+    return figure
+
+
+def paper_interval(paper: pd.Series) -> tuple[float, float, float]:
+    """Fraction of collapsed runs in the paper with the exact 95 % interval of its count of runs."""
+    count = round(paper["runs"] * paper["collapsed_percent"] / 100)
+    interval = stats.binomtest(count, int(paper["runs"])).proportion_ci(0.95, method="exact")
+    return count / paper["runs"], interval.low, interval.high
+
+
+def conditions_differ(paper: pd.DataFrame, duration_ps: float, temperature_K: float) -> str:
+    """What sets these runs apart from the paper's, as a sentence; empty if nothing does or the paper has none."""
+    if paper.empty:
+        return ""
+    paper_ps, paper_K = float(paper["duration_ps"].iloc[0]), float(paper["temperature_K"].iloc[0])
+    if (duration_ps, temperature_K) == (paper_ps, paper_K):
+        return ""
+    here, there = f"{duration_ps:g} ps at {temperature_K:g} K", f"{paper_ps:g} ps at {paper_K:g} K"
+    text = f"These runs: {here}; the paper's: {there}. The fractions are not comparable"
+    if duration_ps < paper_ps:
+        text += ": more runs collapse the longer they last"
+    return text + "."
+
+
+def collapse_fraction(
+    fractions: pd.DataFrame, paper: pd.DataFrame, duration_ps: float, temperature_K: float
+) -> Figure:
+    """Fraction of collapsed runs of each arm with its exact 95 % interval, its seeds, and the paper's number.
+
+    Args:
+        fractions: from `physembed.analysis.survival.collapse_fractions`.
+        paper: rows of `physembed.report.tables.paper_stability` for this molecule; none if the paper has none.
+        duration_ps: length of these runs.
+        temperature_K: their temperature.
+    """
+    arms = list(dict.fromkeys(fractions["arm"]))
+    styles = arm_styles(arms)
+    paper_rows = paper.set_index("arm")
+    with new_figure(1.55 + 0.62 * len(arms)) as figure:
+        axes = figure.subplots()
+        light_grid(axes, "x")
+        for row, arm in enumerate(arms):
+            style = styles[arm]
+            of_arm = fractions[fractions["arm"] == arm].set_index("seed")
+            total, seeds = of_arm.loc["all"], of_arm.drop(index="all")
+            axes.errorbar(
+                total["fraction"], row, color=style.colour, marker=style.marker, capsize=4, markersize=8,
+                xerr=[[total["fraction"] - total["low"]], [total["high"] - total["fraction"]]],
+                label="all runs, 95 % interval" if row == 0 else None,
+            )  # fmt: skip
+            offsets = 0.2 + 0.05 * np.arange(len(seeds))
+            axes.plot(
+                seeds["fraction"], row + offsets, "o", color=style.colour, markersize=3.5, alpha=0.75,
+                markeredgewidth=0, label="each seed" if row == 0 else None,
+            )  # fmt: skip
+            if arm in paper_rows.index:
+                fraction, low, high = paper_interval(paper_rows.loc[arm])  # type: ignore[arg-type]
+                axes.errorbar(
+                    fraction, row - 0.28, xerr=[[fraction - low], [high - fraction]], color=BLACK, marker="D",
+                    markerfacecolor="white", markersize=6, capsize=3, linewidth=1,
+                    label="paper: {0.runs} runs of {0.duration_ps:g} ps at {0.temperature_K:g} K".format(
+                        paper_rows.loc[arm]
+                    ) if row == 0 else None,
+                )  # fmt: skip
+        counts = fractions[fractions["seed"] == "all"]
+        axes.set_yticks(
+            range(len(arms)),
+            [f"{item.arm}\n{item.collapsed} of {item.runs}" for item in counts.itertuples()],
+            fontsize=9,
+        )
+        axes.set_ylim(len(arms) - 0.35, -0.55)
+        axes.set_xlim(-0.02, 1.02)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_xlabel(f"collapsed runs after {duration_ps:g} ps at {temperature_K:g} K / %")
+        figure.legend(loc="outside upper left", ncols=3)
+        if text := conditions_differ(paper, duration_ps, temperature_K):
+            note(figure, text)
+    return figure
+
+
+CAUSE_COLOURS = {
+    "inside": (ORANGE, "length inside the sampled range"),
+    "outside": (BLUE, "length outside it"),
+    "": (LIGHT_GREY, "no sampled range applies"),
+}
+
+
+def _cause_name(cause: str, types: str) -> str:
+    return {"bond": f"bond {types}", "overlap": f"overlap {types}"}.get(cause, cause.replace("_", "-"))
+
+
+def collapse_causes(runs: pd.DataFrame) -> Figure:
+    """What failed first in the runs that collapsed, counted per arm.
+
+    Args:
+        runs: `replicas.csv` of all arms and seeds with a column `arm`; read are arm, collapsed, cause, types and
+            in_sampled_range (`inside`, `outside`, or empty where the cause is not a bond).
+    """
+    arms = list(dict.fromkeys(runs["arm"]))
+    collapsed = runs[runs["collapsed"]].fillna({"types": "", "in_sampled_range": ""})
+    if collapsed.empty:
+        with new_figure(1.2) as figure:
+            figure.text(0.5, 0.5, f"no collapse in {len(runs)} runs", ha="center", va="center", fontsize=12)
+        return figure
+    names = [_cause_name(*pair) for pair in zip(collapsed["cause"], collapsed["types"], strict=True)]
+    counts = (
+        collapsed.assign(name=names)
+        .groupby(["name", "arm", "in_sampled_range"])
+        .size()
+        .unstack(["arm", "in_sampled_range"], fill_value=0)
+    )
+    counts = counts.loc[counts.sum(axis=1).sort_values().index]
+    with new_figure(1.25 + 0.23 * len(counts)) as figure:
+        panels = figure.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, arm in zip(panels, arms, strict=True):
+            light_grid(axes, "x")
+            left = np.zeros(len(counts))
+            for place, (colour, _) in CAUSE_COLOURS.items():
+                if (arm, place) in counts:
+                    width = counts[arm, place].to_numpy()
+                    axes.barh(counts.index, width, left=left, color=colour, height=0.72)
+                    left += width
+            total, count = int((runs["arm"] == arm).sum()), int((collapsed["arm"] == arm).sum())
+            if count == 0:
+                axes.text(
+                    0.5, 0.5, "none collapsed", ha="center", va="center", color=GREY, transform=axes.transAxes
+                )
+                axes.barh(counts.index, left)
+            axes.set_title(f"{arm}: {count} of {total}")
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            axes.set_xlim(left=0)
+        panels[0].set_ylabel("first to fail")
+        figure.supxlabel("number of runs", fontsize=9)
+        used = set(collapsed["in_sampled_range"])
+        handles = [Patch(color=c, label=text) for key, (c, text) in CAUSE_COLOURS.items() if key in used]
+        figure.legend(handles=handles, loc="outside upper left", ncols=3)
+    return figure

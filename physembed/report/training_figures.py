@@ -1,0 +1,294 @@
+"""Figures of the training: its curves, the errors of the models, and the ledger of the labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from physembed.errors import PhysEmbedError
+from physembed.report.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LIGHT_GREY,
+    ORANGE,
+    PURPLE,
+    VERMILION,
+    YELLOW,
+    arm_styles,
+    light_grid,
+    new_figure,
+)
+
+STRETCH_BIN_A = 0.05
+"""Width of a bin of `error_by_stretch`."""
+HEXAGONS = 70
+"""Hexagons across a parity plot."""
+
+
+def training_curves(curves: pd.DataFrame) -> Figure:
+    """Validation force error, and losses, of each seed against the epoch.
+
+    Args:
+        curves: `curve.csv` of all arms and seeds with the columns `arm` and `seed` (epoch, train_loss,
+            validation_loss, validation_rmse_force_meV_A).
+    """
+    arms = list(dict.fromkeys(curves["arm"]))
+    styles = arm_styles(arms)
+    with new_figure(3.3) as figure:
+        errors, losses = figure.subplots(1, 2)
+        handles = []
+        for arm in arms:
+            of_arm, style = curves[curves["arm"] == arm], styles[arm]
+            for _, curve in of_arm.groupby("seed"):
+                look = {"color": style.colour, "alpha": 0.75, "linewidth": 1.0}
+                errors.plot(curve["epoch"], curve["validation_rmse_force_meV_A"], **look)
+                losses.plot(curve["epoch"], curve["train_loss"], linestyle="-", **look)
+                losses.plot(curve["epoch"], curve["validation_loss"], linestyle=":", **look)
+            last = of_arm.sort_values("epoch").groupby("seed")["validation_rmse_force_meV_A"].last()
+            label = f"{arm}: {last.median():.0f} meV/Å at the end (median of {len(last)} seeds)"
+            handles.append(Line2D([], [], color=style.colour, label=label))
+        for axes in (errors, losses):
+            light_grid(axes)
+            axes.set_yscale("log")
+            axes.set_xlabel("epoch")
+            axes.set_xlim(left=0)
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        errors.set_title("validation error of the forces")
+        errors.set_ylabel("RMSE / (meV/Å)")
+        losses.set_title("loss: solid training, dotted validation")
+        losses.set_ylabel("loss (weighted, dimensionless)")
+        figure.legend(handles=handles, loc="outside upper left", ncols=2 if len(arms) == 2 else 1)
+    return figure
+
+
+def force_components(forces: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Reference and model force components in eV/Å, (3 * n_rows,) each."""
+    reference, model = (
+        forces[[f"{kind}_{axis}_eV_A" for axis in "xyz"]].to_numpy(dtype=float).ravel()
+        for kind in ("reference", "model")
+    )
+    return reference, model
+
+
+def force_errors(forces: pd.DataFrame) -> dict[str, float]:
+    """RMSE and MAE in meV/Å and R² of the force components."""
+    reference, model = force_components(forces)
+    difference = model - reference
+    spread = ((reference - reference.mean()) ** 2).sum()
+    return {
+        "rmse_meV_A": 1000 * math.sqrt((difference**2).mean()),
+        "mae_meV_A": 1000 * float(np.abs(difference).mean()),
+        "r2": 1 - float((difference**2).sum() / spread) if spread > 0 else math.nan,
+    }
+
+
+def force_parity(forces: pd.DataFrame) -> Figure:
+    """Model against reference force components: a row of panels per set, a column per arm.
+
+    Args:
+        forces: the evaluation tables of all arms put together, with a column `arm` (arm, set, reference_x_eV_A ...
+            model_z_eV_A).
+    """
+    arms = list(dict.fromkeys(forces["arm"]))
+    sets = [name for name in ("train", "validation") if name in set(forces["set"])]
+    reference, model = force_components(forces)
+    low, high = min(reference.min(), model.min()), max(reference.max(), model.max())
+    margin = 0.03 * (high - low)
+    limits = (low - margin, high + margin)
+    columns = max(len(arms), 2)
+    side = 5.6 / columns
+    with new_figure(0.75 + (side + 0.1) * len(sets), min(6.7, 1.2 + side * len(arms))) as figure:
+        panels = figure.subplots(len(sets), len(arms), sharex=True, sharey=True, squeeze=False)
+        drawn = []
+        for row, name in enumerate(sets):
+            for column, arm in enumerate(arms):
+                axes = panels[row, column]
+                chosen = forces[(forces["arm"] == arm) & (forces["set"] == name)]
+                x, y = force_components(chosen)
+                hexagons = axes.hexbin(
+                    x, y, gridsize=HEXAGONS, extent=(*limits, *limits), mincnt=1, cmap="cividis_r", linewidths=0.2
+                )
+                # Thousands of hexagons as one picture inside the SVG.
+                hexagons.set_rasterized(True)
+                drawn.append(hexagons)
+                axes.plot(limits, limits, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
+                axes.set_aspect("equal")
+                axes.set(xlim=limits, ylim=limits)
+                errors = force_errors(chosen)
+                axes.text(
+                    0.04, 0.96, "RMSE {rmse_meV_A:.0f} meV/Å\nMAE {mae_meV_A:.0f} meV/Å\nR² {r2:.4f}".format(**errors),
+                    transform=axes.transAxes, va="top", fontsize=8,
+                )  # fmt: skip
+                axes.set_title(f"{arm}, {name}")
+                axes.xaxis.set_major_locator(MaxNLocator(5))
+                axes.yaxis.set_major_locator(MaxNLocator(5))
+        norm = LogNorm(1, max(2, *(int(hexagons.get_array().max()) for hexagons in drawn)))
+        for hexagons in drawn:
+            hexagons.set_norm(norm)
+        figure.colorbar(drawn[0], ax=panels, label="components per hexagon", shrink=0.7, aspect=30, pad=0.02)
+        figure.supxlabel("reference force component / (eV/Å)", fontsize=9)
+        figure.supylabel("model / (eV/Å)", fontsize=9)
+    return figure
+
+
+def _mean_error(frames: pd.DataFrame) -> tuple[float, float, int]:
+    """Mean over frames of the force RMSE in meV/Å, its standard error (NaN for one frame), number of frames.
+
+    The models of all seeds see the same frames, so each frame counts once, with its mean over the seeds.
+    """
+    per_frame = 1000 * frames.groupby("frame")["force_rmse_eV_A"].mean()
+    return float(per_frame.mean()), float(per_frame.sem()), len(per_frame)
+
+
+def stretch_errors(frames: pd.DataFrame) -> pd.DataFrame:
+    """Force error of the training frames by how far their modified bond is from its mean length.
+
+    Args:
+        frames: the evaluation tables of all arms with a column `arm` (arm, set, frame, stretch_A,
+            force_rmse_eV_A).
+
+    Returns:
+        arm; group (`validation`, `unmodified` for training frames without a modification, `modified`); low_A and
+        high_A, the bin of the stretch (NaN for the first two groups); frames; force_rmse_meV_A and its
+        standard_error_meV_A (mean over frames of the RMSE within a frame).
+    """
+    rows = []
+    for arm, of_arm in frames.groupby("arm", sort=False):
+        validation, train = of_arm[of_arm["set"] == "validation"], of_arm[of_arm["set"] == "train"]
+        bins = np.floor(train["stretch_A"] / STRETCH_BIN_A)
+        groups = [("validation", math.nan, validation), ("unmodified", math.nan, train[bins.isna()])]
+        groups += [("modified", float(number), train[bins == number]) for number in sorted(bins.dropna().unique())]
+        for group, number, members in groups:
+            if len(members):
+                mean, error, count = _mean_error(members)
+                low = number * STRETCH_BIN_A
+                rows.append([arm, group, low, low + STRETCH_BIN_A, count, mean, error])
+    columns = ["arm", "group", "low_A", "high_A", "frames", "force_rmse_meV_A", "standard_error_meV_A"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def error_by_stretch(frames: pd.DataFrame) -> Figure:
+    """Force error against the stretch of the modified bond, with unmodified frames beside it.
+
+    Args:
+        frames: see `stretch_errors`.
+    """
+    table = stretch_errors(frames)
+    arms = list(dict.fromkeys(table["arm"]))
+    styles = arm_styles(arms)
+    modified_arms = [arm for arm in arms if ((table["arm"] == arm) & (table["group"] == "modified")).any()]
+    groups = ("validation", "unmodified")
+    with new_figure(3.4) as figure:
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1, 2.6))
+        light_grid(left)
+        light_grid(right)
+        for index, arm in enumerate(arms):
+            of_arm, style = table[table["arm"] == arm], styles[arm]
+            look = {"color": style.colour, "capsize": 3, "markersize": 5, "linewidth": 1.2}
+            plain = of_arm[of_arm["group"] != "modified"]
+            places = plain["group"].map(groups.index) + 0.22 * (index - (len(arms) - 1) / 2)
+            left.errorbar(
+                places,
+                plain["force_rmse_meV_A"],
+                plain["standard_error_meV_A"],
+                fmt=style.marker,
+                label=arm,
+                **look,
+            )
+            if arm not in modified_arms:
+                continue
+            modified = of_arm[of_arm["group"] == "modified"]
+            shift = 0.2 * (modified_arms.index(arm) - (len(modified_arms) - 1) / 2) * STRETCH_BIN_A
+            centres = (modified["low_A"] + modified["high_A"]) / 2 + shift
+            right.errorbar(
+                centres, modified["force_rmse_meV_A"], modified["standard_error_meV_A"], fmt=style.marker, **look
+            )
+            if len(modified_arms) == 1:
+                tops = modified["force_rmse_meV_A"] + modified["standard_error_meV_A"].fillna(0)
+                for x, y, count in zip(centres, tops, modified["frames"], strict=True):
+                    right.annotate(
+                        str(count), (x, y), (0, 3), textcoords="offset points", ha="center", fontsize=7, color=GREY
+                    )
+        left.set_xticks(range(len(groups)), ["validation", "training,\nunmodified"])
+        left.set_xlim(-0.5, 1.5)
+        left.set_ylim(bottom=0)
+        left.set_ylabel("force RMSE / (meV/Å)")
+        left.set_title("unmodified frames")
+        right.set_title("training frames with a modified bond")
+        right.set_xlabel("stretch beyond mean length / Å")
+        if modified_arms:
+            right.axvline(0, color=BLACK, linewidth=0.8, linestyle=":")
+        else:
+            right.text(0.5, 0.5, "no arm modifies bonds", ha="center", color=GREY, transform=right.transAxes)
+            right.set_xticks([])
+        figure.legend(loc="outside upper left", ncols=4)
+    return figure
+
+
+LEDGER_COLOURS = {
+    "ok": (GREEN, "accepted"),
+    "ok_after_retry": (YELLOW, "accepted after SCF retries"),
+    "not_converged": (VERMILION, "SCF not converged"),
+    "force_cap": (ORANGE, "force above the cap"),
+    "connectivity": (PURPLE, "connectivity changed"),
+    "non_finite": (BLUE, "not finite"),
+}
+
+
+def ledger_counts(ledgers: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Number of frames by outcome: a row per set, a column per key of `LEDGER_COLOURS`.
+
+    Raises:
+        PhysEmbedError: a ledger holds an outcome that is not known.
+    """
+    rows = {}
+    for name, ledger in ledgers.items():
+        accepted = ledger["status"] == "ok"
+        status = ledger["status"].mask(accepted & (ledger["scf_retries"] > 0), "ok_after_retry")
+        if unknown := sorted(set(status) - set(LEDGER_COLOURS)):
+            raise PhysEmbedError(f"report: ledger of {name}: status {unknown[0]!r} is not known; run labels again")
+        rows[name] = status.value_counts().reindex(list(LEDGER_COLOURS), fill_value=0)
+    return pd.DataFrame(rows).T.rename_axis("set").rename_axis(None, axis=1)
+
+
+def label_ledger(ledgers: Mapping[str, pd.DataFrame]) -> Figure:
+    """What became of the frames sent to labelling: a bar per set.
+
+    Args:
+        ledgers: the ledger (status, scf_retries) of each set.
+    """
+    counts = ledger_counts(ledgers)
+    used = [key for key in LEDGER_COLOURS if counts[key].any()]
+    with new_figure(1.35 + 0.36 * len(counts)) as figure:
+        axes = figure.subplots()
+        left = np.zeros(len(counts))
+        labels = [f"{name} ({total})" for name, total in counts.sum(axis=1).items()]
+        for key in used:
+            colour, text = LEDGER_COLOURS[key]
+            width = counts[key].to_numpy()
+            bars = axes.barh(labels, width, left=left, color=colour, height=0.66, label=text)
+            # A number is written where its bar is wide enough for it.
+            wide = counts.sum(axis=1).max() * 0.025
+            dark = colour in (BLUE, VERMILION, GREEN)
+            axes.bar_label(
+                bars, [str(value) if value > wide else "" for value in width], label_type="center", fontsize=8,
+                color="white" if dark else "black",
+            )  # fmt: skip
+            left += width
+        axes.invert_yaxis()
+        axes.set_xlabel("number of frames")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.tick_params(axis="y", length=0, labelsize=9)
+        axes.spines["left"].set_visible(False)
+        light_grid(axes, "x")
+        figure.legend(loc="outside upper left", ncols=3)
+    return figure

@@ -1,0 +1,124 @@
+"""MD of one isolated molecule with its classical force field, in OpenMM.
+
+No constraints and no cutoff, Langevin middle integrator. The trajectory holds every frame of the run as
+extended XYZ (positions in Å; info: `step`, `time_fs`, `potential_energy_eV`, `temperature_K`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import openmm
+import parmed
+from ase import Atoms
+from openmm import app, unit
+
+from physembed.config import GaffMD
+from physembed.errors import PhysEmbedError
+from physembed.files import atomic
+from physembed.progress import Progress
+from physembed.units import KJ_MOL
+
+log = logging.getLogger(__name__)
+
+
+class GaffRun:
+    """One GAFF MD run that can be killed at any moment and goes on from its last checkpoint.
+
+    The folder `restart` holds OpenMM's checkpoint and the frames up to it; both belong to one step.
+    """
+
+    def __init__(self, structure: parmed.Structure, settings: GaffMD, seed: int, restart: str | Path) -> None:
+        self.structure, self.settings, self.restart = structure, settings, Path(restart)
+        system = structure.createSystem(nonbondedMethod=app.NoCutoff, constraints=None, removeCMMotion=True)
+        integrator = openmm.LangevinMiddleIntegrator(
+            settings.temperature_K * unit.kelvin,
+            settings.friction_per_ps / unit.picosecond,
+            settings.timestep_fs * unit.femtosecond,
+        )
+        integrator.setRandomNumberSeed(seed)
+        # The Reference platform is the fastest for a single small molecule, and deterministic in double precision.
+        platform = openmm.Platform.getPlatformByName("Reference")
+        self.context = openmm.Context(system, integrator, platform)
+        self.integrator = integrator
+        self.seed = seed
+        self.numbers = np.array([atom.atomic_number for atom in structure.atoms])
+        self.degrees_of_freedom = 3 * len(self.numbers) - 3
+        self.frames: list[Atoms] = []
+
+    def run(self) -> list[Atoms]:
+        """All frames, `settings.frame_count` of them.
+
+        Raises:
+            PhysEmbedError: if the energy stops being finite.
+        """
+        every, total = self.settings.frame_interval_steps, self.settings.frame_count
+        if not self._resume():
+            self.context.setPositions(self.structure.positions)
+            openmm.LocalEnergyMinimizer.minimize(self.context)
+            self.context.setVelocitiesToTemperature(self.settings.temperature_K * unit.kelvin, self.seed)
+        progress = Progress("GAFF MD", total, "frames", start=len(self.frames))
+        save_every = max(1, total // 20)
+        while len(self.frames) < total:
+            self.integrator.step(every)
+            self.frames.append(self._frame())
+            progress.update(len(self.frames))
+            if len(self.frames) % save_every == 0:
+                self._save()
+        progress.finish()
+        return self.frames
+
+    def _frame(self) -> Atoms:
+        state = self.context.getState(getPositions=True, getEnergy=True)
+        step = (len(self.frames) + 1) * self.settings.frame_interval_steps
+        potential = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+        kinetic = state.getKineticEnergy().value_in_unit(unit.kilojoule_per_mole)
+        if not np.isfinite(potential):
+            raise PhysEmbedError(
+                f"gaff_md: the energy is not finite at step {step}; lower gaff_md.timestep_fs or check the topology"
+            )
+        gas_constant = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(unit.kilojoule_per_mole / unit.kelvin)
+        return Atoms(
+            numbers=self.numbers,
+            positions=state.getPositions(asNumpy=True).value_in_unit(unit.angstrom),
+            info={
+                "step": step,
+                "time_fs": step * self.settings.timestep_fs,
+                "potential_energy_eV": potential * KJ_MOL,
+                "temperature_K": 2 * kinetic / (self.degrees_of_freedom * gas_constant),
+            },
+        )
+
+    def _save(self) -> None:
+        """Write frames and checkpoint as one file, so that they cannot disagree."""
+        positions = np.array([frame.positions for frame in self.frames])
+        info = np.array([list(frame.info.values()) for frame in self.frames])
+        checkpoint = np.frombuffer(self.context.createCheckpoint(), dtype=np.uint8)
+        with atomic(self.restart / "gaff_md.npz") as temporary:
+            np.savez(temporary, positions=positions, info=info, checkpoint=checkpoint)
+
+    def _resume(self) -> bool:
+        path = self.restart / "gaff_md.npz"
+        if not path.exists():
+            return False
+        with np.load(path) as saved:
+            self.context.loadCheckpoint(saved["checkpoint"].tobytes())
+            for positions, (step, time, energy, temperature) in zip(saved["positions"], saved["info"], strict=True):
+                info = {
+                    "step": int(step),
+                    "time_fs": time,
+                    "potential_energy_eV": energy,
+                    "temperature_K": temperature,
+                }
+                self.frames.append(Atoms(numbers=self.numbers, positions=positions, info=info))
+        return True
+
+
+def write_trajectory(path: str | Path, frames: list[Atoms]) -> None:
+    """Write extended XYZ, which ASE and MDAnalysis both read."""
+    with atomic(path) as temporary:
+        ase.io.write(os.fspath(temporary), frames, format="extxyz")

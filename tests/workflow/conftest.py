@@ -1,0 +1,81 @@
+"""One finished minimal study, run once in a copy of the repository, that the workflow tests look at and vary."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONFIG = "tests/workflow/minimal.yaml"
+
+
+@dataclass
+class Checkout:
+    """A copy of the repository in which Snakemake is run as a user runs it."""
+
+    root: Path
+
+    def snakemake(self, *arguments: str, config: str = CONFIG) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake in the copy, with the copy's own library."""
+        environment = os.environ | {"PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "snakemake", "--configfile", config, *arguments]
+        return subprocess.run(command, cwd=self.root, env=environment, text=True, capture_output=True)
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Jobs that a dry-run would run, by rule, without `all`."""
+        done = self.snakemake("--dry-run", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
+        return {rule: int(count) for rule, count in jobs.items() if rule not in ("all", "total")}
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace text that must be there in a file of the copy."""
+        file = self.root / path
+        text = file.read_text()
+        assert old in text, f"{old!r} not in {path}"
+        file.write_text(text.replace(old, new))
+
+
+def copy_repository(target: Path) -> Checkout:
+    """The files that git tracks or would track."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, text=True, capture_output=True,
+    ).stdout.split()  # fmt: skip
+    for name in listed:
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return Checkout(target)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy in which the minimal study has been run to its end. Tests must not change it."""
+    checkout = copy_repository(tmp_path_factory.mktemp("finished"))
+    done = checkout.snakemake("--cores", "all")
+    logs = "".join(log.read_text()[-2000:] for log in checkout.root.glob("results/*/*/logs/*.log"))
+    assert done.returncode == 0, done.stderr[-6000:] + logs[-6000:]
+    return checkout
+
+
+@pytest.fixture
+def copy_of_finished(finished: Checkout, tmp_path: Path) -> Checkout:
+    """A copy of the finished study that a test may change; modification times are kept."""
+    shutil.copytree(finished.root, tmp_path / "study", symlinks=True)
+    return Checkout(tmp_path / "study")
+
+
+@pytest.fixture(scope="session")
+def report_html(finished: Checkout) -> Path:
+    """Snakemake's report of the finished study."""
+    done = finished.snakemake("--report", "report.html")
+    assert done.returncode == 0, done.stderr
+    return finished.root / "report.html"

@@ -1,0 +1,137 @@
+"""After a complete run, what a change reruns and what it leaves alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import CONFIG, Checkout, copy_repository
+
+REPORT = {"figures", "tables", "summary"}
+AFTER_STABILITY = {"survival"} | REPORT
+AFTER_TRAINING = {"evaluation", "stability"} | AFTER_STABILITY
+
+
+def test_nothing_changed(finished: Checkout) -> None:
+    assert finished.planned() == {}
+    assert "Nothing to be done" in finished.snakemake("--cores", "1").stderr
+
+
+def test_longer_stability_runs(copy_of_finished: Checkout) -> None:
+    copy_of_finished.edit(CONFIG, "duration_ps: 0.05", "duration_ps: 0.08")
+    planned = copy_of_finished.planned()
+    assert set(planned) == {"stability"} | AFTER_STABILITY
+    assert planned["stability"] == 4
+
+
+def test_longer_stability_runs_go_on_from_the_end(copy_of_finished: Checkout) -> None:
+    copy_of_finished.edit(CONFIG, "duration_ps: 0.05", "duration_ps: 0.08")
+    target = "results/minimal/methanol/stability/original/seed1/replicas.csv"
+    done = copy_of_finished.snakemake("--cores", "1", target)
+    assert done.returncode == 0, done.stderr
+    log = copy_of_finished.root / "results/minimal/methanol/logs/stability_original_seed1.log"
+    assert "stability: resumes at 50/80 steps" in log.read_text()
+
+
+def test_training_change_reruns_no_md(copy_of_finished: Checkout) -> None:
+    copy_of_finished.edit(CONFIG, "epochs: 4", "epochs: 5")
+    assert set(copy_of_finished.planned()) == {"training"} | AFTER_TRAINING
+
+
+def test_one_more_seed_leaves_the_others(copy_of_finished: Checkout) -> None:
+    copy_of_finished.edit(CONFIG, "seeds: [1, 2]", "seeds: [1, 2, 3]")
+    planned = copy_of_finished.planned()
+    assert set(planned) == {"training"} | AFTER_TRAINING
+    assert (planned["training"], planned["stability"]) == (2, 2)
+
+
+def test_more_starts_retrain_nothing(copy_of_finished: Checkout) -> None:
+    copy_of_finished.edit(CONFIG, "starts: 3", "starts: 4")
+    assert set(copy_of_finished.planned()) == {"starts", "stability"} | AFTER_STABILITY
+
+
+def test_arm_change_leaves_the_other_arm(copy_of_finished: Checkout) -> None:
+    with (copy_of_finished.root / CONFIG).open("a") as file:
+        file.write("arms:\n  adaptive:\n    stretch_A: 0.2\n")
+    planned = copy_of_finished.planned()
+    assert set(planned) == {"bond_sampling", "labels", "training"} | AFTER_TRAINING
+    assert (planned["bond_sampling"], planned["labels"], planned["training"]) == (1, 1, 2)
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/stability.md", "config/config.yaml", "Makefile"])
+def test_a_comment_elsewhere_reruns_nothing(copy_of_finished: Checkout, path: str) -> None:
+    with (copy_of_finished.root / path).open("a") as file:
+        file.write("\n# a comment\n")
+    assert copy_of_finished.planned() == {}
+
+
+def test_touched_code_and_fresh_checkout_rerun_nothing(copy_of_finished: Checkout, tmp_path: Path) -> None:
+    for folder in ("workflow", "physembed", "config"):
+        for file in (copy_of_finished.root / folder).rglob("*"):
+            file.touch()
+    assert copy_of_finished.planned() == {}
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    checkout = copy_repository(fresh)
+    for name in ("results", ".snakemake"):
+        shutil.copytree(copy_of_finished.root / name, fresh / name)
+    assert checkout.planned() == {}
+
+
+def test_physics_edit_reruns_its_stage(copy_of_finished: Checkout) -> None:
+    copy_of_finished.edit("physembed/md/langevin.py", "friction_per_ps / (1000 * FS)", "friction_per_ps / (999 * FS)")
+    assert set(copy_of_finished.planned()) == {"stability"} | AFTER_STABILITY
+
+
+def test_comment_in_physics_reruns_nothing(copy_of_finished: Checkout) -> None:
+    copy_of_finished.edit("physembed/md/langevin.py", "    def advance(", "    # a comment\n    def advance(")
+    assert copy_of_finished.planned() == {}
+
+
+def test_swapped_values_are_noticed(copy_of_finished: Checkout) -> None:
+    with (copy_of_finished.root / CONFIG).open("a") as file:
+        file.write("arms:\n  adaptive:\n    compression_to_stretching: [4.0, 1.0]\n")
+    assert copy_of_finished.planned()["bond_sampling"] == 1
+
+
+def test_another_molecule_leaves_the_first_alone(copy_of_finished: Checkout) -> None:
+    copy_of_finished.edit(CONFIG, "names: [methanol]", "names: [methanol, ethanol]")
+    done = copy_of_finished.snakemake("--dry-run")
+    jobs = done.stdout + done.stderr
+    assert "results/minimal/ethanol/training/adaptive/seed1/mace.model" in jobs
+    assert "results/minimal/methanol/training" not in jobs.replace("input:", "input:")
+    planned = copy_of_finished.planned()
+    assert (planned["training"], planned["stability"], planned["figures"]) == (4, 4, 1)
+
+
+def test_another_study_has_its_own_results(copy_of_finished: Checkout) -> None:
+    copy_of_finished.edit(CONFIG, "study: minimal", "study: other")
+    assert copy_of_finished.planned()["training"] == 4
+
+
+def test_killed_run_goes_on_with_finished_jobs_kept(tmp_path: Path) -> None:
+    checkout = copy_repository(tmp_path)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "snakemake", "--configfile", CONFIG, "--cores", "2"]
+    running = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, start_new_session=True, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wanted = tmp_path / "results/minimal/methanol/labels/adaptive.xyz"
+    deadline = time.monotonic() + 300
+    while not wanted.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert wanted.exists()
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert checkout.snakemake("--unlock").returncode == 0
+    planned = checkout.planned()
+    assert not {"molecule", "gaff_topology", "gaff_md", "frames", "bond_sampling"} & set(planned)
+    assert planned["training"] == 4

@@ -1,0 +1,34 @@
+"""How well the models of an arm reproduce their labels."""
+
+
+def evaluation_settings(wildcards):
+    return {"dtype": STUDY.config.training.dtype, "seeds": SEEDS}
+
+
+rule evaluation:
+    input:
+        models=expand(
+            "results/{{study}}/{{molecule}}/training/{{arm}}/seed{seed}/mace.model", seed=SEEDS
+        ),
+        train="results/{study}/{molecule}/labels/{arm}.xyz",
+        validation="results/{study}/{molecule}/labels/validation.xyz",
+        ranges="results/{study}/{molecule}/bond_sampling/{arm}_ranges.csv",
+    output:
+        frames="results/{study}/{molecule}/evaluation/{arm}_frames.csv",
+        forces="results/{study}/{molecule}/evaluation/{arm}_forces.parquet",
+        provenance="results/{study}/{molecule}/evaluation/{arm}_provenance.json",
+    params:
+        settings=evaluation_settings,
+        code=code("evaluation.py"),
+    log:
+        "results/{study}/{molecule}/logs/evaluation_{arm}.log",
+    benchmark:
+        "results/{study}/{molecule}/benchmarks/evaluation_{arm}.tsv"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime="60m",
+    conda:
+        "../../envs/physembed.yaml"
+    script:
+        "../scripts/evaluation.py"

@@ -1,0 +1,58 @@
+"""Frames of the GAFF run: for training and validation, and for the starts of the stability runs."""
+
+
+def frame_counts(*counts):
+    """Params function: only the counts that this selection depends on, so that more starts retrain nothing."""
+
+    def values(wildcards):
+        chosen = {name: getattr(STUDY.config.frames, name) for name in counts}
+        return {"frames": chosen, "seed": derive_seed(STUDY.config.seed, "frames", wildcards.molecule)}
+
+    return values
+
+
+rule frames:
+    input:
+        trajectory="results/{study}/{molecule}/gaff_md/trajectory.xyz",
+    output:
+        train="results/{study}/{molecule}/frames/train.xyz",
+        validation="results/{study}/{molecule}/frames/validation.xyz",
+        provenance="results/{study}/{molecule}/frames/provenance.json",
+    params:
+        settings=frame_counts("train", "validation"),
+        code=code("frames.py"),
+    log:
+        "results/{study}/{molecule}/logs/frames.log",
+    benchmark:
+        "results/{study}/{molecule}/benchmarks/frames.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="10m",
+    conda:
+        "../../envs/physembed.yaml"
+    script:
+        "../scripts/frames.py"
+
+
+rule starts:
+    input:
+        trajectory="results/{study}/{molecule}/gaff_md/trajectory.xyz",
+    output:
+        starts="results/{study}/{molecule}/frames/starts.xyz",
+        provenance="results/{study}/{molecule}/frames/starts_provenance.json",
+    params:
+        settings=frame_counts("train", "validation", "starts"),
+        code=code("starts.py"),
+    log:
+        "results/{study}/{molecule}/logs/starts.log",
+    benchmark:
+        "results/{study}/{molecule}/benchmarks/starts.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="10m",
+    conda:
+        "../../envs/physembed.yaml"
+    script:
+        "../scripts/starts.py"

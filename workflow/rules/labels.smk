@@ -1,0 +1,35 @@
+"""GFN2-xTB labels: the validation frames, and the training frames of each arm."""
+
+
+def frames_to_label(wildcards):
+    if wildcards.labelled == "validation":
+        return "results/{study}/{molecule}/frames/validation.xyz"
+    return "results/{study}/{molecule}/bond_sampling/{labelled}.xyz"
+
+
+rule labels:
+    input:
+        frames=frames_to_label,
+        prmtop="results/{study}/{molecule}/topology/topology.prmtop",
+        inpcrd="results/{study}/{molecule}/topology/topology.inpcrd",
+        bonds="results/{study}/{molecule}/topology/bonds.csv",
+    output:
+        frames="results/{study}/{molecule}/labels/{labelled}.xyz",
+        ledger="results/{study}/{molecule}/labels/{labelled}_ledger.csv",
+        provenance="results/{study}/{molecule}/labels/{labelled}_provenance.json",
+    params:
+        settings=settings("labels"),
+        code=code("labels.py"),
+        restart="results/{study}/restart/labels/{molecule}",
+    log:
+        "results/{study}/{molecule}/logs/labels_{labelled}.log",
+    benchmark:
+        "results/{study}/{molecule}/benchmarks/labels_{labelled}.tsv"
+    threads: 16
+    resources:
+        mem_mb=4000,
+        runtime="4h",
+    conda:
+        "../../envs/physembed.yaml"
+    script:
+        "../scripts/labels.py"

@@ -1,0 +1,33 @@
+"""Molecule: a 3D structure from a SMILES or a structure file."""
+
+
+def molecule_source(wildcards):
+    molecule = MOLECULES[wildcards.molecule]
+    return {"smiles": molecule.smiles, **settings()(wildcards)}
+
+
+def structure_file(wildcards):
+    return MOLECULES[wildcards.molecule].structure or []
+
+
+rule molecule:
+    input:
+        structure=structure_file,
+    output:
+        sdf="results/{study}/{molecule}/molecule/molecule.sdf",
+        provenance="results/{study}/{molecule}/molecule/provenance.json",
+    params:
+        settings=molecule_source,
+        code=code("molecule.py"),
+    log:
+        "results/{study}/{molecule}/logs/molecule.log",
+    benchmark:
+        "results/{study}/{molecule}/benchmarks/molecule.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime="30m",
+    conda:
+        "../../envs/physembed.yaml"
+    script:
+        "../scripts/molecule.py"

@@ -1,0 +1,31 @@
+"""Survival statistics over all arms and seeds of a molecule."""
+
+
+rule survival:
+    input:
+        replicas=expand(
+            "results/{{study}}/{{molecule}}/stability/{arm}/seed{seed}/replicas.csv", arm=ARMS, seed=SEEDS
+        ),
+    output:
+        replicas="results/{study}/{molecule}/survival/replicas.csv",
+        curves="results/{study}/{molecule}/survival/curves.csv",
+        fractions="results/{study}/{molecule}/survival/collapse_fractions.csv",
+        comparison="results/{study}/{molecule}/survival/comparison.csv",
+        causes="results/{study}/{molecule}/survival/causes.csv",
+        mean_times="results/{study}/{molecule}/survival/mean_times.csv",
+        provenance="results/{study}/{molecule}/survival/provenance.json",
+    params:
+        settings={"arms": ARMS, "seeds": SEEDS},
+        code=code("survival.py"),
+    log:
+        "results/{study}/{molecule}/logs/survival.log",
+    benchmark:
+        "results/{study}/{molecule}/benchmarks/survival.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime="10m",
+    conda:
+        "../../envs/physembed.yaml"
+    script:
+        "../scripts/survival.py"

@@ -1,0 +1,60 @@
+"""Classical topology: GAFF from AmberTools, or the user's own files."""
+
+
+def given_files(wildcards):
+    molecule = MOLECULES[wildcards.molecule]
+    return {"topology": molecule.topology, "coordinates": molecule.coordinates}
+
+
+rule gaff_topology:
+    input:
+        sdf="results/{study}/{molecule}/molecule/molecule.sdf",
+    output:
+        prmtop="results/{study}/{molecule}/topology/topology.prmtop",
+        inpcrd="results/{study}/{molecule}/topology/topology.inpcrd",
+        bonds="results/{study}/{molecule}/topology/bonds.csv",
+        provenance="results/{study}/{molecule}/topology/provenance.json",
+    params:
+        settings=settings("topology"),
+        code=code("gaff_topology.py"),
+    log:
+        "results/{study}/{molecule}/logs/topology.log",
+    benchmark:
+        "results/{study}/{molecule}/benchmarks/topology.tsv"
+    wildcard_constraints:
+        molecule=one_of(MADE_TOPOLOGY),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="4h",
+    conda:
+        "../../envs/physembed.yaml"
+    script:
+        "../scripts/gaff_topology.py"
+
+
+rule given_topology:
+    input:
+        unpack(given_files),
+    output:
+        prmtop="results/{study}/{molecule}/topology/topology.prmtop",
+        inpcrd="results/{study}/{molecule}/topology/topology.inpcrd",
+        bonds="results/{study}/{molecule}/topology/bonds.csv",
+        provenance="results/{study}/{molecule}/topology/provenance.json",
+    params:
+        settings=settings(),
+        code=code("given_topology.py"),
+    log:
+        "results/{study}/{molecule}/logs/topology.log",
+    benchmark:
+        "results/{study}/{molecule}/benchmarks/topology.tsv"
+    wildcard_constraints:
+        molecule=one_of(GIVEN_TOPOLOGY),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime="10m",
+    conda:
+        "../../envs/physembed.yaml"
+    script:
+        "../scripts/given_topology.py"

@@ -1,0 +1,34 @@
+"""MACE training: one model per arm and seed."""
+
+
+def training_settings(wildcards):
+    """Everything but the list of seeds, so that another seed leaves the models that are there alone."""
+    chosen = STUDY.config.training.model_dump(mode="json", exclude={"seeds"})
+    return {"training": chosen, "seed": int(wildcards.seed)}
+
+
+rule training:
+    input:
+        train="results/{study}/{molecule}/labels/{arm}.xyz",
+        validation="results/{study}/{molecule}/labels/validation.xyz",
+    output:
+        model="results/{study}/{molecule}/training/{arm}/seed{seed}/mace.model",
+        curve="results/{study}/{molecule}/training/{arm}/seed{seed}/curve.csv",
+        provenance="results/{study}/{molecule}/training/{arm}/seed{seed}/provenance.json",
+    params:
+        settings=training_settings,
+        code=code("training.py"),
+        restart="results/{study}/restart/training/{molecule}/{arm}/seed{seed}",
+    log:
+        "results/{study}/{molecule}/logs/training_{arm}_seed{seed}.log",
+    benchmark:
+        "results/{study}/{molecule}/benchmarks/training_{arm}_seed{seed}.tsv"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime="24h",
+        gpu=gpus("training"),
+    conda:
+        "../../envs/physembed.yaml"
+    script:
+        "../scripts/training.py"

@@ -1,0 +1,16 @@
+"""Trajectory -> the frames for training and for validation."""
+
+import ase.io
+
+from physembed.config import Frames
+from physembed.sampling.frames import select_frames
+from physembed.sampling.gaff_md import write_trajectory
+from physembed.stage import stage
+
+with stage(snakemake):
+    settings = snakemake.params.settings
+    trajectory = ase.io.read(snakemake.input.trajectory, ":")
+    # One start is drawn after the others and not used here; it cannot change them.
+    chosen = select_frames(trajectory, Frames(**settings["frames"], starts=1), settings["seed"])
+    write_trajectory(snakemake.output.train, chosen["train"])
+    write_trajectory(snakemake.output.validation, chosen["validation"])

@@ -1,0 +1,10 @@
+"""molecule.sdf -> GAFF topology and bond table."""
+
+from physembed.molecules.bonds import bond_table, write_bond_table
+from physembed.molecules.topology import gaff_topology, write_topology
+from physembed.stage import stage
+
+with stage(snakemake):
+    structure = gaff_topology(snakemake.input.sdf, **snakemake.params.settings["topology"])
+    write_topology(structure, snakemake.output.prmtop, snakemake.output.inpcrd)
+    write_bond_table(snakemake.output.bonds, bond_table(structure))

@@ -1,0 +1,49 @@
+"""One model and the start frames -> which replicas hold, and how the others end."""
+
+from pathlib import Path
+
+import ase.io
+import pandas as pd
+import torch
+
+from physembed.config import Stability
+from physembed.md.collapse import CollapseDetector
+from physembed.md.stability import StabilityRun
+from physembed.models.device import resolve_device
+from physembed.models.mace import load_isolated
+from physembed.molecules.bonds import equilibrium_length_matrix, read_bond_table
+from physembed.provenance import restart_folder
+from physembed.sampling.gaff_md import write_trajectory
+from physembed.stage import stage
+
+with stage(snakemake):
+    torch.set_num_threads(snakemake.threads)
+    values = snakemake.params.settings
+    settings = Stability(**values["stability"])
+    # A longer run goes on where a shorter one ended.
+    lasting = {name: value for name, value in values["stability"].items() if name != "duration_ps"}
+    restart = restart_folder(
+        snakemake.params.restart,
+        settings=[lasting, values["seed"]],
+        code=snakemake.params.code,
+        inputs=list(snakemake.input),
+    )
+    device = resolve_device(settings.device)
+    starts, bonds = ase.io.read(snakemake.input.starts, ":"), read_bond_table(snakemake.input.bonds)
+    detector = CollapseDetector(
+        bonds,
+        pd.read_csv(snakemake.input.bond_lengths)["mean_A"].to_numpy(),
+        equilibrium_length_matrix(bonds, starts[0].numbers),
+        settings.bond_tolerance_A,
+        settings.overlap_margin_A,
+        device=device,
+    )
+    model = load_isolated(snakemake.input.model, device, settings.dtype)
+    ranges = pd.read_csv(snakemake.input.ranges)
+    run = StabilityRun(model, starts, detector, ranges, settings, seed=values["seed"], restart=restart)
+    run.run()
+    run.replicas().to_csv(snakemake.output.replicas, index=False)
+    run.thermo().to_csv(snakemake.output.thermo, index=False)
+    for replica in range(len(starts)):
+        path = Path(snakemake.output.trajectories) / f"replica_{replica:03d}.xyz"
+        write_trajectory(path, run.trajectory(replica))

@@ -1,0 +1,24 @@
+"""Labelled frames -> a MACE model and its training curve."""
+
+import torch
+
+from physembed.config import Training
+from physembed.models.training import train
+from physembed.provenance import restart_folder
+from physembed.stage import stage
+
+with stage(snakemake):
+    torch.set_num_threads(snakemake.threads)
+    settings = snakemake.params.settings
+    restart = restart_folder(
+        snakemake.params.restart, settings=settings, code=snakemake.params.code, inputs=list(snakemake.input)
+    )
+    curve = train(
+        Training(**settings["training"]),
+        snakemake.input.train,
+        snakemake.input.validation,
+        seed=settings["seed"],
+        restart=restart,
+        model_file=snakemake.output.model,
+    )
+    curve.to_csv(snakemake.output.curve, index=False)
