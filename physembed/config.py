@@ -1,41 +1,66 @@
 """The configuration: its models, defaults (the paper's protocol) and checks.
 
-The models below are the single source of the defaults and of `config/schema.json`. `load` turns the merged
-dictionary that Snakemake read into a `Config` or raises a `PhysEmbedError` of one line that names the key and
-the value. Nothing is written here.
+The models below are the single source of the defaults, of `config/schema.json` and of the tables in
+`config/README.md`. `load` turns the merged dictionary that Snakemake read into a `Config` or raises a
+`PhysEmbedError` of one line that names the key and the value. Nothing is written here.
 """
 
 from __future__ import annotations
 
-import difflib
+from collections import Counter
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
+from physembed.config_messages import complaints, shown
 from physembed.errors import PhysEmbedError
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 NAME_MAX_LENGTH = 64
+NAME_RULE = f"up to {NAME_MAX_LENGTH} letters, digits and . _ + -, the first a letter or digit"
+BOND_PATTERN = r"^[^-\s]+-[^-\s]+$"
+PATTERNS = {
+    NAME_PATTERN: f"must serve as a folder: {NAME_RULE}",
+    BOND_PATTERN: "must be two atom types and a hyphen, as in c3-c3",
+}
+"""What a text that does not match a pattern is told."""
+
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=NAME_MAX_LENGTH)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Temperature = Annotated[float, Field(gt=0, le=10_000)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+# The upper and lower ends below catch a value in another unit (0.001 ps for 1 fs, 25 pm for 0.25 Å).
+Temperature = Annotated[float, Field(gt=0, le=10_000)]
+Timestep = Annotated[float, Field(ge=0.01, le=4)]
+Duration = Annotated[float, Field(gt=0, le=1_000_000)]
+Angle = Annotated[float, Field(ge=0, le=180)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, and values are not coerced between types."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Molecules(Section):
     """Which molecules the study holds."""
 
     table: str = "config/molecules.tsv"
-    """Table of molecules; see config/README.md for its columns."""
-    names: Literal["all"] | list[Name] = "all"
-    """Rows of the table to run."""
+    """Table of molecules; config/README.md describes its columns."""
+    names: Literal["all"] | Annotated[list[Name], Field(min_length=1)] = "all"
+    """Molecules of the table to run, as a list of names, or `all`."""
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _all_or_list(cls, names: Any) -> Any:
+        if names != "all" and not isinstance(names, list):
+            raise PydanticCustomError("names", "must be 'all' or a list of names such as [paracetamol]")
+        return names
 
 
 class Topology(Section):
@@ -51,10 +76,15 @@ class GaffMD(Section):
     """MD of one isolated molecule with its classical force field."""
 
     temperature_K: Temperature = 300.0
-    timestep_fs: Annotated[float, Field(gt=0, le=4)] = 1.0
-    duration_ps: Positive = 1000.0
+    """Temperature of the thermostat."""
+    timestep_fs: Timestep = 1.0
+    """Time step; no bond is constrained, so that more than 1 fs is too much for bonds with hydrogen."""
+    duration_ps: Duration = 1000.0
+    """Length of the run."""
     frame_interval_steps: Count = 100
+    """Steps from one written frame to the next."""
     friction_per_ps: Positive = 1.0
+    """Friction of the Langevin thermostat."""
 
     @property
     def frame_count(self) -> int:
@@ -66,7 +96,9 @@ class Frames(Section):
     """How many frames of the GAFF run serve for what; all are drawn at random and disjoint."""
 
     train: Count = 45
+    """Frames from which every arm makes its training set."""
     validation: Count = 5
+    """Frames on which training is judged; never modified."""
     starts: Count = 20
     """Start frames of the stability runs."""
 
@@ -75,18 +107,24 @@ class Arm(Section):
     """How one training set is made from the training frames. `bonds_per_frame: 0` leaves them as they are."""
 
     bonds_per_frame: Annotated[int, Field(ge=0)] = 1
+    """Bonds that are changed in each frame; 0 for unmodified frames."""
     keep_unmodified: bool = False
     """Keep each unmodified frame beside its modified one (twice the frames)."""
     compression: Annotated[float, Field(gt=0.5, le=1)] = 0.95
-    """Lower end of the compression segment over r_min."""
-    stretch_A: Positive = 0.25
+    """Lower end of the compression segment over r_min, the shortest length of the bond type in the frames."""
+    stretch_A: Annotated[float, Field(gt=0, le=2)] = 0.25
     """s_stretch: the stretch limit beyond r_mean of a bond as stiff as the reference bond."""
     compression_to_stretching: Annotated[list[NotNegative], Field(min_length=2, max_length=2)] = [1.0, 4.0]
+    """Odds of drawing from the compression and from the stretching segment."""
     terminal_k_factor: Positive = 0.8
+    """Factor on the force constant of a bond that ends in hydrogen or halogen."""
     turn_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
-    turn_degrees: Annotated[list[NotNegative], Field(min_length=2, max_length=2)] = [15.0, 30.0]
-    clash_margin_A: NotNegative = 0.25
-    reference_bond: Annotated[str, Field(pattern=r"^[^-\s]+-[^-\s]+$")] = "c3-c3"
+    """Probability that the end group of a terminal bond is turned about its axis as well."""
+    turn_degrees: Annotated[list[Angle], Field(min_length=2, max_length=2)] = [15.0, 30.0]
+    """Smallest and largest turn."""
+    clash_margin_A: Annotated[float, Field(ge=0, le=2)] = 0.25
+    """Two atoms that are not bonded, nearer than a bond of these elements plus this, void a modification."""
+    reference_bond: Annotated[str, Field(pattern=BOND_PATTERN)] = "c3-c3"
     """The bond type whose force constant is k_ref."""
     reference_k_kcal_mol_A2: Positive | None = None
     """k_ref itself, for a topology whose parameter set has no such bond type."""
@@ -98,10 +136,14 @@ class Labels(Section):
     """GFN2-xTB energies and forces through tblite."""
 
     method: Literal["GFN2-xTB", "GFN1-xTB"] = "GFN2-xTB"
+    """Hamiltonian."""
     accuracy: Positive = 1.0
+    """Factor on tblite's convergence thresholds; smaller is tighter."""
     max_iterations: Count = 250
-    electronic_temperature_K: NotNegative = 300.0
-    retry_electronic_temperatures_K: list[Positive] = [1000.0, 3000.0]
+    """SCF cycles before an attempt counts as not converged."""
+    electronic_temperature_K: Annotated[float, Field(ge=0, le=10_000)] = 300.0
+    """Temperature of the Fermi smearing."""
+    retry_electronic_temperatures_K: list[Temperature] = [1000.0, 3000.0]
     """Retries after an SCF that does not converge; each also starts from the other initial guess."""
     max_force_eV_A: Positive = 100.0
     """A frame with a larger force on any atom is rejected."""
@@ -114,49 +156,76 @@ class Labels(Section):
 class Training(Section):
     """MACE training; the names are those of `mace_run_train` where it has one."""
 
-    seeds: Annotated[list[int], Field(min_length=1)] = [1, 2, 3, 4, 5]
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [1, 2, 3, 4, 5]
+    """One model is trained per seed and arm."""
     num_channels: Count = 256
+    """Channels of the node features."""
     max_L: Annotated[int, Field(ge=0, le=3)] = 2
+    """Highest order of the equivariant messages."""
     max_ell: Annotated[int, Field(ge=1, le=4)] = 3
+    """Highest order of the spherical harmonics (the paper's expansion order)."""
     correlation: Annotated[int, Field(ge=1, le=4)] = 3
+    """Correlation order: bodies in a message less one."""
     num_interactions: Count = 2
+    """Message-passing layers."""
     r_max_A: Annotated[float, Field(ge=2, le=15)] = 5.0
+    """Cutoff of a layer."""
     epochs: Count = 1000
+    """Passes over the training set."""
     batch_size: Count = 10
+    """Frames in a batch."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """Initial learning rate of Adam (amsgrad)."""
     energy_weight: NotNegative = 1.0
+    """Weight of the energies in the loss."""
     forces_weight: NotNegative = 100.0
+    """Weight of the forces in the loss."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay of the exponential moving average of the weights."""
     clip_grad: Positive = 10.0
+    """Norm to which the gradient is clipped."""
     lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Factor on the learning rate when the validation loss stalls."""
     scheduler_patience: Count = 50
+    """Epochs without progress before that."""
     dtype: Literal["float32", "float64"] = "float32"
+    """Precision."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it runs; `auto` takes a GPU if there is one."""
 
 
 class Stability(Section):
     """Hot MD of isolated molecules with the trained models; one batch of replicas per model."""
 
     temperature_K: Temperature = 800.0
-    timestep_fs: Annotated[float, Field(gt=0, le=4)] = 1.0
-    duration_ps: Positive = 100.0
+    """Temperature of the thermostat."""
+    timestep_fs: Timestep = 1.0
+    """Time step."""
+    duration_ps: Duration = 100.0
+    """Length of each run."""
     friction_per_ps: Positive = 10.0
-    bond_tolerance_A: Positive = 0.5
+    """Friction of the Langevin thermostat."""
+    bond_tolerance_A: Annotated[float, Field(gt=0, le=5)] = 0.5
     """A bond further than this from its mean length over the GAFF run is a collapse."""
-    overlap_margin_A: float = 0.0
+    overlap_margin_A: Annotated[float, Field(ge=-2, le=2)] = 0.0
     """Two atoms that are not bonded, nearer than a bond of these elements plus this, are a collapse."""
     check_interval_steps: Count = 10
-    record_interval_fs: Positive = 100.0
+    """Steps from one look for collapses to the next."""
+    record_interval_fs: Annotated[float, Field(gt=0, le=1_000_000_000)] = 100.0
+    """Time from one recorded frame to the next."""
     dtype: Literal["float32", "float64"] = "float32"
+    """Precision."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it runs; `auto` takes a GPU if there is one."""
 
 
 class Config(Section):
     """A study."""
 
     study: Name = "paper"
-    """Results go to results/<study>/; two configurations never share one."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 2026
+    """Results go to `results/<study>/`; two configurations never share one."""
+    seed: Seed = 2026
+    """All random draws but those of training follow from it."""
     molecules: Molecules = Molecules()
     topology: Topology = Topology()
     gaff_md: GaffMD = GaffMD()
@@ -165,26 +234,10 @@ class Config(Section):
         "original": Arm(bonds_per_frame=0),
         "adaptive": Arm(),
     }
+    """The training sets that are compared, by name."""
     labels: Labels = Labels()
     training: Training = Training()
     stability: Stability = Stability()
-
-
-def _complain(error: ValidationError, config: dict[str, Any]) -> str:
-    """The first problem of a validation as `config: key: value ...: what is wrong`."""
-    first = error.errors()[0]
-    location = [str(part) for part in first["loc"]]
-    key = ".".join(location)
-    if first["type"] == "extra_forbidden":
-        known: Any = Config
-        for part in location[:-1]:
-            field = known.model_fields.get(part) if isinstance(known, type) else None
-            known = Arm if location[0] == "arms" else field.annotation if field else None
-        names = list(getattr(known, "model_fields", {}))
-        near = difflib.get_close_matches(location[-1], names, 1, 0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(names)}"
-        return f"config: {key}: unknown key; {hint}"
-    return f"config: {key}: {first['input']!r}: {first['msg']}"
 
 
 def load(config: dict[str, Any]) -> Config:
@@ -194,7 +247,60 @@ def load(config: dict[str, Any]) -> Config:
         PhysEmbedError: one line that names the key and the value.
     """
     try:
-        study = Config.model_validate(config)
+        checked = Config.model_validate(config)
     except ValidationError as error:
-        raise PhysEmbedError(_complain(error, config)) from None
-    return study
+        problems = complaints(error, Config, config, PATTERNS)
+    else:
+        problems = [f"{key}: {shown(value)}: {problem}" for key, value, problem in _clashes(checked)]
+        if not problems:
+            return checked
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    raise PhysEmbedError(f"config: {problems[0]}{more}")
+
+
+def _clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
+    """Key, value and problem of each value that is sound alone but not beside the others."""
+    yield from _clashing_names(config)
+    md, frames, training, stability = config.gaff_md, config.frames, config.training, config.stability
+    steps = round(md.duration_ps * 1000 / md.timestep_fs)
+    wanted = frames.train + frames.validation + frames.starts
+    if md.frame_count == 0:
+        problem = f"the run has only {steps} steps (gaff_md.duration_ps {md.duration_ps:g}), so it writes no frame"
+        yield "gaff_md.frame_interval_steps", md.frame_interval_steps, problem
+    elif wanted > md.frame_count:
+        problem = f"more than the {md.frame_count} frames of the GAFF run; raise gaff_md.duration_ps"
+        yield "frames.train + frames.validation + frames.starts", wanted, problem
+    if training.batch_size > frames.train:
+        problem = f"larger than the training set (frames.train {frames.train})"
+        yield "training.batch_size", training.batch_size, problem
+    for name, arm in config.arms.items():
+        if arm.turn_degrees[0] > arm.turn_degrees[1]:
+            yield f"arms.{name}.turn_degrees", arm.turn_degrees, "must be the smaller angle, then the larger"
+        if not any(arm.compression_to_stretching):
+            problem = "one of the two must be greater than 0"
+            yield f"arms.{name}.compression_to_stretching", arm.compression_to_stretching, problem
+    duration_fs = stability.duration_ps * 1000
+    if duration_fs < stability.timestep_fs:
+        problem = f"shorter than one step (stability.timestep_fs {stability.timestep_fs:g})"
+        yield "stability.duration_ps", stability.duration_ps, problem
+    elif stability.record_interval_fs > duration_fs:
+        problem = f"longer than the run (stability.duration_ps {stability.duration_ps:g})"
+        yield "stability.record_interval_fs", stability.record_interval_fs, problem
+    ratio = stability.record_interval_fs / stability.timestep_fs
+    if round(ratio) < 1 or abs(ratio - round(ratio)) > 1e-6 * ratio:
+        problem = f"must be a whole multiple of stability.timestep_fs {stability.timestep_fs:g}"
+        yield "stability.record_interval_fs", stability.record_interval_fs, problem
+
+
+def _clashing_names(config: Config) -> Iterator[tuple[str, Any, str]]:
+    for key, values in (("training.seeds", config.training.seeds), ("molecules.names", config.molecules.names)):
+        repeated = [value for value, count in Counter(values).items() if count > 1] if values != "all" else []
+        for value in repeated:
+            yield key, value, "stands twice"
+    folders: dict[str, str] = {}
+    for name in config.arms:
+        if name.lower() == "validation":
+            yield "arms", name, "this name is taken by the labels of the validation frames; choose another"
+        if name.lower() in folders:
+            yield "arms", name, f"differs from the arm {folders[name.lower()]!r} in capitals only"
+        folders[name.lower()] = name

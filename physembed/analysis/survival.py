@@ -264,7 +264,7 @@ def compare_arms(runs: pd.DataFrame) -> pd.DataFrame:
         notes = []
         both = pd.concat([runs_a, runs_b], ignore_index=True)
         seeds = both.assign(score=log_rank_scores(both)).groupby(["arm", "seed"])["score"].sum()
-        seeds_a, seeds_b = (seeds.loc[[arm]].to_numpy(dtype=float) for arm in (arm_a, arm_b))
+        seeds_a, seeds_b = (seeds.xs(arm, level="arm").to_numpy(dtype=float) for arm in (arm_a, arm_b))
         statistic, p_value = 0.0, 1.0
         if not both["collapsed"].any():
             notes.append("no run of either arm collapsed: there is nothing to compare")

@@ -1,7 +1,5 @@
-"""GFN2-xTB labels: energies, forces and stress of many frames, and a ledger of what was accepted and why not."""
+"""GFN2-xTB labels of frames: energies, forces, stress, and a ledger of what was rejected and why.
 
-from physembed.labels.labelling import label_frames
-from physembed.labels.ledger import LedgerRow
-from physembed.labels.xtb import Label, calculate
-
-__all__ = ["Label", "LedgerRow", "calculate", "label_frames"]
+`labelling.label_frames` labels many frames on all cores, `xtb.calculate` one. Nothing is imported here, because
+worker processes start faster without what only the main process needs.
+"""

@@ -102,8 +102,8 @@ def calculate(atoms: Atoms, settings: Labels, charge: int = 0) -> Label:
     """xTB energy, forces, stress (of a periodic frame) and bond orders of one frame in its lowest spin state.
 
     The first SCF runs at `electronic_temperature_K` from tblite's default guess. Where it does not converge, each
-    of `retry_electronic_temperatures_K` is tried from the other guess, and the density that comes out starts an SCF
-    at `electronic_temperature_K` again; only the result of the latter is a label.
+    of `retry_electronic_temperatures_K` is tried from the other guess, and the density that comes out starts an
+    SCF at `electronic_temperature_K` again; only the result of the latter is a label.
 
     GFN2-xTB: Bannwarth, Ehlert, Grimme, JCTC 2019, 15, 1652.
     GFN1-xTB: Grimme, Bannwarth, Shushkov, JCTC 2017, 13, 1989.
@@ -141,7 +141,7 @@ def calculate(atoms: Atoms, settings: Labels, charge: int = 0) -> Label:
         energy_eV=float(result["energy"]) * HARTREE,
         forces_eV_A=-result["gradient"] * HARTREE / BOHR,
         stress_eV_A3=stress,
-        bond_orders=result["bond-orders"],
+        bond_orders=result["bond-orders"].reshape(count, count),  # without the axis of spin channels
         scf_retries=retries,
         history=history,
     )

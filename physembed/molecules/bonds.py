@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import networkx
+import networkx  # type: ignore[import-untyped]
 import numpy as np
 import pandas as pd
 import parmed
@@ -72,13 +72,11 @@ def bond_table(structure: parmed.Structure) -> pd.DataFrame:
         first, second = sorted((bond.atom1, bond.atom2), key=lambda atom: atom.idx)
         if bond.type is None or not (bond.type.k > 0 and bond.type.req > 0):
             raise PhysEmbedError(
-                f"topology: bond {first.name}-{second.name} (atoms {first.idx} and {second.idx}, types {first.type} "
-                f"and {second.type}) has the parameters {bond.type}; it needs a positive force constant and length"
+                f"topology: bond {first.name}-{second.name} (atoms {first.idx} and {second.idx}, types "
+                f"{first.type} and {second.type}) has parameters {bond.type}; it needs a positive force constant and length"
             )
         terminal = not TERMINAL_ELEMENTS.isdisjoint((first.atomic_number, second.atomic_number))
-        rows.append(
-            (first.idx, second.idx, first.type, second.type, bond.type.k, bond.type.req, False, terminal)
-        )
+        rows.append((first.idx, second.idx, first.type, second.type, bond.type.k, bond.type.req, False, terminal))
     table = pd.DataFrame(sorted(rows), columns=list(COLUMNS)).astype(COLUMNS)
     # A bond lies in a ring unless the molecule falls apart without it.
     bridges = {tuple(sorted(edge)) for edge in networkx.bridges(bond_graph(table))} if rows else set()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from physembed.config import NAME_MAX_LENGTH, NAME_PATTERN
+from physembed.config import NAME_MAX_LENGTH, NAME_PATTERN, PATTERNS
+from physembed.config_messages import nearest, shown
 from physembed.errors import PhysEmbedError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class _Row:
     place: str
 
     def refuse(self, column: str, problem: str) -> NoReturn:
-        raise PhysEmbedError(f"{self.place}: {column}: {getattr(self.spec, column)!r}: {problem}")
+        raise PhysEmbedError(f"{self.place}: {column}: {shown(getattr(self.spec, column))}: {problem}")
 
 
 def read_table(path: str | Path, names: Sequence[str] | Literal["all"] = "all") -> list[MoleculeSpec]:
@@ -76,17 +76,12 @@ def read_table(path: str | Path, names: Sequence[str] | Literal["all"] = "all") 
         by_name = {row.spec.name: row for row in rows}
         for name in names:
             if name not in by_name:
-                hint = _nearest(name, list(by_name))
+                hint = nearest(name, list(by_name))
                 raise PhysEmbedError(f"config: molecules.names: {name!r}: no such molecule in {path}; {hint}")
         rows = [by_name[name] for name in names]
     for row in rows:
         _check_source(row)
     return [row.spec for row in rows]
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, 1, 0.4)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
 
 def _read_rows(path: Path) -> list[_Row]:
@@ -120,7 +115,7 @@ def _read_rows(path: Path) -> list[_Row]:
 def _header(place: str, cells: list[str]) -> list[str]:
     for cell in cells:
         if cell not in COLUMNS:
-            hint = _nearest(cell, COLUMNS) if cell.isidentifier() else "columns are separated by single tabs"
+            hint = nearest(cell, COLUMNS) if cell.isidentifier() else "columns are separated by single tabs"
             raise PhysEmbedError(f"{place}: {cell!r}: unknown column; {hint}")
         if cells.count(cell) > 1:
             raise PhysEmbedError(f"{place}: {cell!r}: this column stands twice")
@@ -139,8 +134,7 @@ def _row(place: str, header: list[str], cells: list[str]) -> _Row:
     row = _Row(MoleculeSpec(name=values.pop("name", ""), **values), place)
     name = row.spec.name
     if re.fullmatch(NAME_PATTERN, name) is None or len(name) > NAME_MAX_LENGTH:
-        allowed = f"up to {NAME_MAX_LENGTH} letters, digits and . _ + -, the first a letter or digit"
-        row.refuse("name", f"must serve as a folder: {allowed}; columns are separated by single tabs")
+        row.refuse("name", f"{PATTERNS[NAME_PATTERN]}; columns are separated by single tabs")
     if name.lower() in RESERVED:
         row.refuse("name", "is taken by a folder or file of results/<study>/; choose another")
     return row
@@ -211,9 +205,7 @@ def _check_structure(row: _Row, path: Path) -> None:
             row.refuse("structure", "has no 3D coordinates; give a 3D structure, or the SMILES instead")
         missing = sum(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
         if missing:
-            row.refuse(
-                "structure", f"lacks {missing} hydrogens; add them with coordinates, or give the SMILES instead"
-            )
+            row.refuse("structure", f"lacks {missing} hydrogens; add them, or give the SMILES instead")
         _check_molecule(row, "structure", molecule)
 
 
@@ -232,9 +224,7 @@ def _check_molecule(row: _Row, column: str, molecule: Mol) -> None:
             row.refuse(column, f"GAFF has no parameters for {atom.GetSymbol()!r}, only for {known}")
     electrons = sum(atom.GetAtomicNum() for atom in atoms) + hydrogens - Chem.GetFormalCharge(molecule)
     if electrons % 2:
-        row.refuse(
-            column, f"has an odd number of electrons ({electrons}); radicals are not supported, check charges"
-        )
+        row.refuse(column, f"has an odd number of electrons ({electrons}); radicals are not supported")
     unpaired = sum(atom.GetNumRadicalElectrons() for atom in atoms)
     if unpaired:
         row.refuse(column, f"has {unpaired} unpaired electrons; radicals are not supported")

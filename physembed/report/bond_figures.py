@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,12 @@ def modified_lengths(frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
 
 
 def _draw_arm(
-    axes: Axes, style: ArmStyle, lengths: np.ndarray, modified: np.ndarray, limits: pd.Series, edges: np.ndarray
+    axes: Axes,
+    style: ArmStyle,
+    lengths: np.ndarray,
+    modified: np.ndarray,
+    limits: Mapping[Hashable, Any],
+    edges: np.ndarray,
 ) -> None:
     """Histogram, sampled segments and a tick for each modified bond of one arm in the panel of one type."""
     axes.axvspan(limits["compression_low_A"], limits["r_min_A"], color=style.colour, alpha=0.14, linewidth=0)
@@ -79,32 +85,32 @@ def bond_lengths(
     sampled = [arm for arm in after if modified[arm]]
     lengths_before = lengths_by_type(before, bonds)
     lengths_after = {arm: lengths_by_type(after[arm], bonds) for arm in sampled}
-    limits = {arm: ranges[arm].set_index("types") for arm in after}
-    for arm, table in limits.items():
-        if missing := sorted(set(lengths_before) - set(table.index)):
+    limits = {arm: {row["types"]: row for row in ranges[arm].to_dict("records")} for arm in after}
+    for arm, rows in limits.items():
+        if missing := sorted(set(lengths_before) - set(rows)):
             raise PhysEmbedError(
                 f"report: the bond ranges of arm {arm} lack type {missing[0]}; give those of this molecule"
             )
     table = limits[next(iter(after))]
-    names = sorted(lengths_before, key=lambda name: -float(table.loc[name, "k_kcal_mol_A2"]))  # type: ignore[arg-type]
+    names = sorted(lengths_before, key=lambda name: -table[name]["k_kcal_mol_A2"])
 
     columns = min(4, len(names))
-    rows = math.ceil(len(names) / columns)
-    with new_figure(0.9 + 1.45 * rows) as figure:
-        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    lines = math.ceil(len(names) / columns)
+    with new_figure(0.9 + 1.45 * lines) as figure:
+        panels = figure.subplots(lines, columns, squeeze=False).ravel()
         for axes, name in zip(panels, names, strict=False):
             everything = np.concatenate([lengths_before[name], *(lengths_after[arm][name] for arm in sampled)])
             low, high = everything.min(), everything.max()
             for arm in sampled:
-                low = min(low, limits[arm].loc[name, "compression_low_A"])
-                high = max(high, limits[arm].loc[name, "stretch_high_A"])
+                low = min(low, limits[arm][name]["compression_low_A"])
+                high = max(high, limits[arm][name]["stretch_high_A"])
             edges = np.linspace(low, high, BINS + 1)
             axes.hist(lengths_before[name], edges, color=LIGHT_GREY)
-            axes.axvline(float(table.loc[name, "r_mean_A"]), color=BLACK, linestyle=":", linewidth=1)  # type: ignore[arg-type]
+            axes.axvline(table[name]["r_mean_A"], color=BLACK, linestyle=":", linewidth=1)
             for arm in sampled:
                 values = modified[arm].get(name, np.array([]))
-                _draw_arm(axes, styles[arm], lengths_after[arm][name], values, limits[arm].loc[name], edges)
-            count, k = int((bond_types(bonds) == name).sum()), float(table.loc[name, "k_kcal_mol_A2"])  # type: ignore[arg-type]
+                _draw_arm(axes, styles[arm], lengths_after[arm][name], values, limits[arm][name], edges)
+            count, k = int((bond_types(bonds) == name).sum()), table[name]["k_kcal_mol_A2"]
             axes.set_title(f"{name}  ({count}×)", loc="left", fontweight="bold", fontsize=8.5, pad=3)
             axes.set_title(f"k {k:.0f}", loc="right", fontsize=7.5, color=GREY, pad=3)
             margin = 0.04 * (high - low)

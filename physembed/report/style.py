@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ GREY, LIGHT_GREY = "#6B6B6B", "#BDBDBD"
 WIDTH_INCHES = 6.7
 """Full text width of an A4 page (170 mm)."""
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9,
@@ -57,12 +57,13 @@ class ArmStyle:
 
     colour: str
     marker: str
-    line: str
+    line: Literal["-", "--", ":"]
 
 
 def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
     """Style of each arm, in the order of the study: the same in every figure that is given the same arms."""
-    colours, markers, lines = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY), "osD^vP", ("-", "--", ":")
+    colours, markers = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY), "osD^vP"
+    lines: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
     return {
         arm: ArmStyle(
             colours[index % len(colours)],
@@ -80,9 +81,9 @@ def new_figure(height_inches: float, width_inches: float = WIDTH_INCHES) -> Iter
         yield Figure(figsize=(width_inches, height_inches), layout="constrained")
 
 
-def light_grid(axes: Axes, axis: str = "y") -> None:
+def light_grid(axes: Axes, axis: Literal["x", "y"] = "y") -> None:
     """Faint grid lines to read values by."""
-    axes.grid(axis=axis, color="#E3E3E3", linewidth=0.6)  # type: ignore[arg-type]
+    axes.grid(axis=axis, color="#E3E3E3", linewidth=0.6)
 
 
 def note(figure: Figure, text: str) -> None:

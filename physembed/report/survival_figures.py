@@ -30,9 +30,9 @@ def format_p(p_value: float) -> str:
 def comparison_lines(comparison: pd.DataFrame) -> list[str]:
     """One line per pair of arms: both p-values of `physembed.analysis.survival.compare_arms`."""
     return [
-        f"{row.arm_a} against {row.arm_b}: log-rank {format_p(row.p_value)} (runs as units), "
-        f"permutation {format_p(row.p_value_seeds)} (seeds as units, {row.seeds_a} + {row.seeds_b})"
-        for row in comparison.itertuples()
+        f"{row['arm_a']} against {row['arm_b']}: log-rank {format_p(row['p_value'])} (runs as units), "
+        f"permutation {format_p(row['p_value_seeds'])} (seeds as units, {row['seeds_a']} + {row['seeds_b']})"
+        for row in comparison.to_dict("records")
     ]
 
 
@@ -131,7 +131,7 @@ def collapse_fraction(
                 markeredgewidth=0, label="each seed" if row == 0 else None,
             )  # fmt: skip
             if arm in paper_rows.index:
-                fraction, low, high = paper_interval(paper_rows.loc[arm])  # type: ignore[arg-type]
+                fraction, low, high = paper_interval(paper_rows.loc[arm])
                 axes.errorbar(
                     fraction, row - 0.28, xerr=[[fraction - low], [high - fraction]], color=BLACK, marker="D",
                     markerfacecolor="white", markersize=6, capsize=3, linewidth=1,

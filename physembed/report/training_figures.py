@@ -18,7 +18,6 @@ from physembed.report.style import (
     BLUE,
     GREEN,
     GREY,
-    LIGHT_GREY,
     ORANGE,
     PURPLE,
     VERMILION,
@@ -65,7 +64,7 @@ def training_curves(curves: pd.DataFrame) -> Figure:
         errors.set_title("validation error of the forces")
         errors.set_ylabel("RMSE / (meV/Å)")
         losses.set_title("loss: solid training, dotted validation")
-        losses.set_ylabel("loss (weighted, dimensionless)")
+        losses.set_ylabel("weighted loss (in eV and Å)")
         figure.legend(handles=handles, loc="outside upper left", ncols=2 if len(arms) == 2 else 1)
     return figure
 
@@ -125,9 +124,13 @@ def force_parity(forces: pd.DataFrame) -> Figure:
                 axes.set(xlim=limits, ylim=limits)
                 errors = force_errors(chosen)
                 axes.text(
-                    0.04, 0.96, "RMSE {rmse_meV_A:.0f} meV/Å\nMAE {mae_meV_A:.0f} meV/Å\nR² {r2:.4f}".format(**errors),
-                    transform=axes.transAxes, va="top", fontsize=8,
-                )  # fmt: skip
+                    0.04,
+                    0.96,
+                    "RMSE {rmse_meV_A:.0f} meV/Å\nMAE {mae_meV_A:.0f} meV/Å\nR² {r2:.4f}".format(**errors),
+                    transform=axes.transAxes,
+                    va="top",
+                    fontsize=8,
+                )
                 axes.set_title(f"{arm}, {name}")
                 axes.xaxis.set_major_locator(MaxNLocator(5))
                 axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -145,8 +148,10 @@ def _mean_error(frames: pd.DataFrame) -> tuple[float, float, int]:
 
     The models of all seeds see the same frames, so each frame counts once, with its mean over the seeds.
     """
-    per_frame = 1000 * frames.groupby("frame")["force_rmse_eV_A"].mean()
-    return float(per_frame.mean()), float(per_frame.sem()), len(per_frame)
+    per_frame = 1000 * frames.groupby("frame")["force_rmse_eV_A"].mean().to_numpy(dtype=float)
+    count = len(per_frame)
+    error = per_frame.std(ddof=1) / math.sqrt(count) if count > 1 else math.nan
+    return float(per_frame.mean()), float(error), count
 
 
 def stretch_errors(frames: pd.DataFrame) -> pd.DataFrame:
@@ -166,7 +171,8 @@ def stretch_errors(frames: pd.DataFrame) -> pd.DataFrame:
         validation, train = of_arm[of_arm["set"] == "validation"], of_arm[of_arm["set"] == "train"]
         bins = np.floor(train["stretch_A"] / STRETCH_BIN_A)
         groups = [("validation", math.nan, validation), ("unmodified", math.nan, train[bins.isna()])]
-        groups += [("modified", float(number), train[bins == number]) for number in sorted(bins.dropna().unique())]
+        numbers = np.unique(bins.dropna().to_numpy(dtype=float))
+        groups += [("modified", float(number), train[bins == number]) for number in numbers]
         for group, number, members in groups:
             if len(members):
                 mean, error, count = _mean_error(members)

@@ -118,13 +118,13 @@ GRIMME = {1: (0.14, 1.001), 6: (1.75, 1.452), 7: (1.23, 1.397), 8: (0.70, 1.342)
 
 
 def double_loop(atoms: Atoms, alpha: float, a1: float, s6: float, cutoff: float) -> float:
-    """E in eV by the letter of SCIENCE.md: every ordered pair and image, shifted to zero at the cutoff (Å)."""
+    """E in eV by the letter of the equation: every ordered pair and image, shifted to zero at the cutoff (Å)."""
     joule_nm6 = KCAL_MOL / 4184.0 / HARTREE * (10.0 / BOHR) ** 6
 
     def pair(r: float, c6: float, r0: float) -> float:
         return (s6 + a1 / (1.0 + math.exp(r - 2.5 * r0))) * c6 / (r**6 + 6.25**6)
 
-    images = range(-4, 5) if atoms.pbc.any() else range(1)
+    images = range(-6, 7) if atoms.pbc.any() else range(1)
     energy = 0.0
     for i, j in itertools.product(range(len(atoms)), repeat=2):
         (c6_i, r_i), (c6_j, r_j) = GRIMME[atoms.numbers[i]], GRIMME[atoms.numbers[j]]
@@ -144,7 +144,7 @@ def test_d2_agrees_with_a_double_loop(periodic: bool) -> None:
     rng = np.random.default_rng(7)
     batch = [random_atoms(rng, periodic, ORGANIC) for _ in range(4)]
     for atoms in batch:
-        atoms.wrap()  # the loop takes four images to each side
+        atoms.wrap()  # the loop takes six images to each side
     alpha, a1 = rng.uniform(-0.1, 0.1, len(batch)), rng.uniform(0.3, 1.2, len(batch))
     output = evaluate(batch, CSOModel(CSOParameters(a1=a1, alpha=alpha), "d2"))
     expected = [double_loop(atoms, alpha[k], a1[k], 0.73, 10.0) for k, atoms in enumerate(batch)]

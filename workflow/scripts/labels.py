@@ -3,7 +3,7 @@
 import ase.io
 
 from physembed.config import Labels
-from physembed.labels import label_frames
+from physembed.labels.labelling import label_frames
 from physembed.molecules.bonds import read_bond_table
 from physembed.molecules.topology import load_topology, total_charge
 from physembed.sampling.gaff_md import write_trajectory

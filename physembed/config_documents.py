@@ -1,0 +1,111 @@
+"""The documents made from the configuration's models: `config/schema.json` and the tables of `config/README.md`.
+
+`python -m physembed.config_documents` in the root of the project writes both.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from physembed.config import Config
+from physembed.files import atomic
+
+BEGIN, END = "<!-- tables: written by python -m physembed.config_documents -->\n", "<!-- end of the tables -->\n"
+UNITS = {
+    "_per_ps": "1/ps",
+    "_kcal_mol_A2": "kcal/mol/Å²",
+    "_eV_A": "eV/Å",
+    "_K": "K",
+    "_fs": "fs",
+    "_ps": "ps",
+    "_A": "Å",
+    "_degrees": "°",
+    "_steps": "steps",
+}
+"""Unit by the end of a key; the first that fits counts."""
+TYPES = {
+    "number": "number",
+    "integer": "whole number",
+    "boolean": "`true`, `false`",
+    "string": "text",
+    "null": "nothing",
+}
+BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
+
+
+def json_schema() -> str:
+    """The JSON schema of a configuration, for editors: the text of `config/schema.json`."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def markdown_table() -> str:
+    """Every key with its default, unit, allowed values and meaning: one Markdown table per section."""
+    schema = json.loads(json_schema())
+    sections, top = [], []
+    for key, field in schema["properties"].items():
+        if key == "arms":
+            default = "an arm `original` with `bonds_per_frame: 0`, and an arm `adaptive` with the defaults below"
+            intro = f"{field['description']} Default: {default}."
+            sections.append(("arms.&lt;name&gt;", intro, schema["$defs"]["Arm"]))
+        elif "$ref" in field:
+            sections.append((key, "", schema["$defs"][field["$ref"].rpartition("/")[2]]))
+        else:
+            top.append((key, field))
+    parts = ["### Top level\n\n" + _table(top)]
+    for key, intro, section in sections:
+        text = " ".join(filter(None, [intro, section["description"]]))
+        parts.append(f"### {key}\n\n{text}\n\n{_table(list(section['properties'].items()))}")
+    return "\n".join(parts)
+
+
+def _table(fields: list[tuple[str, dict[str, Any]]]) -> str:
+    lines = ["| key | default | unit | values | meaning |", "| --- | --- | --- | --- | --- |"]
+    for key, field in fields:
+        unit = next((unit for end, unit in UNITS.items() if key.endswith(end)), "")
+        default = json.dumps(field["default"]) if not isinstance(field["default"], str) else field["default"]
+        lines.append(f"| `{key}` | `{default}` | {unit} | {_values(field)} | {field['description']} |")
+    return "\n".join(lines) + "\n"
+
+
+def _values(field: dict[str, Any]) -> str:
+    """What a field takes, in words."""
+    if "anyOf" in field:
+        return " or ".join(_values(branch) for branch in field["anyOf"])
+    if "enum" in field or "const" in field:
+        return ", ".join(f"`{choice}`" for choice in field.get("enum", [field.get("const")]))
+    if field["type"] == "array":
+        low, high = field.get("minItems"), field.get("maxItems")
+        return f"{'list' if high is None else f'{low} values'}, each {_values(field['items'])}"
+    limits = [f"{sign} {field[name]:.10g}" for name, sign in BOUNDS.items() if name in field]
+    return " ".join([TYPES[field["type"]], ", ".join(limits)]).strip()
+
+
+def readme(text: str) -> str:
+    """`text` of config/README.md with its tables renewed.
+
+    Raises:
+        ValueError: if `text` lacks the marks between which the tables stand.
+    """
+    before, _, rest = text.partition(BEGIN)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise ValueError(f"config/README.md lacks the lines {BEGIN!r} and {END!r}")
+    return f"{before}{BEGIN}\n{markdown_table()}\n{END}{after}"
+
+
+def main() -> None:
+    """Write both documents."""
+    schema, page = Path("config/schema.json"), Path("config/README.md")
+    for path, text in (
+        (Path("config/schema.json"), json_schema()),
+        (page, readme(page.read_text(encoding="utf-8"))),
+    ):
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

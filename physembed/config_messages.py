@@ -1,0 +1,105 @@
+"""The wording of a configuration's errors: what pydantic found, as one plain line with the key and the value."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+SENTENCES = {
+    "greater_than": "must be greater than {gt:.10g}",
+    "greater_than_equal": "must be at least {ge:.10g}",
+    "less_than": "must be less than {lt:.10g}",
+    "less_than_equal": "must be at most {le:.10g}",
+    "finite_number": "must be a finite number",
+    "float_type": "must be a number without quotes or unit",
+    "int_type": "must be a whole number, written in digits alone",
+    "bool_type": "must be true or false",
+    "string_type": "must be text; put it in quotes if it is meant as such",
+    "list_type": "must be a list, as in [first, second]",
+    "dict_type": "must be a section: indented lines of `key: value`",
+    "model_type": "must be a section: indented lines of `key: value`",
+    "literal_error": "must be {expected}",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "string_too_long": "must have at most {max_length} characters",
+    "invalid_key": "a key must be text",
+}
+"""Sentence by pydantic's type of error; pydantic's own message stands for the types that are not here."""
+
+
+def shown(value: Any) -> str:
+    """A value as it stands in a message: short and on one line."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The hint after an unknown word: the known one it resembles, or all of them."""
+    near = difflib.get_close_matches(word, known, 1, 0.4)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def complaints(
+    error: ValidationError, model: type[BaseModel], config: Any, patterns: Mapping[str, str]
+) -> list[str]:
+    """One line `key: value: what is wrong` for each problem that validating `config` by `model` met.
+
+    `patterns` has the sentence for each pattern that a text of the model must match.
+    """
+    lines = []
+    for problem in error.errors():
+        path = _path(problem["loc"], config)
+        if problem["type"] == "literal_error" and len(path) < len(problem["loc"]):
+            continue  # the branch of `all | list` that was not meant
+        key = ".".join(map(str, path)) or "the whole file"
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{key}: {shown(problem['input'])}: unknown key; {nearest(path[-1], _keys(model, path))}")
+        else:
+            lines.append(f"{key}: {shown(problem['input'])}: {_sentence(problem, patterns)}")
+    return lines
+
+
+def _path(location: Sequence[Any], config: Any) -> list[Any]:
+    """The keys and indices of a location, without pydantic's names for the branch of a union and the like."""
+    path, value = [], config
+    for part in location:
+        if (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int)):
+            path.append(part)
+            value = value[part]
+    return path
+
+
+def _keys(model: type[BaseModel], path: Sequence[Any]) -> list[str]:
+    """The keys that are known where the last part of `path` stands."""
+    section: Any = model
+    for part in path[:-1]:
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            section = section.model_fields[part].annotation
+        else:  # sections by name: dict[Name, Section]
+            section = get_args(section)[-1]
+    return list(section.model_fields)
+
+
+def _sentence(problem: ErrorDetails, patterns: Mapping[str, str]) -> str:
+    kind, value = problem["type"], problem["input"]
+    if value is None and kind.endswith("_type"):
+        return "has no value; give one, or remove the line for the default"
+    if kind == "float_type" and isinstance(value, str) and _is_number(value) and "e" in value.lower():
+        return "is text to YAML; an exponent needs a dot before and a sign after the e, as in 1.0e-2"
+    if kind == "string_pattern_mismatch":
+        return patterns[problem["ctx"]["pattern"]]
+    if kind in SENTENCES:
+        return SENTENCES[kind].format(**problem.get("ctx", {}))
+    return problem["msg"]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
