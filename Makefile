@@ -54,12 +54,12 @@ unit-test: install  ## the unit tests alone
 lint: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/snakefmt --check --quiet Snakefile workflow/rules
+	@$(BIN)/snakefmt --check Snakefile workflow/rules
 	@$(BIN)/mypy
 	@$(BIN)/snakemake --lint --configfile config/demo.yaml
 
 format: install  ## format Python and Snakemake code
-	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/snakefmt --quiet Snakefile workflow/rules
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/snakefmt Snakefile workflow/rules
 
 lock: install  ## resolve envs/requirements.in again
 	@$(BIN)/uv pip compile --quiet --upgrade --python-version 3.12 --no-emit-index-url --no-annotate --no-header \

@@ -268,8 +268,9 @@ def _clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
         problem = f"the run has only {steps} steps (gaff_md.duration_ps {md.duration_ps:g}), so it writes no frame"
         yield "gaff_md.frame_interval_steps", md.frame_interval_steps, problem
     elif wanted > md.frame_count:
-        problem = f"more than the {md.frame_count} frames of the GAFF run; raise gaff_md.duration_ps"
-        yield "frames.train + frames.validation + frames.starts", wanted, problem
+        others = f"with frames.validation {frames.validation} and frames.starts {frames.starts}"
+        problem = f"{others} that is {wanted} frames, but the GAFF run writes {md.frame_count}"
+        yield "frames.train", frames.train, f"{problem}; lower one or raise gaff_md.duration_ps"
     if training.batch_size > frames.train:
         problem = f"larger than the training set (frames.train {frames.train})"
         yield "training.batch_size", training.batch_size, problem
@@ -287,9 +288,12 @@ def _clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
         problem = f"longer than the run (stability.duration_ps {stability.duration_ps:g})"
         yield "stability.record_interval_fs", stability.record_interval_fs, problem
     ratio = stability.record_interval_fs / stability.timestep_fs
-    if round(ratio) < 1 or abs(ratio - round(ratio)) > 1e-6 * ratio:
+    if abs(ratio - round(ratio)) > 1e-6 * ratio:
         problem = f"must be a whole multiple of stability.timestep_fs {stability.timestep_fs:g}"
         yield "stability.record_interval_fs", stability.record_interval_fs, problem
+    elif stability.check_interval_steps > round(ratio):
+        problem = f"more than stability.record_interval_fs {stability.record_interval_fs:g} ({round(ratio)} steps)"
+        yield "stability.check_interval_steps", stability.check_interval_steps, problem
 
 
 def _clashing_names(config: Config) -> Iterator[tuple[str, Any, str]]:

@@ -98,11 +98,9 @@ def readme(text: str) -> str:
 
 def main() -> None:
     """Write both documents."""
-    schema, page = Path("config/schema.json"), Path("config/README.md")
-    for path, text in (
-        (Path("config/schema.json"), json_schema()),
-        (page, readme(page.read_text(encoding="utf-8"))),
-    ):
+    page = Path("config/README.md")
+    texts = {Path("config/schema.json"): json_schema(), page: readme(page.read_text(encoding="utf-8"))}
+    for path, text in texts.items():
         with atomic(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 

@@ -16,7 +16,7 @@ SENTENCES = {
     "less_than_equal": "must be at most {le:.10g}",
     "finite_number": "must be a finite number",
     "float_type": "must be a number without quotes or unit",
-    "int_type": "must be a whole number, written in digits alone",
+    "int_type": "must be a whole number in digits alone",
     "bool_type": "must be true or false",
     "string_type": "must be text; put it in quotes if it is meant as such",
     "list_type": "must be a list, as in [first, second]",
@@ -38,9 +38,10 @@ def shown(value: Any) -> str:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """The hint after an unknown word: the known one it resembles, or all of them."""
+    """The hint after an unknown word: the known one it resembles, or what there is."""
     near = difflib.get_close_matches(word, known, 1, 0.4)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    listed = [*known[:12], "..."] if len(known) > 12 else known
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(listed)}"
 
 
 def complaints(
@@ -55,7 +56,7 @@ def complaints(
         path = _path(problem["loc"], config)
         if problem["type"] == "literal_error" and len(path) < len(problem["loc"]):
             continue  # the branch of `all | list` that was not meant
-        key = ".".join(map(str, path)) or "the whole file"
+        key = " ".join(".".join(map(str, path)).split()) or "the whole file"
         if problem["type"] == "extra_forbidden":
             lines.append(f"{key}: {shown(problem['input'])}: unknown key; {nearest(path[-1], _keys(model, path))}")
         else:
@@ -88,8 +89,10 @@ def _sentence(problem: ErrorDetails, patterns: Mapping[str, str]) -> str:
     kind, value = problem["type"], problem["input"]
     if value is None and kind.endswith("_type"):
         return "has no value; give one, or remove the line for the default"
-    if kind == "float_type" and isinstance(value, str) and _is_number(value) and "e" in value.lower():
-        return "is text to YAML; an exponent needs a dot before and a sign after the e, as in 1.0e-2"
+    if kind in ("float_type", "int_type") and isinstance(value, str) and _is_number(value):
+        if "e" in value.lower() and kind == "float_type":
+            return "is text to YAML; an exponent needs a dot before and a sign after the e, as in 1.0e-2"
+        return f"is text; {SENTENCES[kind]} (give it in a --configfile: --config makes text of nested values)"
     if kind == "string_pattern_mismatch":
         return patterns[problem["ctx"]["pattern"]]
     if kind in SENTENCES:

@@ -1,4 +1,4 @@
-"""Worker processes that label frames, one at a time, and the store in which they put what is finished.
+"""Worker processes that label frames, and the store in which they put what is finished.
 
 A worker is a fresh Python process. It has one OpenMP thread, since its environment says so before tblite is
 loaded, and if it dies the frame that killed it is known.
@@ -14,8 +14,10 @@ import subprocess
 import sys
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Generator
 from dataclasses import asdict
+from itertools import islice
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 
@@ -28,6 +30,9 @@ from physembed.files import atomic
 from physembed.labels.xtb import Label, calculate
 
 log = logging.getLogger(__name__)
+
+HELD = 2
+"""Frames that a worker holds, so that it need not wait for the next one."""
 
 
 def save_label(path: Path, label: Label) -> None:
@@ -60,7 +65,8 @@ def load_label(path: Path) -> Label | None:
 def work(descriptor: int) -> None:
     """Body of a worker process: label the frames that come through a pipe until its other end closes.
 
-    `descriptor` is this process' end of the pipe. Each answer is a `Label`, or the text of a `PhysEmbedError`.
+    `descriptor` is this process' end of the pipe. The answer to a frame is empty once its label is in the store, or
+    else the text of a `PhysEmbedError`. Since answers are short, a worker never waits until one is read.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process' to handle; it ends the workers
     with Connection(descriptor) as connection:
@@ -70,20 +76,19 @@ def work(descriptor: int) -> None:
             except EOFError:
                 return
             try:
-                label = calculate(atoms, settings, charge)
+                save_label(path, calculate(atoms, settings, charge))
             except PhysEmbedError as error:
                 connection.send(str(error))
-                continue
-            save_label(path, label)
-            connection.send(label)
+            else:
+                connection.send("")
 
 
 class Worker:
-    """A worker process and the frame that it holds."""
+    """A worker process and the frames that it holds, the first of which it is at work on."""
 
     def __init__(self) -> None:
         self.connection, other = Pipe()
-        self.frame = -1
+        self.held: deque[tuple[int, Path]] = deque()
         # A new interpreter rather than a fork or multiprocessing's spawn: a fork inherits OpenMP as loaded here,
         # and a spawned process runs the main script's imports again before its environment could be set.
         one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -97,22 +102,26 @@ class Worker:
 
     def take(self, frame: int, path: Path, atoms: Atoms, settings: Labels, charge: int) -> None:
         """Hand a frame to the process."""
-        self.frame = frame
+        self.held.append((frame, path))
         geometry = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
         try:
             self.connection.send((path, geometry, settings, charge))
         except ConnectionError:
             raise self._death() from None
 
-    def answer(self) -> Label:
-        """The label of the frame that the process holds; waits for it."""
+    def answer(self) -> tuple[int, Label]:
+        """The process' next frame and its label; waits for them."""
         try:
-            answer: Label | str = self.connection.recv()
+            complaint: str = self.connection.recv()
         except (EOFError, ConnectionError):
             raise self._death() from None
-        if isinstance(answer, str):
-            raise PhysEmbedError(f"labels: frame {self.frame}: {answer.removeprefix('labels: ')}")
-        return answer
+        frame, path = self.held.popleft()
+        if complaint:
+            raise PhysEmbedError(f"labels: frame {frame}: {complaint.removeprefix('labels: ')}")
+        label = load_label(path)
+        if label is None:
+            raise PhysEmbedError(f"labels: frame {frame}: {path} cannot be read back; check the disk it lies on")
+        return frame, label
 
     def _death(self) -> PhysEmbedError:
         """How the process ended by itself, on which frame, and what to do."""
@@ -126,7 +135,7 @@ class Worker:
         else:
             name, hint = f"exit code {code}", "its own message is on standard error"
         return PhysEmbedError(
-            f"labels: frame {self.frame}: its worker process ended with {name}; {hint}; finished frames are kept"
+            f"labels: frame {self.held[0][0]}: its worker process ended with {name}; {hint}; finished frames are kept"
         )
 
     def end(self) -> None:
@@ -149,18 +158,17 @@ def calculate_all(
     try:
         for _ in range(min(workers, len(todo))):
             pool.append(Worker())
-        idle, busy = list(pool), list[Worker]()
-        while True:
-            for worker, (frame, path) in zip(idle, tasks, strict=False):
-                busy.append(worker)
+        for _ in range(HELD):
+            for worker, (frame, path) in zip(pool, tasks, strict=False):
                 worker.take(frame, path, frames[frame], settings, charge)
-            if not busy:
-                return
+        while busy := [worker for worker in pool if worker.held]:
             ready = set(wait([worker.connection for worker in busy]))
-            idle = [worker for worker in busy if worker.connection in ready]
-            busy = [worker for worker in busy if worker.connection not in ready]
-            for worker in idle:
-                yield worker.frame, worker.answer()
+            for worker in busy:
+                if worker.connection in ready:
+                    finished = worker.answer()
+                    for frame, path in islice(tasks, 1):
+                        worker.take(frame, path, frames[frame], settings, charge)
+                    yield finished
     finally:
         for worker in pool:
             worker.end()

@@ -141,7 +141,9 @@ def calculate(atoms: Atoms, settings: Labels, charge: int = 0) -> Label:
         energy_eV=float(result["energy"]) * HARTREE,
         forces_eV_A=-result["gradient"] * HARTREE / BOHR,
         stress_eV_A3=stress,
-        bond_orders=result["bond-orders"].reshape(count, count),  # without the axis of spin channels
+        # A radical has two channels, sum and difference. tblite 0.8 hands out Fortran's memory as if it
+        # were C's, so that the channels are the first axis, not the last as its shape says.
+        bond_orders=result["bond-orders"].reshape(-1, count, count)[0],
         scf_retries=retries,
         history=history,
     )

@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 
 from physembed.errors import PhysEmbedError
+from physembed.molecules.bonds import bond_lengths, bond_type
 
 QUANTITIES = ("positions", "energy", "forces", "temperature")
 """Columns of `CollapseCheck.non_finite`."""
@@ -66,9 +67,8 @@ def mean_bond_lengths(positions: np.ndarray, bonds: pd.DataFrame) -> np.ndarray:
     Returns:
         (n_bonds,) Å, in the order of the table.
     """
-    vectors = positions[:, bonds["j"].to_numpy()] - positions[:, bonds["i"].to_numpy()]
-    lengths: np.ndarray = np.linalg.norm(vectors, axis=2).mean(axis=0)
-    return lengths
+    means: np.ndarray = bond_lengths(positions, bonds).mean(axis=0)
+    return means
 
 
 def _atom_types(bonds: pd.DataFrame, n_atoms: int) -> list[str]:
@@ -169,13 +169,13 @@ class CollapseDetector:
         non_finite = torch.stack(
             [~values.reshape(n_replicas, -1).isfinite().all(dim=1) for values in quantities], dim=1
         )
-        bond_lengths = _distances(positions, self._bonds)
+        lengths = _distances(positions, self._bonds)
         pair_distances = _distances(positions, self._pairs)
         # Each test asks for "within limits": no comparison with NaN is true, so NaN never passes.
-        bonds_hold = (bond_lengths - self._mean_lengths).abs() <= self._tolerance
+        bonds_hold = (lengths - self._mean_lengths).abs() <= self._tolerance
         pairs_apart = pair_distances >= self._limits
         sound = ~non_finite.any(dim=1) & bonds_hold.all(dim=1) & pairs_apart.all(dim=1)
-        return CollapseCheck(~sound, non_finite, bond_lengths, pair_distances)
+        return CollapseCheck(~sound, non_finite, lengths, pair_distances)
 
     def describe(self, check: CollapseCheck, replica: int) -> Collapse:
         """Name what failed in one replica of a check.
@@ -192,8 +192,8 @@ class CollapseDetector:
         if failed:
             return Collapse("non_finite", None, None, "", None, None, f"not finite: {', '.join(failed)}")
         deviations = check.bond_lengths[replica] - self._mean_lengths
-        worst = int(deviations.abs().argmax()) if len(deviations) else 0
-        if len(deviations) and not deviations[worst].abs() <= self._tolerance:
+        worst = int(deviations.abs().argmax())
+        if not deviations[worst].abs() <= self._tolerance:
             length, reference = float(check.bond_lengths[replica, worst]), float(self._mean_lengths[worst])
             i, j, types = self._pair(self._bonds[:, worst])
             return Collapse(
@@ -210,7 +210,7 @@ class CollapseDetector:
 
     def _pair(self, atoms: torch.Tensor) -> tuple[int, int, str]:
         i, j = atoms.tolist()
-        return i, j, "-".join(sorted((self._types[i], self._types[j])))
+        return i, j, bond_type(self._types[i], self._types[j])
 
 
 def _distances(positions: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:

@@ -5,11 +5,11 @@ The bond table has one row per bond, sorted by `i` and `j`:
 | column | meaning |
 | --- | --- |
 | `i`, `j` | atoms, 0-based, i < j |
-| `type_i`, `type_j` | atom types, as in the topology |
+| `type_i`, `type_j` | atom types by which the topology assigns bonds (GAFF `c3`, OPLS `CT`) |
 | `k_kcal_mol_A2` | force constant in AMBER's sense, E = k (r - r_eq)^2 |
 | `r_eq_A` | equilibrium length |
 | `in_ring` | the bond lies in a ring |
-| `terminal` | one end is hydrogen or a halogen (a double-bonded oxygen is not terminal) |
+| `terminal` | one end is hydrogen or a halogen with this bond only (a double-bonded oxygen is not terminal) |
 """
 
 from __future__ import annotations
@@ -65,23 +65,37 @@ def bond_table(structure: parmed.Structure) -> pd.DataFrame:
     ParmEd holds force constants in AMBER's sense (kcal/mol/Å^2, without the factor 1/2) whatever it read.
 
     Raises:
-        PhysEmbedError: a bond has no parameters, or none that a length can be sampled with.
+        PhysEmbedError: a bond has no parameters, or none that a length can be sampled with, or ends in an atom
+            of no element.
     """
     rows = []
     for bond in structure.bonds:
         first, second = sorted((bond.atom1, bond.atom2), key=lambda atom: atom.idx)
+        name = f"topology: bond {first.name}-{second.name} (atoms {first.idx} and {second.idx})"
         if bond.type is None or not (bond.type.k > 0 and bond.type.req > 0):
             raise PhysEmbedError(
-                f"topology: bond {first.name}-{second.name} (atoms {first.idx} and {second.idx}, types "
-                f"{first.type} and {second.type}) has parameters {bond.type}; it needs a positive force constant and length"
+                f"{name} has the parameters {bond.type}; give a positive force constant and length"
             )
-        terminal = not TERMINAL_ELEMENTS.isdisjoint((first.atomic_number, second.atomic_number))
-        rows.append((first.idx, second.idx, first.type, second.type, bond.type.k, bond.type.req, False, terminal))
+        if min(first.atomic_number, second.atomic_number) < 1:
+            raise PhysEmbedError(f"{name} has an end without an element; give a topology without extra points")
+        terminal = _is_terminal(first) or _is_terminal(second)
+        types = _bonded_type(first), _bonded_type(second)
+        rows.append((first.idx, second.idx, *types, bond.type.k, bond.type.req, False, terminal))
     table = pd.DataFrame(sorted(rows), columns=list(COLUMNS)).astype(COLUMNS)
     # A bond lies in a ring unless the molecule falls apart without it.
     bridges = {tuple(sorted(edge)) for edge in networkx.bridges(bond_graph(table))} if rows else set()
     table["in_ring"] = [edge not in bridges for edge in zip(table["i"], table["j"], strict=True)]
     return table.astype(COLUMNS)
+
+
+def _is_terminal(atom: parmed.Atom) -> bool:
+    """A hydrogen or halogen at the end of the molecule; the chlorine of a perchlorate is not."""
+    return atom.atomic_number in TERMINAL_ELEMENTS and len(atom.bonds) == 1
+
+
+def _bonded_type(atom: parmed.Atom) -> str:
+    """The type that decides over bonds: in OPLS it is coarser than the atom type (`CT`, not `opls_135`)."""
+    return str(getattr(atom.atom_type, "bond_type", atom.type))
 
 
 def write_bond_table(path: str | Path, table: pd.DataFrame) -> None:

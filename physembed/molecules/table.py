@@ -52,7 +52,8 @@ class _Row:
     place: str
 
     def refuse(self, column: str, problem: str) -> NoReturn:
-        raise PhysEmbedError(f"{self.place}: {column}: {shown(getattr(self.spec, column))}: {problem}")
+        name = "" if column == "name" else f" ({self.spec.name})"
+        raise PhysEmbedError(f"{self.place}{name}: {column}: {shown(getattr(self.spec, column))}: {problem}")
 
 
 def read_table(path: str | Path, names: Sequence[str] | Literal["all"] = "all") -> list[MoleculeSpec]:

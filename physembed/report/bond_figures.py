@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from physembed.errors import PhysEmbedError
-from physembed.report.style import BLACK, GREY, LIGHT_GREY, ArmStyle, arm_styles, new_figure
+from physembed.report.style import BLACK, GREY, LIGHT_GREY, ArmStyle, arm_styles, legend_above, new_figure
 
 BINS = 24
 
@@ -121,16 +121,20 @@ def bond_lengths(
             axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         for axes in panels[len(names) :]:
             axes.remove()
-        handles: list[Patch | Line2D] = [Patch(color=LIGHT_GREY, label="before sampling")]
+        handles: list[Patch | Line2D] = [
+            Patch(color=LIGHT_GREY, label="before sampling"),
+            Line2D([], [], color=BLACK, linestyle=":", linewidth=1, label="mean length"),
+        ]
         for arm in sampled:
-            colour = styles[arm].colour
-            handles += [
-                Line2D([], [], color=colour, linestyle=styles[arm].line, label=f"after: {arm}"),
-                Line2D([], [], color=colour, marker="|", linestyle="", label="modified bonds"),
-                Patch(color=colour, alpha=0.14, label="sampled ranges"),
-            ]
-        handles.append(Line2D([], [], color=BLACK, linestyle=":", linewidth=1, label="mean length"))
-        figure.legend(handles=handles, loc="outside upper center", ncols=5, columnspacing=1.2)
-        figure.supxlabel("bond length / Å", fontsize=9)
+            style = styles[arm]
+            handles.append(Line2D([], [], color=style.colour, linestyle=style.line, label=f"after: {arm}"))
+        if sampled:
+            colour = styles[sampled[0]].colour
+            handles.append(Line2D([], [], color=colour, marker="|", linestyle="", label="modified bonds"))
+            handles.append(Patch(color=colour, alpha=0.14, label="sampled ranges"))
+        legend_above(figure, handles)
+        figure.supxlabel(
+            "bond length / Å      (n×: bonds of the type; k: force constant / (kcal/mol/Å²))", fontsize=9
+        )
         figure.supylabel("number of bonds per bin", fontsize=9)
     return figure

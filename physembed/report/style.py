@@ -6,13 +6,16 @@ byte whenever data and versions are: no dates, no random identifiers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -62,7 +65,7 @@ class ArmStyle:
 
 def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
     """Style of each arm, in the order of the study: the same in every figure that is given the same arms."""
-    colours, markers = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY), "osD^vP"
+    colours, markers = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY), "os^vPX"
     lines: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
     return {
         arm: ArmStyle(
@@ -86,9 +89,28 @@ def light_grid(axes: Axes, axis: Literal["x", "y"] = "y") -> None:
     axes.grid(axis=axis, color="#E3E3E3", linewidth=0.6)
 
 
-def note(figure: Figure, text: str) -> None:
-    """A sentence below the figure that its reader must not miss."""
-    figure.supxlabel(text, fontsize=8, color=GREY)
+def legend_above(figure: Figure, handles: Sequence[Artist] | None = None) -> None:
+    """Legend over the figure, in as many columns as there is room for."""
+    if handles is None:
+        handles = [handle for axes in figure.axes for handle in axes.get_legend_handles_labels()[0]]
+    lengths = [len(str(handle.get_label())) for handle in handles]
+    columns = len(handles)
+    # Width of an entry: 0.065 inches a character, its symbol and gaps being as wide as 8 of them.
+    while columns > 1 and figure.get_figwidth() < 0.065 * sum(
+        8 + max(column) for column in np.array_split(lengths, columns)
+    ):
+        columns -= 1
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns)
+
+
+def wrapped(name: str, width: int) -> str:
+    """A long name on several lines."""
+    return textwrap.fill(name, width)
+
+
+def note(figure: Figure, lines: Sequence[str]) -> None:
+    """Sentences below the figure that its reader must not miss."""
+    figure.supxlabel("\n".join(textwrap.fill(line, 108) for line in lines), fontsize=8, color=GREY)
 
 
 def save(figure: Figure, path_without_suffix: str | Path) -> tuple[Path, Path]:

@@ -16,9 +16,11 @@ from physembed.report.style import (
     LIGHT_GREY,
     ORANGE,
     arm_styles,
+    legend_above,
     light_grid,
     new_figure,
     note,
+    wrapped,
 )
 
 
@@ -30,8 +32,8 @@ def format_p(p_value: float) -> str:
 def comparison_lines(comparison: pd.DataFrame) -> list[str]:
     """One line per pair of arms: both p-values of `physembed.analysis.survival.compare_arms`."""
     return [
-        f"{row['arm_a']} against {row['arm_b']}: log-rank {format_p(row['p_value'])} (runs as units), "
-        f"permutation {format_p(row['p_value_seeds'])} (seeds as units, {row['seeds_a']} + {row['seeds_b']})"
+        f"{row['arm_a']} against {row['arm_b']}: log-rank {format_p(row['p_value'])} over runs, "
+        f"permutation {format_p(row['p_value_seeds'])} over {row['seeds_a']} + {row['seeds_b']} seeds"
         for row in comparison.to_dict("records")
     ]
 
@@ -68,13 +70,20 @@ def survival(curves: pd.DataFrame, comparison: pd.DataFrame, duration_ps: float)
                 curve["time_ps"], curve["survival"], where="post", color=style.colour, linestyle=style.line,
                 linewidth=2.2, label=f"{arm}: {curve['collapsed'].max()} of {curve['at_risk'].max()} collapsed",
             )  # fmt: skip
-        axes.set(xlabel="time / ps", ylabel="fraction of runs intact")
+            last = curve.iloc[-1]
+            # The band has no width until the first collapse; its end shows what no collapse leaves open.
+            axes.errorbar(
+                duration_ps * (1.012 + 0.014 * arms.index(str(arm))), last["survival"], color=style.colour,
+                yerr=[[last["survival"] - last["low"]], [last["high"] - last["survival"]]],
+                linewidth=1.2, capsize=2, clip_on=False,
+            )  # fmt: skip
+        axes.set(xlabel="time / ps", ylabel="fraction of runs intact / %")
         axes.set_xlim(0, duration_ps)
         axes.set_ylim(0, 1.03)
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        figure.legend(loc="outside upper left", ncols=3)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+        legend_above(figure)
         if lines:
-            note(figure, "\n".join(lines))
+            note(figure, lines)
     return figure
 
 
@@ -93,9 +102,9 @@ def conditions_differ(paper: pd.DataFrame, duration_ps: float, temperature_K: fl
     if (duration_ps, temperature_K) == (paper_ps, paper_K):
         return ""
     here, there = f"{duration_ps:g} ps at {temperature_K:g} K", f"{paper_ps:g} ps at {paper_K:g} K"
-    text = f"These runs: {here}; the paper's: {there}. The fractions are not comparable"
+    text = f"These runs: {here}; the paper's: {there}. Not comparable"
     if duration_ps < paper_ps:
-        text += ": more runs collapse the longer they last"
+        text += ": longer runs collapse more often"
     return text + "."
 
 
@@ -142,19 +151,21 @@ def collapse_fraction(
         counts = fractions[fractions["seed"] == "all"]
         axes.set_yticks(
             range(len(arms)),
-            [f"{item.arm}\n{item.collapsed} of {item.runs}" for item in counts.itertuples()],
+            [f"{wrapped(str(item.arm), 24)}\n{item.collapsed} of {item.runs}" for item in counts.itertuples()],
             fontsize=9,
         )
         axes.set_ylim(len(arms) - 0.35, -0.55)
         axes.set_xlim(-0.02, 1.02)
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set_xlabel(f"collapsed runs after {duration_ps:g} ps at {temperature_K:g} K / %")
-        figure.legend(loc="outside upper left", ncols=3)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+        axes.set_xlabel(f"runs collapsed within {duration_ps:g} ps at {temperature_K:g} K / %")
+        legend_above(figure)
         if text := conditions_differ(paper, duration_ps, temperature_K):
-            note(figure, text)
+            note(figure, [text])
     return figure
 
 
+CAUSES_SHOWN = 16
+"""Causes beyond these many are put together."""
 CAUSE_COLOURS = {
     "inside": (ORANGE, "length inside the sampled range"),
     "outside": (BLUE, "length outside it"),
@@ -186,7 +197,11 @@ def collapse_causes(runs: pd.DataFrame) -> Figure:
         .size()
         .unstack(["arm", "in_sampled_range"], fill_value=0)
     )
-    counts = counts.loc[counts.sum(axis=1).sort_values().index]
+    counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False, kind="stable").index]
+    if len(counts) > CAUSES_SHOWN:
+        rest = counts.iloc[CAUSES_SHOWN - 1 :]
+        counts = counts.iloc[: CAUSES_SHOWN - 1].copy()
+        counts.loc[f"{len(rest)} others"] = rest.sum()
     with new_figure(1.25 + 0.23 * len(counts)) as figure:
         panels = figure.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)[0]
         for axes, arm in zip(panels, arms, strict=True):
@@ -202,13 +217,14 @@ def collapse_causes(runs: pd.DataFrame) -> Figure:
                 axes.text(
                     0.5, 0.5, "none collapsed", ha="center", va="center", color=GREY, transform=axes.transAxes
                 )
-                axes.barh(counts.index, left)
-            axes.set_title(f"{arm}: {count} of {total}")
+            axes.set_title(f"{wrapped(arm, 60 // len(arms))}\n{count} of {total}")
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.set_xlim(left=0)
         panels[0].set_ylabel("first to fail")
+        # The most frequent cause comes first, at the top.
+        panels[0].set_ylim(len(counts) - 0.4, -0.6)
         figure.supxlabel("number of runs", fontsize=9)
         used = set(collapsed["in_sampled_range"])
         handles = [Patch(color=c, label=text) for key, (c, text) in CAUSE_COLOURS.items() if key in used]
-        figure.legend(handles=handles, loc="outside upper left", ncols=3)
+        legend_above(figure, handles)
     return figure

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from physembed.errors import PhysEmbedError
 from physembed.report.style import (
@@ -23,14 +24,35 @@ from physembed.report.style import (
     VERMILION,
     YELLOW,
     arm_styles,
+    legend_above,
     light_grid,
     new_figure,
+    wrapped,
 )
 
 STRETCH_BIN_A = 0.05
 """Width of a bin of `error_by_stretch`."""
+POINTS = 250
+"""Points of a training curve; longer ones are thinned."""
 HEXAGONS = 70
 """Hexagons across a parity plot."""
+
+
+def thinned(curve: pd.DataFrame) -> pd.DataFrame:
+    """Medians over equal windows of epochs, so that a curve has at most `POINTS` points."""
+    window = math.ceil(len(curve) / POINTS)
+    return curve.groupby(np.arange(len(curve)) // window).median()
+
+
+def plain_log_axis(axes: Axes) -> None:
+    """A logarithmic y axis with plain numbers, as many as its span needs; to be called after drawing."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    span = high / low
+    subs = (1.0,) if span > 1e3 else (1.0, 2.0, 5.0) if span > 6 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+    axes.yaxis.set_major_locator(LogLocator(10, subs))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def training_curves(curves: pd.DataFrame) -> Figure:
@@ -47,17 +69,19 @@ def training_curves(curves: pd.DataFrame) -> Figure:
         handles = []
         for arm in arms:
             of_arm, style = curves[curves["arm"] == arm], styles[arm]
-            for _, curve in of_arm.groupby("seed"):
+            for _, whole in of_arm.groupby("seed"):
+                curve = thinned(whole.drop(columns=["arm", "seed"]))
                 look = {"color": style.colour, "alpha": 0.75, "linewidth": 1.0}
                 errors.plot(curve["epoch"], curve["validation_rmse_force_meV_A"], **look)
                 losses.plot(curve["epoch"], curve["train_loss"], linestyle="-", **look)
                 losses.plot(curve["epoch"], curve["validation_loss"], linestyle=":", **look)
             last = of_arm.sort_values("epoch").groupby("seed")["validation_rmse_force_meV_A"].last()
-            label = f"{arm}: {last.median():.0f} meV/Å at the end (median of {len(last)} seeds)"
+            seeds = f"median of {len(last)} seeds" if len(last) > 1 else "1 seed"
+            label = f"{arm}: {last.median():.0f} meV/Å at the end ({seeds})"
             handles.append(Line2D([], [], color=style.colour, label=label))
         for axes in (errors, losses):
             light_grid(axes)
-            axes.set_yscale("log")
+            plain_log_axis(axes)
             axes.set_xlabel("epoch")
             axes.set_xlim(left=0)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -65,7 +89,7 @@ def training_curves(curves: pd.DataFrame) -> Figure:
         errors.set_ylabel("RMSE / (meV/Å)")
         losses.set_title("loss: solid training, dotted validation")
         losses.set_ylabel("weighted loss (in eV and Å)")
-        figure.legend(handles=handles, loc="outside upper left", ncols=2 if len(arms) == 2 else 1)
+        legend_above(figure, handles)
     return figure
 
 
@@ -91,7 +115,7 @@ def force_errors(forces: pd.DataFrame) -> dict[str, float]:
 
 
 def force_parity(forces: pd.DataFrame) -> Figure:
-    """Model against reference force components: a row of panels per set, a column per arm.
+    """Model against reference force components: a row of panels per arm, a column per set.
 
     Args:
         forces: the evaluation tables of all arms put together, with a column `arm` (arm, set, reference_x_eV_A ...
@@ -103,13 +127,11 @@ def force_parity(forces: pd.DataFrame) -> Figure:
     low, high = min(reference.min(), model.min()), max(reference.max(), model.max())
     margin = 0.03 * (high - low)
     limits = (low - margin, high + margin)
-    columns = max(len(arms), 2)
-    side = 5.6 / columns
-    with new_figure(0.75 + (side + 0.1) * len(sets), min(6.7, 1.2 + side * len(arms))) as figure:
-        panels = figure.subplots(len(sets), len(arms), sharex=True, sharey=True, squeeze=False)
+    with new_figure(0.5 + 2.75 * len(arms)) as figure:
+        panels = figure.subplots(len(arms), len(sets), sharex=True, sharey=True, squeeze=False)
         drawn = []
-        for row, name in enumerate(sets):
-            for column, arm in enumerate(arms):
+        for row, arm in enumerate(arms):
+            for column, name in enumerate(sets):
                 axes = panels[row, column]
                 chosen = forces[(forces["arm"] == arm) & (forces["set"] == name)]
                 x, y = force_components(chosen)
@@ -131,13 +153,15 @@ def force_parity(forces: pd.DataFrame) -> Figure:
                     va="top",
                     fontsize=8,
                 )
-                axes.set_title(f"{arm}, {name}")
+                axes.set_title(f"{wrapped(arm, 34)}, {name}")
                 axes.xaxis.set_major_locator(MaxNLocator(5))
                 axes.yaxis.set_major_locator(MaxNLocator(5))
         norm = LogNorm(1, max(2, *(int(hexagons.get_array().max()) for hexagons in drawn)))
         for hexagons in drawn:
             hexagons.set_norm(norm)
-        figure.colorbar(drawn[0], ax=panels, label="components per hexagon", shrink=0.7, aspect=30, pad=0.02)
+        figure.colorbar(
+            drawn[0], ax=panels, label="components per hexagon", format="%g", shrink=0.8, aspect=30, pad=0.02
+        )
         figure.supxlabel("reference force component / (eV/Å)", fontsize=9)
         figure.supylabel("model / (eV/Å)", fontsize=9)
     return figure
@@ -226,7 +250,7 @@ def error_by_stretch(frames: pd.DataFrame) -> Figure:
                     )
         left.set_xticks(range(len(groups)), ["validation", "training,\nunmodified"])
         left.set_xlim(-0.5, 1.5)
-        left.set_ylim(bottom=0)
+        left.set_ylim(0, 1.08 * left.get_ylim()[1])
         left.set_ylabel("force RMSE / (meV/Å)")
         left.set_title("unmodified frames")
         right.set_title("training frames with a modified bond")
@@ -236,7 +260,7 @@ def error_by_stretch(frames: pd.DataFrame) -> Figure:
         else:
             right.text(0.5, 0.5, "no arm modifies bonds", ha="center", color=GREY, transform=right.transAxes)
             right.set_xticks([])
-        figure.legend(loc="outside upper left", ncols=4)
+        legend_above(figure)
     return figure
 
 
@@ -296,5 +320,5 @@ def label_ledger(ledgers: Mapping[str, pd.DataFrame]) -> Figure:
         axes.tick_params(axis="y", length=0, labelsize=9)
         axes.spines["left"].set_visible(False)
         light_grid(axes, "x")
-        figure.legend(loc="outside upper left", ncols=3)
+        legend_above(figure)
     return figure

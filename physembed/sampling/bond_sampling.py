@@ -28,8 +28,9 @@ from physembed.molecules.bonds import bond_graph, bond_types
 from physembed.sampling.geometry import BondMove, ClashCheck, TerminalGroup, terminal_atoms
 from physembed.sampling.ranges import bond_ranges, effective_force_constants, reference_force_constant
 
-log = logging.getLogger(__name__)
 __all__ = ["BondSampler", "Modification", "SampledFrames", "reference_force_constant", "sample_bonds"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

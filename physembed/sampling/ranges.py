@@ -126,8 +126,8 @@ def bond_ranges(positions: np.ndarray, bonds: pd.DataFrame, settings: Arm, refer
     ranges["stretch_empty"] = ranges["stretch_high_A"] < ranges["r_max_A"]
     for row in ranges[ranges["stretch_empty"]].to_dict("records"):
         log.warning(
-            "bond_sampling: %s: the stretching segment is empty: its upper end %.3f Å (r_mean %.3f Å + stretch_A * "
-            "k_ref / k) is below r_max %.3f Å; these bonds are only compressed",
+            "bond_sampling: %s: the stretching segment is empty: its upper end %.3f Å (r_mean %.3f Å + stretch_A "
+            "* k_ref / k) is below r_max %.3f Å; these bonds are only compressed",
             row["types"], row["stretch_high_A"], row["r_mean_A"], row["r_max_A"],
         )  # fmt: skip
     return ranges

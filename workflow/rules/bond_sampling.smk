@@ -3,8 +3,14 @@
 
 def arm_settings(wildcards):
     arm = STUDY.config.arms[wildcards.arm].model_dump(mode="json")
-    seed = derive_seed(STUDY.config.seed, "bond_sampling", wildcards.molecule, wildcards.arm)
-    return {"arm": arm, "parameter_set": STUDY.config.topology.parameter_set, "seed": seed}
+    seed = derive_seed(
+        STUDY.config.seed, "bond_sampling", wildcards.molecule, wildcards.arm
+    )
+    return {
+        "arm": arm,
+        "parameter_set": STUDY.config.topology.parameter_set,
+        "seed": seed,
+    }
 
 
 rule bond_sampling:
@@ -15,18 +21,18 @@ rule bond_sampling:
         frames="results/{study}/{molecule}/bond_sampling/{arm}.xyz",
         ranges="results/{study}/{molecule}/bond_sampling/{arm}_ranges.csv",
         provenance="results/{study}/{molecule}/bond_sampling/{arm}_provenance.json",
-    params:
-        settings=arm_settings,
-        code=code("bond_sampling.py"),
     log:
         "results/{study}/{molecule}/logs/bond_sampling_{arm}.log",
     benchmark:
         "results/{study}/{molecule}/benchmarks/bond_sampling_{arm}.tsv"
+    conda:
+        "../../envs/physembed.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime="10m",
-    conda:
-        "../../envs/physembed.yaml"
+    params:
+        settings=arm_settings,
+        code=code("bond_sampling.py"),
     script:
         "../scripts/bond_sampling.py"

@@ -37,7 +37,10 @@ def settings(*sections):
     """Params function: these sections of the configuration and a seed of the task's own, as plain values."""
 
     def values(wildcards):
-        chosen = {name: getattr(STUDY.config, name).model_dump(mode="json") for name in sections}
+        chosen = {
+            name: getattr(STUDY.config, name).model_dump(mode="json")
+            for name in sections
+        }
         names = [value for key, value in wildcards.items() if key != "study"]
         return {**chosen, "seed": derive_seed(STUDY.config.seed, *sections, *names)}
 

@@ -8,7 +8,8 @@ def evaluation_settings(wildcards):
 rule evaluation:
     input:
         models=expand(
-            "results/{{study}}/{{molecule}}/training/{{arm}}/seed{seed}/mace.model", seed=SEEDS
+            "results/{{study}}/{{molecule}}/training/{{arm}}/seed{seed}/mace.model",
+            seed=SEEDS,
         ),
         train="results/{study}/{molecule}/labels/{arm}.xyz",
         validation="results/{study}/{molecule}/labels/validation.xyz",
@@ -17,18 +18,18 @@ rule evaluation:
         frames="results/{study}/{molecule}/evaluation/{arm}_frames.csv",
         forces="results/{study}/{molecule}/evaluation/{arm}_forces.parquet",
         provenance="results/{study}/{molecule}/evaluation/{arm}_provenance.json",
-    params:
-        settings=evaluation_settings,
-        code=code("evaluation.py"),
     log:
         "results/{study}/{molecule}/logs/evaluation_{arm}.log",
     benchmark:
         "results/{study}/{molecule}/benchmarks/evaluation_{arm}.tsv"
+    conda:
+        "../../envs/physembed.yaml"
     threads: 2
     resources:
         mem_mb=4000,
         runtime="60m",
-    conda:
-        "../../envs/physembed.yaml"
+    params:
+        settings=evaluation_settings,
+        code=code("evaluation.py"),
     script:
         "../scripts/evaluation.py"

@@ -6,7 +6,10 @@ def frame_counts(*counts):
 
     def values(wildcards):
         chosen = {name: getattr(STUDY.config.frames, name) for name in counts}
-        return {"frames": chosen, "seed": derive_seed(STUDY.config.seed, "frames", wildcards.molecule)}
+        return {
+            "frames": chosen,
+            "seed": derive_seed(STUDY.config.seed, "frames", wildcards.molecule),
+        }
 
     return values
 
@@ -18,19 +21,19 @@ rule frames:
         train="results/{study}/{molecule}/frames/train.xyz",
         validation="results/{study}/{molecule}/frames/validation.xyz",
         provenance="results/{study}/{molecule}/frames/provenance.json",
-    params:
-        settings=frame_counts("train", "validation"),
-        code=code("frames.py"),
     log:
         "results/{study}/{molecule}/logs/frames.log",
     benchmark:
         "results/{study}/{molecule}/benchmarks/frames.tsv"
+    conda:
+        "../../envs/physembed.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime="10m",
-    conda:
-        "../../envs/physembed.yaml"
+    params:
+        settings=frame_counts("train", "validation"),
+        code=code("frames.py"),
     script:
         "../scripts/frames.py"
 
@@ -41,18 +44,18 @@ rule starts:
     output:
         starts="results/{study}/{molecule}/frames/starts.xyz",
         provenance="results/{study}/{molecule}/frames/starts_provenance.json",
-    params:
-        settings=frame_counts("train", "validation", "starts"),
-        code=code("starts.py"),
     log:
         "results/{study}/{molecule}/logs/starts.log",
     benchmark:
         "results/{study}/{molecule}/benchmarks/starts.tsv"
+    conda:
+        "../../envs/physembed.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime="10m",
-    conda:
-        "../../envs/physembed.yaml"
+    params:
+        settings=frame_counts("train", "validation", "starts"),
+        code=code("starts.py"),
     script:
         "../scripts/starts.py"

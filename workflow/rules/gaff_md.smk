@@ -10,19 +10,19 @@ rule gaff_md:
         trajectory="results/{study}/{molecule}/gaff_md/trajectory.xyz",
         bond_lengths="results/{study}/{molecule}/gaff_md/bond_lengths.csv",
         provenance="results/{study}/{molecule}/gaff_md/provenance.json",
-    params:
-        settings=settings("gaff_md"),
-        code=code("gaff_md.py"),
-        restart="results/{study}/restart/gaff_md/{molecule}",
     log:
         "results/{study}/{molecule}/logs/gaff_md.log",
     benchmark:
         "results/{study}/{molecule}/benchmarks/gaff_md.tsv"
+    conda:
+        "../../envs/physembed.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime="4h",
-    conda:
-        "../../envs/physembed.yaml"
+    params:
+        settings=settings("gaff_md"),
+        code=code("gaff_md.py"),
+        restart="results/{study}/restart/gaff_md/{molecule}",
     script:
         "../scripts/gaff_md.py"

@@ -17,19 +17,19 @@ rule labels:
         frames="results/{study}/{molecule}/labels/{labelled}.xyz",
         ledger="results/{study}/{molecule}/labels/{labelled}_ledger.csv",
         provenance="results/{study}/{molecule}/labels/{labelled}_provenance.json",
-    params:
-        settings=settings("labels"),
-        code=code("labels.py"),
-        restart="results/{study}/restart/labels/{molecule}",
     log:
         "results/{study}/{molecule}/logs/labels_{labelled}.log",
     benchmark:
         "results/{study}/{molecule}/benchmarks/labels_{labelled}.tsv"
+    conda:
+        "../../envs/physembed.yaml"
     threads: 16
     resources:
         mem_mb=4000,
         runtime="4h",
-    conda:
-        "../../envs/physembed.yaml"
+    params:
+        settings=settings("labels"),
+        code=code("labels.py"),
+        restart="results/{study}/restart/labels/{molecule}",
     script:
         "../scripts/labels.py"

@@ -16,18 +16,18 @@ rule molecule:
     output:
         sdf="results/{study}/{molecule}/molecule/molecule.sdf",
         provenance="results/{study}/{molecule}/molecule/provenance.json",
-    params:
-        settings=molecule_source,
-        code=code("molecule.py"),
     log:
         "results/{study}/{molecule}/logs/molecule.log",
     benchmark:
         "results/{study}/{molecule}/benchmarks/molecule.tsv"
+    conda:
+        "../../envs/physembed.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime="30m",
-    conda:
-        "../../envs/physembed.yaml"
+    params:
+        settings=molecule_source,
+        code=code("molecule.py"),
     script:
         "../scripts/molecule.py"

@@ -1,1 +1,201 @@
-"""Report."""
+"""Figures of each molecule, tables of the study, and its summary page."""
+
+FIGURES = {
+    "bond_lengths": ("Bond sampling", "Bond lengths before and after sampling"),
+    "label_ledger": ("Labels", "What became of each frame"),
+    "training_curves": ("Models", "Training curves"),
+    "force_parity": ("Models", "Model forces against labels"),
+    "error_by_stretch": ("Models", "Force error by bond stretch"),
+    "survival": ("Stability", "Survival"),
+    "collapse_fraction": ("Stability", "Collapsed runs beside the paper's"),
+    "collapse_causes": ("Stability", "What fails first"),
+}
+
+
+def drawn(name):
+    """A figure as an output that stands in Snakemake's report."""
+    category, title = FIGURES[name]
+    return report(
+        f"results/{{study}}/figures/{{molecule}}/{name}.svg",
+        caption=f"../report/{name}.rst",
+        category=category,
+        labels={"molecule": "{molecule}", "figure": title},
+    )
+
+
+def report_settings(wildcards):
+    """What figures and tables state of the runs, and the molecules, arms and seeds in the order of the files."""
+    stability = STUDY.config.stability
+    return {
+        "molecules": list(MOLECULES),
+        "arms": ARMS,
+        "seeds": SEEDS,
+        "duration_ps": stability.duration_ps,
+        "temperature_K": stability.temperature_K,
+    }
+
+
+def figure_settings(wildcards):
+    """Another molecule changes nothing in the figures of this one."""
+    return {
+        key: value
+        for key, value in report_settings(wildcards).items()
+        if key != "molecules"
+    }
+
+
+def summary_settings(wildcards):
+    return {
+        "molecules": list(MOLECULES),
+        "config": STUDY.config.model_dump(mode="json"),
+    }
+
+
+rule figures:
+    input:
+        train="results/{study}/{molecule}/frames/train.xyz",
+        bonds="results/{study}/{molecule}/topology/bonds.csv",
+        sampled=expand(
+            "results/{{study}}/{{molecule}}/bond_sampling/{arm}.xyz", arm=ARMS
+        ),
+        ranges=expand(
+            "results/{{study}}/{{molecule}}/bond_sampling/{arm}_ranges.csv", arm=ARMS
+        ),
+        ledgers=expand(
+            "results/{{study}}/{{molecule}}/labels/{labelled}_ledger.csv",
+            labelled=["validation", *ARMS],
+        ),
+        curves=expand(
+            "results/{{study}}/{{molecule}}/training/{arm}/seed{seed}/curve.csv",
+            arm=ARMS,
+            seed=SEEDS,
+        ),
+        frame_errors=expand(
+            "results/{{study}}/{{molecule}}/evaluation/{arm}_frames.csv", arm=ARMS
+        ),
+        forces=expand(
+            "results/{{study}}/{{molecule}}/evaluation/{arm}_forces.parquet", arm=ARMS
+        ),
+        replicas="results/{study}/{molecule}/survival/replicas.csv",
+        survival="results/{study}/{molecule}/survival/curves.csv",
+        fractions="results/{study}/{molecule}/survival/collapse_fractions.csv",
+        comparison="results/{study}/{molecule}/survival/comparison.csv",
+    output:
+        **{name: drawn(name) for name in FIGURES},
+        png=expand("results/{{study}}/figures/{{molecule}}/{name}.png", name=FIGURES),
+        provenance="results/{study}/figures/{molecule}/provenance.json",
+    log:
+        "results/{study}/{molecule}/logs/figures.log",
+    benchmark:
+        "results/{study}/{molecule}/benchmarks/figures.tsv"
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="20m",
+    params:
+        settings=figure_settings,
+        code=code("figures.py"),
+    script:
+        "../scripts/figures.py"
+
+
+rule tables:
+    input:
+        fractions=expand(
+            "results/{{study}}/{molecule}/survival/collapse_fractions.csv",
+            molecule=MOLECULES,
+        ),
+        frames=expand(
+            "results/{{study}}/{molecule}/evaluation/{arm}_frames.csv",
+            molecule=MOLECULES,
+            arm=ARMS,
+        ),
+        forces=expand(
+            "results/{{study}}/{molecule}/evaluation/{arm}_forces.parquet",
+            molecule=MOLECULES,
+            arm=ARMS,
+        ),
+        ledgers=expand(
+            "results/{{study}}/{molecule}/labels/{labelled}_ledger.csv",
+            molecule=MOLECULES,
+            labelled=["validation", *ARMS],
+        ),
+    output:
+        stability=report(
+            "results/{study}/tables/stability.csv",
+            caption="../report/stability_table.rst",
+            category="Tables",
+            labels={"table": "Collapse"},
+        ),
+        model_errors=report(
+            "results/{study}/tables/model_errors.csv",
+            caption="../report/model_errors_table.rst",
+            category="Tables",
+            labels={"table": "Errors of the models"},
+        ),
+        labels=report(
+            "results/{study}/tables/labels.csv",
+            caption="../report/labels_table.rst",
+            category="Tables",
+            labels={"table": "Labels"},
+        ),
+        provenance="results/{study}/tables/provenance.json",
+    log:
+        "results/{study}/logs/tables.log",
+    benchmark:
+        "results/{study}/benchmarks/tables.tsv"
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="20m",
+    params:
+        settings=report_settings,
+        code=code("tables.py"),
+    script:
+        "../scripts/tables.py"
+
+
+rule summary:
+    input:
+        fractions=expand(
+            "results/{{study}}/{molecule}/survival/collapse_fractions.csv",
+            molecule=MOLECULES,
+        ),
+        comparisons=expand(
+            "results/{{study}}/{molecule}/survival/comparison.csv", molecule=MOLECULES
+        ),
+        figures=expand(
+            "results/{{study}}/figures/{molecule}/{name}.svg",
+            molecule=MOLECULES,
+            name=FIGURES,
+        ),
+        stability="results/{study}/tables/stability.csv",
+        model_errors="results/{study}/tables/model_errors.csv",
+        labels="results/{study}/tables/labels.csv",
+    output:
+        html=report(
+            "results/{study}/summary.html",
+            caption="../report/summary.rst",
+            category="Summary",
+            labels={"page": "Summary of the study"},
+        ),
+        provenance="results/{study}/provenance.json",
+    log:
+        "results/{study}/logs/summary.log",
+    benchmark:
+        "results/{study}/benchmarks/summary.tsv"
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime="10m",
+    params:
+        settings=summary_settings,
+        code=code("summary.py"),
+    script:
+        "../scripts/summary.py"

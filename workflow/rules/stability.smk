@@ -11,22 +11,24 @@ rule stability:
     output:
         replicas="results/{study}/{molecule}/stability/{arm}/seed{seed}/replicas.csv",
         thermo="results/{study}/{molecule}/stability/{arm}/seed{seed}/thermo.csv",
-        trajectories=directory("results/{study}/{molecule}/stability/{arm}/seed{seed}/trajectories"),
+        trajectories=directory(
+            "results/{study}/{molecule}/stability/{arm}/seed{seed}/trajectories"
+        ),
         provenance="results/{study}/{molecule}/stability/{arm}/seed{seed}/provenance.json",
-    params:
-        settings=settings("stability"),
-        code=code("stability.py"),
-        restart="results/{study}/restart/stability/{molecule}/{arm}/seed{seed}",
     log:
         "results/{study}/{molecule}/logs/stability_{arm}_seed{seed}.log",
     benchmark:
         "results/{study}/{molecule}/benchmarks/stability_{arm}_seed{seed}.tsv"
+    conda:
+        "../../envs/physembed.yaml"
     threads: 1
     resources:
         mem_mb=3000,
         runtime="24h",
         gpu=gpus("stability"),
-    conda:
-        "../../envs/physembed.yaml"
+    params:
+        settings=settings("stability"),
+        code=code("stability.py"),
+        restart="results/{study}/restart/stability/{molecule}/{arm}/seed{seed}",
     script:
         "../scripts/stability.py"

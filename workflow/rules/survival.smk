@@ -4,7 +4,9 @@
 rule survival:
     input:
         replicas=expand(
-            "results/{{study}}/{{molecule}}/stability/{arm}/seed{seed}/replicas.csv", arm=ARMS, seed=SEEDS
+            "results/{{study}}/{{molecule}}/stability/{arm}/seed{seed}/replicas.csv",
+            arm=ARMS,
+            seed=SEEDS,
         ),
     output:
         replicas="results/{study}/{molecule}/survival/replicas.csv",
@@ -14,18 +16,18 @@ rule survival:
         causes="results/{study}/{molecule}/survival/causes.csv",
         mean_times="results/{study}/{molecule}/survival/mean_times.csv",
         provenance="results/{study}/{molecule}/survival/provenance.json",
-    params:
-        settings={"arms": ARMS, "seeds": SEEDS},
-        code=code("survival.py"),
     log:
         "results/{study}/{molecule}/logs/survival.log",
     benchmark:
         "results/{study}/{molecule}/benchmarks/survival.tsv"
+    conda:
+        "../../envs/physembed.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime="10m",
-    conda:
-        "../../envs/physembed.yaml"
+    params:
+        settings={"arms": ARMS, "seeds": SEEDS},
+        code=code("survival.py"),
     script:
         "../scripts/survival.py"

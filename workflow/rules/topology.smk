@@ -14,21 +14,21 @@ rule gaff_topology:
         inpcrd="results/{study}/{molecule}/topology/topology.inpcrd",
         bonds="results/{study}/{molecule}/topology/bonds.csv",
         provenance="results/{study}/{molecule}/topology/provenance.json",
-    params:
-        settings=settings("topology"),
-        code=code("gaff_topology.py"),
     log:
         "results/{study}/{molecule}/logs/topology.log",
     benchmark:
         "results/{study}/{molecule}/benchmarks/topology.tsv"
     wildcard_constraints:
         molecule=one_of(MADE_TOPOLOGY),
+    conda:
+        "../../envs/physembed.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime="4h",
-    conda:
-        "../../envs/physembed.yaml"
+    params:
+        settings=settings("topology"),
+        code=code("gaff_topology.py"),
     script:
         "../scripts/gaff_topology.py"
 
@@ -41,20 +41,20 @@ rule given_topology:
         inpcrd="results/{study}/{molecule}/topology/topology.inpcrd",
         bonds="results/{study}/{molecule}/topology/bonds.csv",
         provenance="results/{study}/{molecule}/topology/provenance.json",
-    params:
-        settings=settings(),
-        code=code("given_topology.py"),
     log:
         "results/{study}/{molecule}/logs/topology.log",
     benchmark:
         "results/{study}/{molecule}/benchmarks/topology.tsv"
     wildcard_constraints:
         molecule=one_of(GIVEN_TOPOLOGY),
+    conda:
+        "../../envs/physembed.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime="10m",
-    conda:
-        "../../envs/physembed.yaml"
+    params:
+        settings=settings(),
+        code=code("given_topology.py"),
     script:
         "../scripts/given_topology.py"

@@ -15,20 +15,20 @@ rule training:
         model="results/{study}/{molecule}/training/{arm}/seed{seed}/mace.model",
         curve="results/{study}/{molecule}/training/{arm}/seed{seed}/curve.csv",
         provenance="results/{study}/{molecule}/training/{arm}/seed{seed}/provenance.json",
-    params:
-        settings=training_settings,
-        code=code("training.py"),
-        restart="results/{study}/restart/training/{molecule}/{arm}/seed{seed}",
     log:
         "results/{study}/{molecule}/logs/training_{arm}_seed{seed}.log",
     benchmark:
         "results/{study}/{molecule}/benchmarks/training_{arm}_seed{seed}.tsv"
+    conda:
+        "../../envs/physembed.yaml"
     threads: 1
     resources:
         mem_mb=3000,
         runtime="24h",
         gpu=gpus("training"),
-    conda:
-        "../../envs/physembed.yaml"
+    params:
+        settings=training_settings,
+        code=code("training.py"),
+        restart="results/{study}/restart/training/{molecule}/{arm}/seed{seed}",
     script:
         "../scripts/training.py"

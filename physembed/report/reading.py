@@ -1,0 +1,39 @@
+"""Reading the files of several arms, seeds or molecules into the tables that figures and summary take."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """A CSV or Parquet file. Empty cells of number columns become NaN, those of text columns stay empty text."""
+    if Path(path).suffix == ".parquet":
+        return pd.read_parquet(path)
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    texts = {"types", "cause", "in_sampled_range", "segment", "connectivity_changes", "reason", "note"}
+    return table.fillna(dict.fromkeys(texts & set(table), ""))
+
+
+def read_by_arm(paths: Iterable[str], arms: Sequence[str]) -> pd.DataFrame:
+    """One table per arm, put together with a first column `arm`."""
+    tables = [read_table(path).assign(arm=arm) for arm, path in zip(arms, paths, strict=True)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def read_by_arm_and_seed(paths: Iterable[str], arms: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
+    """One table per arm and seed (seeds vary fastest), put together with columns `arm` and `seed`."""
+    keys = itertools.product(arms, seeds)
+    tables = [read_table(path).assign(arm=arm, seed=seed) for (arm, seed), path in zip(keys, paths, strict=True)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def by_molecule(paths: Sequence[str], molecules: Sequence[str]) -> dict[str, list[str]]:
+    """Split a list of files, which runs through the molecules in order, into the files of each."""
+    size, rest = divmod(len(paths), len(molecules))
+    if rest:
+        raise ValueError(f"{len(paths)} files for {len(molecules)} molecules")
+    return {name: list(paths[i * size : (i + 1) * size]) for i, name in enumerate(molecules)}

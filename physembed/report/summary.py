@@ -1,0 +1,255 @@
+"""The summary of a study: one self-contained HTML page that leads with the answer."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from physembed.errors import PhysEmbedError
+from physembed.files import atomic
+from physembed.report.survival_figures import conditions_differ, format_p
+from physembed.report.tables import paper_stability
+from physembed.report.training_figures import LEDGER_COLOURS
+
+FIGURES = {
+    "survival": (
+        "Survival curves",
+        "Fraction of runs still intact (Kaplan-Meier). Thick: all runs of an arm, with its 95 % band; thin: the "
+        "runs of one seed each; bars at the right: the 95 % interval at the end.",
+    ),
+    "collapse_fraction": (
+        "Collapsed runs",
+        "All runs of an arm with the exact (Clopper-Pearson) 95 % interval, each seed as a dot, and the paper's "
+        "number with the interval of its own count.",
+    ),
+    "collapse_causes": (
+        "What failed first",
+        "The first bond or contact to fail. Orange: at a length that the training frames were sampled over.",
+    ),
+    "bond_lengths": (
+        "Bond lengths before and after sampling",
+        "One panel per bond type, stiffest first. Softer bonds are stretched further: the shaded range to the "
+        "right reaches further as k falls.",
+    ),
+    "training_curves": (
+        "Training",
+        "A line per seed. Seeds that end far apart, or a validation loss that rises again, would be a warning.",
+    ),
+    "force_parity": (
+        "Forces, model against GFN2-xTB",
+        "All components of all seeds; points off the diagonal are errors.",
+    ),
+    "error_by_stretch": (
+        "Force error by stretch",
+        "Mean over frames with its standard error; numbers count frames. It shows what the distorted frames cost.",
+    ),
+    "label_ledger": ("Labels", "What became of each frame that was sent to labelling."),
+}
+"""Title and caption of each figure, in the order of the page."""
+
+
+@dataclass(frozen=True)
+class MoleculeSummary:
+    """What the page shows of one molecule."""
+
+    name: str
+    fractions: pd.DataFrame
+    """From `physembed.analysis.survival.collapse_fractions`."""
+    comparison: pd.DataFrame
+    """From `physembed.analysis.survival.compare_arms`."""
+    figures: Mapping[str, Path]
+    """SVG file of each figure, by its name in `FIGURES`."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page; all cells are text."""
+
+    title: str
+    headings: list[str]
+    rows: list[list[str]]
+
+
+def _percent(fraction: float) -> str:
+    """A fraction as `90 %`, or `0.4 %` where whole percents would hide it."""
+    percent = 100 * fraction
+    digits = 1 if 0 < percent < 1 or 99 < percent < 100 else 0
+    # A line never breaks before the sign.
+    return f"{percent:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def answer(molecule: MoleculeSummary) -> str:
+    """The result of a molecule as a sentence, without its name.
+
+    `original 18 of 20 runs collapsed (90 %, 95 % interval 68 % to 99 %), adaptive 4 of 20 (...); log-rank p = ...`
+    """
+    totals = molecule.fractions[molecule.fractions["seed"].astype(str) == "all"].to_dict("records")
+    parts = []
+    for index, row in enumerate(totals):
+        runs, interval = ("runs collapsed ", "95 % interval ") if index == 0 else ("", "")
+        parts.append(
+            f"{row['arm']} {row['collapsed']} of {row['runs']} {runs}"
+            f"({_percent(row['fraction'])}, {interval}{_percent(row['low'])} to {_percent(row['high'])})"
+        )
+    sentence = ", ".join(parts)
+    for row in molecule.comparison.to_dict("records"):
+        pair = "" if len(totals) == 2 else f" ({row['arm_a']} against {row['arm_b']})"
+        sentence += (
+            f"; log-rank {format_p(row['p_value'])} over runs, {format_p(row['p_value_seeds'])} over seeds{pair}"
+        )
+    return sentence + "."
+
+
+def cautions(molecule: MoleculeSummary, duration_ps: float, temperature_K: float) -> list[str]:
+    """What limits the result of a molecule, a sentence each."""
+    sentences = []
+    paper = paper_stability()
+    paper_ps = float(paper["duration_ps"].max())
+    here = paper[paper["molecule"] == molecule.name]
+    if short := duration_ps < paper_ps:
+        sentences.append(
+            f"Too short to mean much: these runs last {duration_ps:g} ps, the paper's {paper_ps:g} ps. A run that "
+            "is intact here may collapse later."
+        )
+    if not here.empty and (not short or temperature_K != float(here["temperature_K"].iloc[0])):
+        sentences += filter(None, [conditions_differ(here, duration_ps, temperature_K)])
+    if here.empty:
+        sentences.append("The paper has no number for this molecule.")
+    for row in molecule.fractions.to_dict("records"):
+        if str(row["seed"]) == "all" and row["collapsed"] == 0:
+            sentences.append(
+                f"No collapse in the {row['runs']} runs of {row['arm']} shows only that at least "
+                f"{_percent(1 - row['upper_one_sided'])} of such runs stay intact (one-sided 95 %)."
+            )
+    if molecule.fractions["seed"].nunique() == 2:
+        sentences.append("One seed: how much models of one arm differ is not known.")
+    notes = [
+        str(row["note"]) for row in molecule.comparison.fillna({"note": ""}).to_dict("records") if row["note"]
+    ]
+    sentences += [f"{note[0].upper()}{note[1:]}." for note in dict.fromkeys(notes)]
+    return sentences
+
+
+def _stability_rows(table: pd.DataFrame) -> Table:
+    rows = []
+    for row in table.to_dict("records"):
+        paper = "no number"
+        if pd.notna(row["paper_collapsed_percent"]):
+            paper = (
+                f"{row['paper_collapsed_percent']:.0f} % of {row['paper_runs']:.0f} "
+                f"({row['paper_duration_ps']:g} ps, {row['paper_temperature_K']:g} K)"
+            )
+        rows.append(
+            [
+                row["molecule"], row["arm"], f"{row['collapsed']} of {row['runs']}", _percent(row["fraction"]),
+                f"{_percent(row['low'])} to {_percent(row['high'])}",
+                f"{row['duration_ps']:g} ps, {row['temperature_K']:g} K", paper,
+            ]
+        )  # fmt: skip
+    headings = ["molecule", "arm", "collapsed", "fraction", "95 % interval", "conditions", "paper"]
+    return Table("Collapse", headings, rows)
+
+
+def _error_rows(table: pd.DataFrame) -> Table:
+    rows = [
+        [
+            row["molecule"], row["arm"], row["set"], str(row["frames"]), str(row["seeds"]),
+            f"{row['force_rmse_meV_A']:.0f} "
+            f"({row['force_rmse_lowest_seed_meV_A']:.0f} to {row['force_rmse_highest_seed_meV_A']:.0f})",
+            f"{row['force_mae_meV_A']:.0f}", f"{row['force_r2']:.4f}", f"{row['energy_rmse_meV_atom']:.1f}",
+        ]
+        for row in table.to_dict("records")
+    ]  # fmt: skip
+    headings = [
+        "molecule", "arm", "set", "frames", "seeds", "force RMSE (lowest to highest seed) / (meV/Å)",
+        "force MAE / (meV/Å)", "R²", "energy RMSE / (meV/atom)",
+    ]  # fmt: skip
+    return Table("Errors of the models", headings, rows)
+
+
+def _ledger_rows(table: pd.DataFrame) -> Table:
+    rows = [[str(value) for value in row] for row in table.itertuples(index=False)]
+    headings = [LEDGER_COLOURS[name][1] if name in LEDGER_COLOURS else str(name) for name in table]
+    return Table("Labels", headings, rows)
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as pairs of a dotted key and a value."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _embedded(svg: Path) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
+
+
+def write_summary(
+    path: str | Path,
+    molecules: list[MoleculeSummary],
+    *,
+    study: str,
+    stability: pd.DataFrame,
+    model_errors: pd.DataFrame,
+    ledger: pd.DataFrame,
+    duration_ps: float,
+    temperature_K: float,
+    settings: Mapping[str, Any],
+    versions: Mapping[str, str],
+) -> None:
+    """Write the page; it loads nothing from outside itself, and holds no date.
+
+    Args:
+        path: the HTML file.
+        molecules: what to show of each, in the order of the study.
+        study: its name.
+        stability: from `physembed.report.tables.stability_table`.
+        model_errors: from `model_error_table`.
+        ledger: from `ledger_table`.
+        duration_ps: length of the stability runs.
+        temperature_K: their temperature.
+        settings: the whole configuration, seeds included, as plain values.
+        versions: of Python and the packages.
+
+    Raises:
+        PhysEmbedError: a molecule lacks a figure, or has one that the page does not know.
+    """
+    for molecule in molecules:
+        if wrong := sorted(set(FIGURES) ^ set(molecule.figures)):
+            raise PhysEmbedError(
+                f"report: {molecule.name}: figure {wrong[0]!r} is missing or unknown; known: {', '.join(FIGURES)}"
+            )
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(files("physembed.report").joinpath("summary.html").read_text("utf-8"))
+    page = template.render(
+        study=study,
+        molecules=[
+            {
+                "name": molecule.name,
+                "answer": answer(molecule),
+                "cautions": cautions(molecule, duration_ps, temperature_K),
+                "figures": [
+                    {"name": name, "title": title, "caption": caption, "uri": _embedded(molecule.figures[name])}
+                    for name, (title, caption) in FIGURES.items()
+                ],
+            }
+            for molecule in molecules
+        ],
+        tables=[_stability_rows(stability), _error_rows(model_errors), _ledger_rows(ledger)],
+        settings=list(flatten(settings)),
+        versions=versions,
+    )
+    with atomic(path) as temporary:
+        temporary.write_text(page, "utf-8")

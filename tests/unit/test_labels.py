@@ -1,0 +1,403 @@
+"""xTB labels: against tblite's ASE calculator and finite differences; the retry ladder, the ledger, resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import fields, replace
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pandas as pd
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from rdkit import Chem
+from rdkit.Chem import AllChem
+from tblite.ase import TBLite
+
+from physembed.config import Labels
+from physembed.errors import PhysEmbedError
+from physembed.labels.labelling import label_frames
+from physembed.labels.ledger import LedgerRow, bonded, judge
+from physembed.labels.worker import Worker
+from physembed.labels.xtb import Label, calculate
+
+SETTINGS = Labels()
+ETHANOL_BONDS = pd.DataFrame([(0, 1), (1, 2), (2, 3), (1, 4), (1, 5), (0, 6), (0, 7), (0, 8)], columns=["i", "j"])
+VOIGT = [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]
+
+
+def ethanol(seed: int = 0) -> Atoms:
+    """Ethanol with random displacements; bond 1-2 is C-O, atoms 2 and 3 are the hydroxyl group."""
+    atoms = molecule("CH3CH2OH")
+    atoms.positions += np.random.default_rng(seed).normal(0, 0.03, (len(atoms), 3))
+    atoms.info["source_frame"] = 100 + seed
+    return atoms
+
+
+def broken_ethanol() -> Atoms:
+    """Ethanol whose hydroxyl group stands 3 Å further away."""
+    atoms = ethanol()
+    axis = atoms.positions[2] - atoms.positions[1]
+    atoms.positions[[2, 3]] += 3.0 * axis / np.linalg.norm(axis)
+    return atoms
+
+
+def water_crystal() -> Atoms:
+    """One water molecule in a small triclinic cell, under strain."""
+    atoms = molecule("H2O")
+    atoms.positions += np.random.default_rng(1).normal(0, 0.03, (3, 3))
+    atoms.set_cell([[3.2, 0, 0], [0.4, 3.5, 0], [0.2, 0.3, 3.8]])
+    atoms.pbc = True
+    return atoms
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Indices of the frames that were handed to a worker."""
+    indices: list[int] = []
+    take = Worker.take
+
+    def counted(self: Worker, frame: int, *rest: object) -> None:
+        indices.append(frame)
+        take(self, frame, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Worker, "take", counted)
+    return indices
+
+
+# One frame
+
+
+@pytest.mark.parametrize("method", ["GFN2-xTB", "GFN1-xTB"])
+@pytest.mark.parametrize("frame", [ethanol(), water_crystal()], ids=["isolated", "periodic"])
+def test_label_is_that_of_the_ase_calculator(frame: Atoms, method: str) -> None:
+    label = calculate(frame, Labels(method=method))
+    oracle = frame.copy()
+    oracle.calc = TBLite(method=method, verbosity=0)
+    assert label.converged
+    assert label.scf_retries == 0
+    assert label.energy_eV == pytest.approx(oracle.get_potential_energy(), abs=1e-9)
+    np.testing.assert_allclose(label.forces_eV_A, oracle.get_forces(), atol=1e-9)
+    if frame.pbc.all():
+        np.testing.assert_allclose(label.stress_eV_A3, oracle.get_stress(), atol=1e-10)
+    else:
+        assert label.stress_eV_A3 is None
+
+
+def test_forces_are_the_negative_derivative_of_the_energy() -> None:
+    frame, h = ethanol(), 5e-4
+    numeric = np.zeros((len(frame), 3))
+    for atom, axis in np.ndindex(numeric.shape):
+        energies = []
+        for step in (h, -h):
+            moved = frame.copy()
+            moved.positions[atom, axis] += step
+            energies.append(calculate(moved, SETTINGS).energy_eV)
+        numeric[atom, axis] = -(energies[0] - energies[1]) / (2 * h)
+    np.testing.assert_allclose(calculate(frame, SETTINGS).forces_eV_A, numeric, atol=1e-4)
+
+
+def test_stress_is_the_derivative_of_the_energy_by_strain_over_the_volume() -> None:
+    frame, settings, h = water_crystal(), Labels(accuracy=0.01), 2e-4
+    numeric = np.zeros(6)
+    for k, (i, j) in enumerate(VOIGT):
+        energies = []
+        for step in (h, -h):
+            deformation = np.eye(3)
+            deformation[i, j] += step / 2
+            deformation[j, i] += step / 2
+            strained = frame.copy()
+            strained.set_cell(frame.cell.array @ deformation, scale_atoms=True)
+            energies.append(calculate(strained, settings).energy_eV)
+        numeric[k] = (energies[0] - energies[1]) / (2 * h * frame.get_volume())
+    stress = calculate(frame, settings).stress_eV_A3
+    assert np.abs(numeric).max() > 0.01
+    np.testing.assert_allclose(stress, numeric, atol=5e-6)
+
+
+def test_rotation_leaves_the_energy_and_turns_the_forces() -> None:
+    frame = ethanol()
+    turned = frame.copy()
+    turned.rotate(73, (1, 2, 3))
+    rotation = np.linalg.lstsq(frame.positions, turned.positions, rcond=None)[0]
+    label, after = calculate(frame, SETTINGS), calculate(turned, SETTINGS)
+    assert after.energy_eV == pytest.approx(label.energy_eV, abs=1e-7)
+    np.testing.assert_allclose(after.forces_eV_A, label.forces_eV_A @ rotation, atol=1e-5)
+
+
+def test_charge_is_the_total_charge() -> None:
+    frame = Atoms("OH", [(0, 0, 0), (0, 0, 0.98)])
+    oracle = frame.copy()
+    oracle.calc = TBLite(method="GFN2-xTB", charge=-1, verbosity=0)
+    anion = calculate(frame, SETTINGS, charge=-1).energy_eV
+    assert anion == pytest.approx(oracle.get_potential_energy(), abs=1e-9)
+    assert abs(anion - calculate(frame, SETTINGS).energy_eV) > 1
+
+
+def test_bonds_of_a_radical_are_found() -> None:
+    frame = molecule("CH3")
+    assert bonded(calculate(frame, SETTINGS).bond_orders, 0.5) == {(0, 1), (0, 2), (0, 3)}
+
+
+@pytest.mark.parametrize("smiles", ["CC(=O)Nc1ccc(O)cc1", "COC(F)(F)C(F)(F)C(F)(F)F", "O=C1OCCO1"])
+def test_electronic_structure_bonds_the_atoms_that_chemistry_does(smiles: str) -> None:
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    AllChem.EmbedMolecule(mol, randomSeed=1)
+    frame = Atoms([atom.GetAtomicNum() for atom in mol.GetAtoms()], mol.GetConformer().GetPositions())
+    expected = {tuple(sorted((b.GetBeginAtomIdx(), b.GetEndAtomIdx()))) for b in mol.GetBonds()}
+    assert bonded(calculate(frame, SETTINGS).bond_orders, SETTINGS.bond_order_threshold) == expected
+
+
+def test_what_cannot_be_labelled_is_refused() -> None:
+    slab = water_crystal()
+    slab.pbc = (True, True, False)
+    with pytest.raises(PhysEmbedError, match="pbc"):
+        calculate(slab, SETTINGS)
+    poisoned = ethanol()
+    poisoned.positions[4, 1] = np.nan
+    with pytest.raises(PhysEmbedError, match="not finite"):
+        calculate(poisoned, SETTINGS)
+
+
+# The retry ladder
+
+
+def stretched(name: str, factor: float) -> Atoms:
+    """A molecule whose SCF is hard, because its bonds are torn."""
+    atoms = molecule(name)
+    atoms.positions *= factor
+    return atoms
+
+
+def test_hot_density_leads_to_a_label_at_the_temperature_of_the_settings() -> None:
+    frame = stretched("HOCl", 2.0)
+    alone = calculate(frame, Labels(retry_electronic_temperatures_K=[]))
+    assert not alone.converged
+    by_1000_K = calculate(frame, Labels(retry_electronic_temperatures_K=[1000.0]))
+    by_3000_K = calculate(frame, Labels(retry_electronic_temperatures_K=[3000.0]))
+    assert by_1000_K.converged
+    assert by_3000_K.converged
+    assert by_1000_K.scf_retries == 2
+    # The solution at 300 K does not depend on the way to it, and a slower mixer finds it without any ladder.
+    assert by_1000_K.energy_eV == pytest.approx(by_3000_K.energy_eV, abs=1e-6)
+    oracle = frame.copy()
+    oracle.calc = TBLite(method="GFN2-xTB", verbosity=0, mixer_damping=0.05)
+    assert by_1000_K.energy_eV == pytest.approx(oracle.get_potential_energy(), abs=1e-6)
+    np.testing.assert_allclose(by_1000_K.forces_eV_A, oracle.get_forces(), atol=1e-4)
+    # It is not the hot surface, whose energy is a different one.
+    hot = calculate(frame, Labels(electronic_temperature_K=3000.0))
+    assert hot.converged
+    assert abs(hot.energy_eV - by_3000_K.energy_eV) > 1e-3
+    row = judge(0, frame, by_1000_K, SETTINGS, None)
+    assert (row.status, row.electronic_temperature_K) == ("ok", 300.0)
+    assert "1000 K" in row.reason
+
+
+def test_frame_that_never_converges_climbs_the_whole_ladder_and_is_rejected() -> None:
+    settings = Labels(max_iterations=2)
+    label = calculate(water_crystal(), settings)
+    assert not label.converged
+    assert label.scf_retries == len(settings.retry_electronic_temperatures_K)
+    assert np.isnan(label.energy_eV)
+    assert np.isnan(label.forces_eV_A).all()
+    row = judge(7, water_crystal(), label, settings, None)
+    assert row.status == "not_converged"
+    assert np.isnan(row.electronic_temperature_K)
+    for temperature in ("300 K", "1000 K", "3000 K"):
+        assert temperature in row.reason
+
+
+# The ledger
+
+
+@pytest.mark.parametrize("name", ["energy_eV", "forces_eV_A", "stress_eV_A3", "bond_orders"])
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_poisoned_label_is_non_finite(name: str, poison: float) -> None:
+    frame = water_crystal()
+    label = calculate(frame, SETTINGS)
+    assert judge(0, frame, label, SETTINGS, None).status == "ok"
+    value = np.array(getattr(label, name), dtype=float)
+    value.flat[-1] = poison
+    bad: Label = replace(label, **{name: value if value.ndim else float(value)})
+    row = judge(0, frame, bad, SETTINGS, None)
+    assert row.status == "non_finite"
+    assert name.split("_")[0] in row.reason
+
+
+def test_connectivity_counts_lost_and_gained_bonds() -> None:
+    frame = broken_ethanol()
+    label = calculate(frame, SETTINGS)
+    pairs = frozenset(ETHANOL_BONDS.itertuples(index=False, name=None))
+    row = judge(0, frame, label, SETTINGS, pairs)
+    assert (row.status, row.connectivity_changes) == ("connectivity", "lost 1-2")
+    assert (row.bonds_before, row.bonds_after) == (8, 7)
+    row = judge(0, frame, label, SETTINGS, pairs - {(2, 3), (0, 6)})
+    assert row.connectivity_changes == "lost 1-2; gained 0-6, 2-3"
+    assert judge(0, frame, label, SETTINGS, None).status == "ok"
+
+
+def test_force_cap_counts_the_length_of_the_largest_force() -> None:
+    frame = ethanol()
+    label = calculate(frame, SETTINGS)
+    largest = max(float(np.sqrt(force @ force)) for force in label.forces_eV_A)
+    below, above = (Labels(max_force_eV_A=largest + shift) for shift in (-1e-6, 1e-6))
+    assert judge(0, frame, label, below, None).status == "force_cap"
+    assert judge(0, frame, label, above, None).status == "ok"
+    assert judge(0, frame, label, above, None).max_force_eV_A == pytest.approx(largest)
+
+
+# Many frames
+
+
+def test_each_frame_has_its_row_and_only_good_ones_are_accepted(tmp_path: Path, taken: list[int]) -> None:
+    poisoned = ethanol(1)
+    poisoned.positions[4] = np.nan
+    frames = [ethanol(0), poisoned, broken_ethanol(), ethanol(2), ethanol(0)]
+    accepted, ledger = label_frames(
+        frames, Labels(max_rejected_fraction=0.5), charge=0, bonds=ETHANOL_BONDS, workers=1, restart_dir=tmp_path
+    )
+    assert list(ledger.columns) == [field.name for field in fields(LedgerRow)]
+    assert ledger["frame"].tolist() == [0, 1, 2, 3, 4]
+    assert ledger["source_frame"].tolist() == [100, 101, 100, 102, 100]
+    assert ledger["status"].tolist() == ["ok", "non_finite", "connectivity", "ok", "ok"]
+    assert "atoms 4" in ledger["reason"][1]
+    assert taken == [0, 2, 3], "equal frames are calculated once, poisoned ones never"
+    assert [atoms.info["source_frame"] for atoms in accepted] == [100, 102, 100]
+    for atoms, index in zip(accepted, (0, 3, 4), strict=True):
+        label = calculate(frames[index], SETTINGS)
+        assert atoms.info["REF_energy"] == label.energy_eV == ledger["energy_eV"][index]
+        np.testing.assert_array_equal(atoms.arrays["REF_forces"], label.forces_eV_A)
+        assert "REF_stress" not in atoms.info
+        assert "REF_energy" not in frames[index].info, "the caller's frames stay as they are"
+
+
+def test_workers_threads_and_order_do_not_change_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    frames = [*(ethanol(seed) for seed in range(4)), water_crystal()]
+    one, two = (
+        label_frames(frames, SETTINGS, charge=0, bonds=None, workers=n, restart_dir=tmp_path / str(n))
+        for n in (1, 2)
+    )
+    pd.testing.assert_frame_equal(one[1], two[1], check_exact=True)
+    for a, b, frame in zip(one[0], two[0], frames, strict=True):
+        direct = calculate(frame, SETTINGS).forces_eV_A
+        np.testing.assert_array_equal(a.arrays["REF_forces"], b.arrays["REF_forces"])
+        np.testing.assert_allclose(a.arrays["REF_forces"], direct, atol=1e-10)
+    np.testing.assert_array_equal(one[0][4].info["REF_stress"], two[0][4].info["REF_stress"])
+
+
+def test_resume_calculates_only_what_is_missing(tmp_path: Path, taken: list[int]) -> None:
+    def run(count: int, settings: Labels = SETTINGS) -> tuple[list[Atoms], pd.DataFrame]:
+        taken.clear()
+        frames = [ethanol(seed) for seed in range(count)]
+        return label_frames(frames, settings, charge=0, bonds=None, workers=1, restart_dir=tmp_path)
+
+    run(2)
+    assert sorted(taken) == [0, 1]
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
+    accepted, ledger = run(4)
+    assert sorted(taken) == [2, 3]
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    again, same = run(4)
+    assert taken == []
+    pd.testing.assert_frame_equal(ledger, same, check_exact=True)
+    for a, b in zip(accepted, again, strict=True):
+        np.testing.assert_array_equal(a.arrays["REF_forces"], b.arrays["REF_forces"])
+    # A rejection rule is applied to what is stored; a setting of the calculation makes another label.
+    _, ledger = run(
+        4, Labels(max_force_eV_A=float(ledger["max_force_eV_A"].max()) - 1e-6, max_rejected_fraction=0.9)
+    )
+    assert taken == []
+    assert ledger["status"].value_counts()["force_cap"] == 1
+    run(4, Labels(method="GFN1-xTB"))
+    assert sorted(taken) == [0, 1, 2, 3]
+
+
+def test_torn_records_are_calculated_again(tmp_path: Path, taken: list[int]) -> None:
+    frames = [ethanol(seed) for seed in range(4)]
+
+    def run() -> pd.DataFrame:
+        taken.clear()
+        return label_frames(frames, SETTINGS, charge=0, bonds=None, workers=1, restart_dir=tmp_path)[1]
+
+    ledger = run()
+    paths = sorted(tmp_path.glob("*.npz"))
+    content = paths[0].read_bytes()
+    paths[0].write_bytes(content[: len(content) // 2])
+    paths[1].write_bytes(b"")
+    middle = len(content) // 3
+    paths[2].write_bytes(content[:middle] + bytes(64) + content[middle + 64 :])
+    pd.testing.assert_frame_equal(run(), ledger, check_exact=True)
+    assert len(taken) == 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_worker_that_dies_is_an_error_that_names_the_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    take = Worker.take
+
+    def crash(self: Worker, frame: int, *rest: object) -> None:
+        take(self, frame, *rest)  # type: ignore[arg-type]
+        if frame == 2:
+            os.kill(self.process.pid, signal.SIGSEGV)
+
+    monkeypatch.setattr(Worker, "take", crash)
+    frames = [ethanol(seed) for seed in range(2)] + [water_crystal()]
+    with pytest.raises(PhysEmbedError, match="frame 2: its worker process ended with SIGSEGV") as error:
+        label_frames(frames, SETTINGS, charge=0, bonds=None, workers=workers, restart_dir=tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_too_many_rejects_end_the_stage_with_the_counts(tmp_path: Path) -> None:
+    frames = [ethanol(0), ethanol(1), broken_ethanol(), ethanol(2)]
+
+    def run(fraction: float) -> list[Atoms]:
+        settings = Labels(max_rejected_fraction=fraction)
+        return label_frames(frames, settings, charge=0, bonds=ETHANOL_BONDS, workers=1, restart_dir=tmp_path)[0]
+
+    assert len(run(0.25)) == 3
+    with pytest.raises(
+        PhysEmbedError, match=r"1 of 4 frames rejected \(3 ok, 1 connectivity\).*frame 2.*lost 1-2"
+    ):
+        run(0.24)
+
+
+def test_wrong_input_is_one_line_that_names_the_frame(tmp_path: Path) -> None:
+    def run(frames: list[Atoms], charge: int = 0, bonds: pd.DataFrame | None = None, workers: int = 1) -> str:
+        with pytest.raises(PhysEmbedError) as error:
+            label_frames(frames, SETTINGS, charge=charge, bonds=bonds, workers=workers, restart_dir=tmp_path)
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    charged, coincident = ethanol(), ethanol()
+    charged.info["charge"] = 1
+    coincident.positions[3] = coincident.positions[2]
+    assert "no frames" in run([])
+    assert "workers 0" in run([ethanol()], workers=0)
+    assert "frame 1: its charge 1 is not the molecule's 0" in run([ethanol(), charged])
+    assert "frame 1: GFN2-xTB cannot be set up for C2H6O: Too close" in run([ethanol(), coincident])
+    assert "bond 0-9" in run([ethanol()], bonds=pd.DataFrame({"i": [0, 0], "j": [1, 9]}))
+
+
+def test_labels_survive_extended_xyz(tmp_path: Path) -> None:
+    modification = {"bond": [1, 2], "types": "c3-oh", "segment": "stretching", "from_A": 1.43, "to_A": 1.6}
+    frames = [ethanol(0), ethanol(1), water_crystal()]
+    frames[0].info["modifications"] = json.dumps([modification])
+    frames[1].info["modifications"] = "[]"
+    accepted, _ = label_frames(frames, SETTINGS, charge=0, bonds=None, workers=1, restart_dir=tmp_path)
+    ase.io.write(tmp_path / "labels.xyz", accepted)
+    read = ase.io.read(tmp_path / "labels.xyz", ":")
+    for before, after in zip(accepted, read, strict=True):
+        assert after.calc is None
+        assert set(after.info) == set(before.info)
+        assert after.info["REF_energy"] == pytest.approx(before.info["REF_energy"], abs=1e-9)
+        np.testing.assert_allclose(after.arrays["REF_forces"], before.arrays["REF_forces"], atol=1e-7)
+    assert json.loads(read[0].info["modifications"]) == [modification]
+    assert json.loads(read[1].info["modifications"]) == []
+    assert read[0].info["source_frame"] == 100
+    np.testing.assert_allclose(read[2].info["REF_stress"], accepted[2].info["REF_stress"], atol=1e-9)

@@ -1,0 +1,36 @@
+"""All that is known of a molecule -> its figures, each as SVG and PNG."""
+
+from pathlib import Path
+
+import ase.io
+
+from physembed.molecules.bonds import read_bond_table
+from physembed.report import bond_figures, survival_figures, training_figures
+from physembed.report.reading import read_by_arm, read_by_arm_and_seed, read_table
+from physembed.report.style import save
+from physembed.report.tables import paper_stability
+from physembed.stage import stage
+
+with stage(snakemake):
+    settings, paths = snakemake.params.settings, snakemake.input
+    arms, conditions = settings["arms"], (settings["duration_ps"], settings["temperature_K"])
+    paper = paper_stability().query("molecule == @snakemake.wildcards.molecule")
+    ledgers = dict(zip(["validation", *arms], map(read_table, paths.ledgers), strict=True))
+    sampled = {arm: ase.io.read(path, ":") for arm, path in zip(arms, paths.sampled, strict=True)}
+    ranges = {arm: read_table(path) for arm, path in zip(arms, paths.ranges, strict=True)}
+    curves = read_by_arm_and_seed(paths.curves, arms, settings["seeds"])
+    comparison = read_table(paths.comparison)
+    figures = {
+        "bond_lengths": bond_figures.bond_lengths(
+            ase.io.read(paths.train, ":"), sampled, read_bond_table(paths.bonds), ranges
+        ),
+        "label_ledger": training_figures.label_ledger(ledgers),
+        "training_curves": training_figures.training_curves(curves),
+        "force_parity": training_figures.force_parity(read_by_arm(paths.forces, arms)),
+        "error_by_stretch": training_figures.error_by_stretch(read_by_arm(paths.frame_errors, arms)),
+        "survival": survival_figures.survival(read_table(paths.survival), comparison, conditions[0]),
+        "collapse_fraction": survival_figures.collapse_fraction(read_table(paths.fractions), paper, *conditions),
+        "collapse_causes": survival_figures.collapse_causes(read_table(paths.replicas)),
+    }
+    for name, figure in figures.items():
+        save(figure, Path(snakemake.output[name]).with_suffix(""))

@@ -1,0 +1,20 @@
+"""The tables of each molecule -> the tables of the study."""
+
+from physembed.report import tables
+from physembed.report.reading import by_molecule, read_by_arm, read_table
+from physembed.stage import stage
+
+with stage(snakemake):
+    settings, paths, output = snakemake.params.settings, snakemake.input, snakemake.output
+    molecules, arms = settings["molecules"], settings["arms"]
+    fractions = {name: read_table(path) for name, (path,) in by_molecule(paths.fractions, molecules).items()}
+    frames = {name: read_by_arm(group, arms) for name, group in by_molecule(paths.frames, molecules).items()}
+    forces = {name: read_by_arm(group, arms) for name, group in by_molecule(paths.forces, molecules).items()}
+    ledgers = {
+        name: dict(zip(["validation", *arms], map(read_table, group), strict=True))
+        for name, group in by_molecule(paths.ledgers, molecules).items()
+    }
+    stability = tables.stability_table(fractions, settings["duration_ps"], settings["temperature_K"])
+    stability.to_csv(output.stability, index=False)
+    tables.model_error_table(frames, forces).to_csv(output.model_errors, index=False)
+    tables.ledger_table(ledgers).to_csv(output.labels, index=False)
