@@ -44,9 +44,7 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(listed)}"
 
 
-def complaints(
-    error: ValidationError, model: type[BaseModel], config: Any, patterns: Mapping[str, str]
-) -> list[str]:
+def complaints(error: ValidationError, model: type[BaseModel], config: Any, patterns: Mapping[str, str]) -> list[str]:
     """One line `key: value: what is wrong` for each problem that validating `config` by `model` met.
 
     `patterns` has the sentence for each pattern that a text of the model must match.

@@ -63,6 +63,4 @@ class Progress:
     def finish(self, note: str = "") -> None:
         """Report the end and the time it took."""
         took = format_duration(time.monotonic() - self._began)
-        log.info(
-            "%s: %g %s done in %s%s", self.what, self.total, self.unit, took, f", {note}" if note else ""
-        )
+        log.info("%s: %g %s done in %s%s", self.what, self.total, self.unit, took, f", {note}" if note else "")

@@ -269,7 +269,7 @@ def compare_arms(runs: pd.DataFrame) -> pd.DataFrame:
         if not both["collapsed"].any():
             notes.append("no run of either arm collapsed: there is nothing to compare")
         else:
-            with np.errstate(invalid="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore"):
                 test = stats.logrank(_censored(runs_a), _censored(runs_b))
             if math.isfinite(test.statistic):
                 statistic, p_value = float(test.statistic) ** 2, float(test.pvalue)

@@ -67,9 +67,7 @@ def bond_pairs(bonds: pd.DataFrame, count: int) -> Bonds:
 
 def bonded(bond_orders: np.ndarray, threshold: float) -> Bonds:
     """Pairs whose Wiberg bond order, `bond_orders`: (n_atoms, n_atoms), is `threshold` or more."""
-    return frozenset(
-        zip(*(axis.tolist() for axis in np.nonzero(np.triu(bond_orders >= threshold, 1))), strict=True)
-    )
+    return frozenset(zip(*(axis.tolist() for axis in np.nonzero(np.triu(bond_orders >= threshold, 1))), strict=True))
 
 
 def connectivity_changes(before: Bonds, after: Bonds) -> str:

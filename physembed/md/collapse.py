@@ -77,9 +77,7 @@ def _atom_types(bonds: pd.DataFrame, n_atoms: int) -> list[str]:
     Raises:
         PhysEmbedError: an atom is in no bond, or a bond names an atom that the molecule does not have.
     """
-    types = dict(zip(bonds["i"], bonds["type_i"], strict=True)) | dict(
-        zip(bonds["j"], bonds["type_j"], strict=True)
-    )
+    types = dict(zip(bonds["i"], bonds["type_i"], strict=True)) | dict(zip(bonds["j"], bonds["type_j"], strict=True))
     if set(types) != set(range(n_atoms)):
         wrong = sorted(set(types) ^ set(range(n_atoms)))
         raise PhysEmbedError(

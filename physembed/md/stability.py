@@ -128,9 +128,7 @@ class StabilityRun:
                 "in_sampled_range": in_sampled_range(collapse, self.ranges),
             }
             log.info("replica %d collapsed at %g fs: %s", replica, time_fs, collapse.detail)
-        self.record.alive = [
-            r for r, gone in zip(self.record.alive, collapsed.tolist(), strict=True) if not gone
-        ]
+        self.record.alive = [r for r, gone in zip(self.record.alive, collapsed.tolist(), strict=True) if not gone]
         if self.record.alive:
             batch.keep(~collapsed.to(batch.positions.device))
 
@@ -179,9 +177,7 @@ class StabilityRun:
 
     def thermo(self) -> pd.DataFrame:
         """Potential energy and temperature of each replica at each record."""
-        table = pd.DataFrame(
-            self.record.thermo, columns=["time_fs", "replica", "potential_energy_eV", "temperature_K"]
-        )
+        table = pd.DataFrame(self.record.thermo, columns=["time_fs", "replica", "potential_energy_eV", "temperature_K"])
         return table[table.time_fs <= self.settings.duration_ps * 1000]
 
     def trajectory(self, replica: int) -> list[Atoms]:

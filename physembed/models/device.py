@@ -20,12 +20,8 @@ def resolve_device(device: str) -> str:
     if device == "auto":
         if torch.cuda.is_available():
             return "cuda"
-        log.warning(
-            "no GPU: runs on %d CPU threads; the progress lines tell what that costs", torch.get_num_threads()
-        )
+        log.warning("no GPU: runs on %d CPU threads; the progress lines tell what that costs", torch.get_num_threads())
         return "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise PhysEmbedError(
-            "device: 'cuda' is set in the configuration, but torch finds no GPU; set auto or cpu"
-        )
+        raise PhysEmbedError("device: 'cuda' is set in the configuration, but torch finds no GPU; set auto or cpu")
     return device

@@ -161,14 +161,10 @@ def _progress(metrics: Path, epochs: int, on_cpu: bool) -> Iterator[None]:
                 continue
             lines = metrics.read_text().splitlines()
             done = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-            epochs_done = [
-                row["epoch"] + 1 for row in done if row["mode"] == "eval" and row["epoch"] is not None
-            ]
+            epochs_done = [row["epoch"] + 1 for row in done if row["mode"] == "eval" and row["epoch"] is not None]
             if epochs_done:
                 if progress is None:
-                    progress = Progress(
-                        "training", epochs, "epochs", start=epochs_done[-1], warn_if_long=on_cpu
-                    )
+                    progress = Progress("training", epochs, "epochs", start=epochs_done[-1], warn_if_long=on_cpu)
                 note = f"validation force RMSE {done[-1].get('rmse_f', float('nan')) * 1e3:.0f} meV/Å"
                 progress.update(epochs_done[-1], note if "rmse_f" in done[-1] else "")
 

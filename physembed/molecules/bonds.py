@@ -73,9 +73,7 @@ def bond_table(structure: parmed.Structure) -> pd.DataFrame:
         first, second = sorted((bond.atom1, bond.atom2), key=lambda atom: atom.idx)
         name = f"topology: bond {first.name}-{second.name} (atoms {first.idx} and {second.idx})"
         if bond.type is None or not (bond.type.k > 0 and bond.type.req > 0):
-            raise PhysEmbedError(
-                f"{name} has the parameters {bond.type}; give a positive force constant and length"
-            )
+            raise PhysEmbedError(f"{name} has the parameters {bond.type}; give a positive force constant and length")
         if min(first.atomic_number, second.atomic_number) < 1:
             raise PhysEmbedError(f"{name} has an end without an element; give a topology without extra points")
         terminal = _is_terminal(first) or _is_terminal(second)

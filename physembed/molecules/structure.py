@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rdkit import Chem
-from rdkit.Chem import AllChem
+from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
@@ -21,14 +22,14 @@ def from_smiles(smiles: str, seed: int, conformers: int = 10) -> Chem.Mol:
     if molecule is None:
         raise PhysEmbedError(f"molecule: {smiles!r} is not a SMILES that RDKit can read")
     molecule = Chem.AddHs(molecule)
-    parameters = AllChem.ETKDGv3()
+    parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = seed
-    if not AllChem.EmbedMultipleConfs(molecule, conformers, parameters):
+    if not rdDistGeom.EmbedMultipleConfs(molecule, conformers, parameters):
         raise PhysEmbedError(f"molecule: {smiles!r}: RDKit embeds no 3D structure; give a structure file instead")
-    if AllChem.MMFFHasAllMoleculeParams(molecule):
-        energies = [energy for _, energy in AllChem.MMFFOptimizeMoleculeConfs(molecule, maxIters=2000)]
+    if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
+        energies = [energy for _, energy in rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(molecule, maxIters=2000)]
     else:
-        energies = [energy for _, energy in AllChem.UFFOptimizeMoleculeConfs(molecule, maxIters=2000)]
+        energies = [energy for _, energy in rdForceFieldHelpers.UFFOptimizeMoleculeConfs(molecule, maxIters=2000)]
     best = min(range(len(energies)), key=energies.__getitem__)
     return Chem.Mol(molecule, confId=molecule.GetConformers()[best].GetId())
 

@@ -133,8 +133,6 @@ def bond_lengths(
             handles.append(Line2D([], [], color=colour, marker="|", linestyle="", label="modified bonds"))
             handles.append(Patch(color=colour, alpha=0.14, label="sampled ranges"))
         legend_above(figure, handles)
-        figure.supxlabel(
-            "bond length / Å      (n×: bonds of the type; k: force constant / (kcal/mol/Å²))", fontsize=9
-        )
+        figure.supxlabel("bond length / Å      (n×: bonds of the type; k: force constant / (kcal/mol/Å²))", fontsize=9)
         figure.supylabel("number of bonds per bin", fontsize=9)
     return figure

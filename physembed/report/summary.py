@@ -131,9 +131,7 @@ def cautions(molecule: MoleculeSummary, duration_ps: float, temperature_K: float
             )
     if molecule.fractions["seed"].nunique() == 2:
         sentences.append("One seed: how much models of one arm differ is not known.")
-    notes = [
-        str(row["note"]) for row in molecule.comparison.fillna({"note": ""}).to_dict("records") if row["note"]
-    ]
+    notes = [str(row["note"]) for row in molecule.comparison.fillna({"note": ""}).to_dict("records") if row["note"]]
     sentences += [f"{note[0].upper()}{note[1:]}." for note in dict.fromkeys(notes)]
     return sentences
 

@@ -108,9 +108,7 @@ def conditions_differ(paper: pd.DataFrame, duration_ps: float, temperature_K: fl
     return text + "."
 
 
-def collapse_fraction(
-    fractions: pd.DataFrame, paper: pd.DataFrame, duration_ps: float, temperature_K: float
-) -> Figure:
+def collapse_fraction(fractions: pd.DataFrame, paper: pd.DataFrame, duration_ps: float, temperature_K: float) -> Figure:
     """Fraction of collapsed runs of each arm with its exact 95 % interval, its seeds, and the paper's number.
 
     Args:
@@ -214,9 +212,7 @@ def collapse_causes(runs: pd.DataFrame) -> Figure:
                     left += width
             total, count = int((runs["arm"] == arm).sum()), int((collapsed["arm"] == arm).sum())
             if count == 0:
-                axes.text(
-                    0.5, 0.5, "none collapsed", ha="center", va="center", color=GREY, transform=axes.transAxes
-                )
+                axes.text(0.5, 0.5, "none collapsed", ha="center", va="center", color=GREY, transform=axes.transAxes)
             axes.set_title(f"{wrapped(arm, 60 // len(arms))}\n{count} of {total}")
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.set_xlim(left=0)

@@ -20,9 +20,7 @@ def paper_stability() -> pd.DataFrame:
         return pd.read_csv(handle, comment="#")
 
 
-def stability_table(
-    fractions: Mapping[str, pd.DataFrame], duration_ps: float, temperature_K: float
-) -> pd.DataFrame:
+def stability_table(fractions: Mapping[str, pd.DataFrame], duration_ps: float, temperature_K: float) -> pd.DataFrame:
     """Collapse of each molecule and arm beside the paper's.
 
     Args:

@@ -60,9 +60,7 @@ class Modification:
 class BondSampler:
     """Draws and applies modifications of one molecule with fixed ranges."""
 
-    def __init__(
-        self, atomic_numbers: np.ndarray, bonds: pd.DataFrame, settings: Arm, ranges: pd.DataFrame
-    ) -> None:
+    def __init__(self, atomic_numbers: np.ndarray, bonds: pd.DataFrame, settings: Arm, ranges: pd.DataFrame) -> None:
         """Prepare the molecule.
 
         Args:
@@ -226,9 +224,7 @@ def sample_bonds(
             sampled.append(_unmodified(frame, index))
         info = {"source_frame": frame.info.get("source_frame", index), "modifications": json.dumps(records)}
         sampled.append(Atoms(frame.numbers, moved, cell=frame.cell, pbc=frame.pbc, info=info))
-    log.info(
-        "bond_sampling: %d frames modified; %d of %d draws rejected", len(frames), sampler.rejected, sampler.draws
-    )
+    log.info("bond_sampling: %d frames modified; %d of %d draws rejected", len(frames), sampler.rejected, sampler.draws)
     return SampledFrames(sampled, ranges)
 
 

@@ -93,9 +93,7 @@ class TerminalGroup:
         axis = positions[self.centre] - positions[self.neighbour]
         rotation = Rotation.from_rotvec(axis / np.linalg.norm(axis) * np.radians(degrees))
         turned = positions.copy()
-        turned[self.atoms] = (
-            rotation.apply(positions[self.atoms] - positions[self.centre]) + positions[self.centre]
-        )
+        turned[self.atoms] = rotation.apply(positions[self.atoms] - positions[self.centre]) + positions[self.centre]
         return turned
 
 
@@ -125,6 +123,4 @@ class ClashCheck:
         if (distances >= self._limits).all():  # false for NaN, which must not pass
             return None
         pair = int((self._limits - distances).argmax())
-        return Clash(
-            int(self._first[pair]), int(self._second[pair]), float(distances[pair]), float(self._limits[pair])
-        )
+        return Clash(int(self._first[pair]), int(self._second[pair]), float(distances[pair]), float(self._limits[pair]))

@@ -156,14 +156,10 @@ def test_reference_is_taken_from_settings_molecule_or_parameter_set(paracetamol)
 def test_reference_that_does_not_fit_the_molecule_is_an_error(paracetamol) -> None:
     _, bonds = paracetamol
     remedy = "set arms.<arm>.reference_bond to .* or arms.<arm>.reference_k_kcal_mol_A2"
-    with pytest.raises(
-        PhysEmbedError, match=rf"arms.<arm>.reference_bond: 'CT-CT' is .*neither.*gaff.dat.*{remedy}"
-    ):
+    with pytest.raises(PhysEmbedError, match=rf"arms.<arm>.reference_bond: 'CT-CT' is .*neither.*gaff.dat.*{remedy}"):
         reference_force_constant(Arm(reference_bond="CT-CT"), bonds, "gaff")
     opls = bonds.assign(type_i=bonds["type_i"].str.upper())
-    with pytest.raises(
-        PhysEmbedError, match=rf"reference_bond: 'c3-c3'.*atom types C, C3, CA, N, OH are.*{remedy}"
-    ):
+    with pytest.raises(PhysEmbedError, match=rf"reference_bond: 'c3-c3'.*atom types C, C3, CA, N, OH are.*{remedy}"):
         reference_force_constant(Arm(), opls, "gaff")
     # The topology is of GAFF 1.81, whose c-c3 is 313.0.
     with pytest.raises(PhysEmbedError, match=rf"gaff2.dat does not go.*k of c-c3 is 313.0, not .*{remedy}"):
@@ -473,9 +469,7 @@ def test_error_names_the_pair_that_is_too_near_from_the_start() -> None:
     atoms, bonds = hydrogen_fluoride_and_helium(-0.5)
     limit = equilibrium_length_matrix(bonds, atoms.numbers)[1, 2] + 0.25
     pair = rf"atoms 1 and 2 \(H and He, not bonded\) are {limit - 0.5:.3f} Å apart already"
-    message = (
-        rf"frame 0: .*f-h 20\); {pair} in the unmodified frame, the limit is {limit:.3f} Å; lower clash_margin_A"
-    )
+    message = rf"frame 0: .*f-h 20\); {pair} in the unmodified frame, the limit is {limit:.3f} Å; lower clash_margin_A"
     with pytest.raises(PhysEmbedError, match=message):
         sample_bonds([atoms], bonds, Arm(tries=20), 1, K_REF)
 

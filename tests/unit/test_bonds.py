@@ -31,9 +31,7 @@ def structure_of(molecule: Chem.Mol) -> parmed.Structure:
     for atom in molecule.GetAtoms():
         symbol = atom.GetSymbol()
         name = f"{symbol}{atom.GetIdx()}"
-        structure.add_atom(
-            parmed.Atom(atomic_number=atom.GetAtomicNum(), name=name, type=symbol.lower()), "MOL", 1
-        )
+        structure.add_atom(parmed.Atom(atomic_number=atom.GetAtomicNum(), name=name, type=symbol.lower()), "MOL", 1)
     for bond in molecule.GetBonds():
         # From the higher to the lower index, as some topologies have it.
         ends = sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()), reverse=True)

@@ -161,9 +161,7 @@ def test_pairs_beyond_the_cutoffs_add_exactly_nothing(convention: str) -> None:
     model, state = CSOModel(PARAMETERS, convention), state_of(ester(False))
     first, second = torch.triu_indices(state.n_atoms, state.n_atoms, offset=1)
     vectors = state.positions[second] - state.positions[first]
-    interaction = CSOInteraction(
-        model.convention, model.cutoffs, PARAMETERS, state.atomic_numbers, state.system_idx, 1
-    )
+    interaction = CSOInteraction(model.convention, model.cutoffs, PARAMETERS, state.atomic_numbers, state.system_idx, 1)
     tight = interaction.evaluate(vectors, first, second)
     padding = torch.zeros(7, dtype=torch.long)
     far = torch.tensor([[0.0, 0.0, 12.0], [50.0, 0.0, 0.0], [0.0, 1e4, 0.0]], dtype=torch.float64)

@@ -19,9 +19,7 @@ OTHERS = [3, 5, 11, 12, 14, 15, 16, 17, 26, 29, 35, 53, 78]
 BATCHES = 3
 SYSTEMS = 10  # per batch; two kinds of boundaries and three batches give 60 systems
 
-ORACLE_CUTOFFS = Cutoffs(
-    dispersion=60.0 * BOHR, dispersion_width=0.0, coordination=40.0 * BOHR, coordination_width=0.0
-)
+ORACLE_CUTOFFS = Cutoffs(dispersion=60.0 * BOHR, dispersion_width=0.0, coordination=40.0 * BOHR, coordination_width=0.0)
 SWITCHED_CUTOFFS = Cutoffs(dispersion=12.0, dispersion_width=2.0, coordination=40.0 * BOHR, coordination_width=0.0)
 
 

@@ -279,8 +279,7 @@ def test_workers_threads_and_order_do_not_change_a_number(tmp_path: Path, monkey
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     frames = [*(ethanol(seed) for seed in range(4)), water_crystal()]
     one, two = (
-        label_frames(frames, SETTINGS, charge=0, bonds=None, workers=n, restart_dir=tmp_path / str(n))
-        for n in (1, 2)
+        label_frames(frames, SETTINGS, charge=0, bonds=None, workers=n, restart_dir=tmp_path / str(n)) for n in (1, 2)
     )
     pd.testing.assert_frame_equal(one[1], two[1], check_exact=True)
     for a, b, frame in zip(one[0], two[0], frames, strict=True):
@@ -308,9 +307,7 @@ def test_resume_calculates_only_what_is_missing(tmp_path: Path, taken: list[int]
     for a, b in zip(accepted, again, strict=True):
         np.testing.assert_array_equal(a.arrays["REF_forces"], b.arrays["REF_forces"])
     # A rejection rule is applied to what is stored; a setting of the calculation makes another label.
-    _, ledger = run(
-        4, Labels(max_force_eV_A=float(ledger["max_force_eV_A"].max()) - 1e-6, max_rejected_fraction=0.9)
-    )
+    _, ledger = run(4, Labels(max_force_eV_A=float(ledger["max_force_eV_A"].max()) - 1e-6, max_rejected_fraction=0.9))
     assert taken == []
     assert ledger["status"].value_counts()["force_cap"] == 1
     run(4, Labels(method="GFN1-xTB"))
@@ -361,9 +358,7 @@ def test_too_many_rejects_end_the_stage_with_the_counts(tmp_path: Path) -> None:
         return label_frames(frames, settings, charge=0, bonds=ETHANOL_BONDS, workers=1, restart_dir=tmp_path)[0]
 
     assert len(run(0.25)) == 3
-    with pytest.raises(
-        PhysEmbedError, match=r"1 of 4 frames rejected \(3 ok, 1 connectivity\).*frame 2.*lost 1-2"
-    ):
+    with pytest.raises(PhysEmbedError, match=r"1 of 4 frames rejected \(3 ok, 1 connectivity\).*frame 2.*lost 1-2"):
         run(0.24)
 
 

@@ -141,9 +141,7 @@ def test_curves_are_complete_and_monotone():
     ]
     curves = survival_curves(pd.concat(tables, ignore_index=True))
     assert not curves.isna().any().any()
-    assert set(zip(curves["arm"], curves["seed"], strict=True)) == set(
-        itertools.product("ab", ("all", "1", "2", "3"))
-    )
+    assert set(zip(curves["arm"], curves["seed"], strict=True)) == set(itertools.product("ab", ("all", "1", "2", "3")))
     for _, curve in curves.groupby(["arm", "seed"]):
         assert curve.iloc[0][["time_ps", "survival", "collapsed"]].tolist() == [0.0, 1.0, 0]
         assert (curve["survival"].diff().dropna() <= 0).all()

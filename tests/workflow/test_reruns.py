@@ -86,7 +86,7 @@ def test_touched_code_and_fresh_checkout_rerun_nothing(copy_of_finished: Checkou
 
 
 def test_physics_edit_reruns_its_stage(copy_of_finished: Checkout) -> None:
-    copy_of_finished.edit("physembed/md/langevin.py", "friction_per_ps / (1000 * FS)", "friction_per_ps / (999 * FS)")
+    copy_of_finished.edit("physembed/md/langevin.py", "/ (1000 * FS)", "/ (999 * FS)")
     assert set(copy_of_finished.planned()) == {"stability"} | AFTER_STABILITY
 
 
@@ -106,7 +106,7 @@ def test_another_molecule_leaves_the_first_alone(copy_of_finished: Checkout) -> 
     done = copy_of_finished.snakemake("--dry-run")
     jobs = done.stdout + done.stderr
     assert "results/minimal/ethanol/training/adaptive/seed1/mace.model" in jobs
-    assert "results/minimal/methanol/training" not in jobs.replace("input:", "input:")
+    assert "results/minimal/methanol/training" not in jobs
     planned = copy_of_finished.planned()
     assert (planned["training"], planned["stability"], planned["figures"]) == (4, 4, 1)
 
