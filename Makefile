@@ -66,5 +66,8 @@ lock: install  ## resolve envs/requirements.in again
 	  envs/requirements.in --output-file envs/requirements.lock
 	@$(BIN)/python envs/conda-environment > envs/physembed.yaml
 
+schema: install  ## config/schema.json and the tables of config/README.md, from the models of the configuration
+	@$(BIN)/python -m physembed.config_documents
+
 clean:  ## remove the virtual environment and caches (not results)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

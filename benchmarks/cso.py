@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import torch_sim
 from mace import modules  # before e3nn: it sets how torch may load e3nn's constants
+
 from e3nn import o3  # isort: skip
 from torch_sim.models.mace import MaceModel
 

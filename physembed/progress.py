@@ -51,7 +51,7 @@ class Progress:
         rate = (done - self.start) / (now - self._began)
         seconds = (self.total - done) / rate if rate > 0 else float("inf")
         left = format_duration(seconds) if rate > 0 else "unknown time"
-        if self._warn:
+        if self._warn and rate > 0:
             self._warn = False
             if seconds > 3600:
                 log.warning("%s will take about %s on this CPU; a GPU is far faster", self.what, left)

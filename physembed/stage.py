@@ -32,6 +32,7 @@ def stage(job: Any) -> Iterator[logging.Logger]:
         os.dup2(file.fileno(), sys.stderr.fileno())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
+    handler.setLevel(logging.INFO)
     warn = logging.StreamHandler(console)
     warn.setLevel(logging.WARNING)
     warn.setFormatter(logging.Formatter(f"{job.rule}: %(message)s"))

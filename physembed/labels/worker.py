@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections import deque
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
 from multiprocessing.connection import Connection, Pipe, wait
@@ -65,16 +66,14 @@ def load_label(path: Path) -> Label | None:
 def work(descriptor: int) -> None:
     """Body of a worker process: label the frames that come through a pipe until its other end closes.
 
-    `descriptor` is this process' end of the pipe. The answer to a frame is empty once its label is in the store, or
+    `descriptor` is this process' end of the pipe. The answer to a frame is empty once its label is in the store,
     else the text of a `PhysEmbedError`. Since answers are short, a worker never waits until one is read.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process' to handle; it ends the workers
-    with Connection(descriptor) as connection:
+    # The end of the pipe is the end of the work, also when the main process is killed.
+    with Connection(descriptor) as connection, suppress(EOFError, ConnectionError):
         while True:
-            try:
-                path, atoms, settings, charge = connection.recv()
-            except EOFError:
-                return
+            path, atoms, settings, charge = connection.recv()
             try:
                 save_label(path, calculate(atoms, settings, charge))
             except PhysEmbedError as error:
@@ -104,10 +103,9 @@ class Worker:
         """Hand a frame to the process."""
         self.held.append((frame, path))
         geometry = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        try:
+        # `answer` reports a process that has died, after it has read what that process did before.
+        with suppress(ConnectionError):
             self.connection.send((path, geometry, settings, charge))
-        except ConnectionError:
-            raise self._death() from None
 
     def answer(self) -> tuple[int, Label]:
         """The process' next frame and its label; waits for them."""
@@ -134,8 +132,9 @@ class Worker:
             }.get(name, "remove the frame if it happens again")
         else:
             name, hint = f"exit code {code}", "its own message is on standard error"
+        frame, _ = self.held[0]
         return PhysEmbedError(
-            f"labels: frame {self.held[0][0]}: its worker process ended with {name}; {hint}; finished frames are kept"
+            f"labels: frame {frame}: its worker process ended with {name}; {hint}; finished frames are kept"
         )
 
     def end(self) -> None:

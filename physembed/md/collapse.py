@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 
 from physembed.errors import PhysEmbedError
-from physembed.molecules.bonds import bond_lengths, bond_type
+from physembed.molecules.bonds import bond_type
 
 QUANTITIES = ("positions", "energy", "forces", "temperature")
 """Columns of `CollapseCheck.non_finite`."""
@@ -55,20 +55,6 @@ class Collapse:
     """Mean length of the bond, or the limit below which the pair overlaps."""
     detail: str
     """The same in words."""
-
-
-def mean_bond_lengths(positions: np.ndarray, bonds: pd.DataFrame) -> np.ndarray:
-    """Mean length of each bond.
-
-    Args:
-        positions: (n_frames, n_atoms, 3) Å.
-        bonds: the bond table; columns `i` and `j` are used.
-
-    Returns:
-        (n_bonds,) Å, in the order of the table.
-    """
-    means: np.ndarray = bond_lengths(positions, bonds).mean(axis=0)
-    return means
 
 
 def _atom_types(bonds: pd.DataFrame, n_atoms: int) -> list[str]:
@@ -107,7 +93,8 @@ class CollapseDetector:
 
         Args:
             bonds: the bond table (columns i, j, type_i, type_j; 0-based, i < j).
-            mean_lengths_A: (n_bonds,) mean length of each bond over the GAFF run (`mean_bond_lengths`).
+            mean_lengths_A: (n_bonds,) mean length of each bond over the GAFF run
+                (`physembed.molecules.bonds.bond_length_statistics`).
             equilibrium_lengths_A: (n_atoms, n_atoms) length of a bond between the elements of each two atoms
                 (`physembed.molecules.bonds.equilibrium_length_matrix`).
             bond_tolerance_A: a bond further than this from its mean length is a collapse.

@@ -71,13 +71,13 @@ class StabilityRun:
         )
         self.record = Record(alive=list(range(len(starts))))
         self.record_every = max(1, round(settings.record_interval_fs / settings.timestep_fs))
+        self.total_steps = round(settings.duration_ps * 1000 / settings.timestep_fs)
         if self.restart.exists():
             self._load()
 
     def run(self) -> None:
         """Advance until every replica has collapsed or reached the configured duration."""
-        settings, record = self.settings, self.record
-        total = round(settings.duration_ps * 1000 / settings.timestep_fs)
+        settings, record, total = self.settings, self.record, self.total_steps
         on_cpu = self.batch.positions.device.type == "cpu"
         progress = Progress("stability", total, "steps", start=record.step, warn_if_long=on_cpu)
         if record.step == 0:
@@ -92,7 +92,7 @@ class StabilityRun:
             )
             self.batch.advance(steps)
             record.step += steps
-            if record.step % settings.check_interval_steps == 0 or record.step == total:
+            if record.step % settings.check_interval_steps == 0:
                 self._check()
             if record.step % self.record_every == 0:
                 self._observe()
@@ -101,6 +101,9 @@ class StabilityRun:
                 self._save()
                 saved = monotonic()
         self._save()
+        if record.step == total and total % settings.check_interval_steps:
+            # After the state is saved, because a longer run does not look at this step.
+            self._check()
         progress.finish(f"{len(record.collapses)} of {len(self.starts)} replicas collapsed")
 
     def _check(self) -> None:
@@ -158,19 +161,22 @@ class StabilityRun:
             mask[self.record.alive] = True
             self.batch.load(saved["batch"], mask.to(self.batch.positions.device))
 
+    def _counts(self, time_fs: float) -> bool:
+        """Whether this moment lies in the configured duration; judged by steps, as times are rounded."""
+        return round(time_fs / self.settings.timestep_fs) <= self.total_steps
+
     def replicas(self) -> pd.DataFrame:
         """The result, one row per replica; a collapse later than the configured duration is not counted."""
-        end = self.settings.duration_ps * 1000
         rows = []
         for replica, start in enumerate(self.starts):
             row: dict[str, Any] = {"replica": replica, "start_frame": start.info["source_frame"]}
             collapse = self.record.collapses.get(replica)
-            if collapse is not None and collapse["time_fs"] <= end:
+            if collapse is not None and self._counts(collapse["time_fs"]):
                 rows.append(row | {"collapsed": True} | collapse)
             else:
                 empty = dict.fromkeys(("atom_i", "atom_j", "length_A", "reference_A"))
                 texts = dict.fromkeys(("cause", "types", "in_sampled_range"), "")
-                rows.append(row | {"collapsed": False, "time_fs": end} | empty | texts)
+                rows.append(row | {"collapsed": False, "time_fs": self.settings.duration_ps * 1000} | empty | texts)
         order = ["replica", "start_frame", "collapsed", "time_fs", "cause", "atom_i", "atom_j", "types"]
         table = pd.DataFrame(rows)[[*order, "length_A", "reference_A", "in_sampled_range"]]
         return table.astype({"atom_i": "Int64", "atom_j": "Int64"})
@@ -178,7 +184,7 @@ class StabilityRun:
     def thermo(self) -> pd.DataFrame:
         """Potential energy and temperature of each replica at each record."""
         table = pd.DataFrame(self.record.thermo, columns=["time_fs", "replica", "potential_energy_eV", "temperature_K"])
-        return table[table.time_fs <= self.settings.duration_ps * 1000]
+        return table[[self._counts(time_fs) for time_fs in table.time_fs]]
 
     def trajectory(self, replica: int) -> list[Atoms]:
         """Recorded frames of one replica, its last frame before it left the batch included."""
@@ -186,9 +192,10 @@ class StabilityRun:
         frames = [
             Atoms(numbers=numbers, positions=positions[alive.index(replica)], info={"time_fs": time_fs})
             for time_fs, alive, positions in self.record.positions
-            if replica in alive and time_fs <= self.settings.duration_ps * 1000
+            if replica in alive and self._counts(time_fs)
         ]
-        if replica in self.record.collapse_frames:
-            info = {"time_fs": self.record.collapses[replica]["time_fs"], "collapsed": True}
+        collapse = self.record.collapses.get(replica)
+        if collapse is not None and self._counts(collapse["time_fs"]):
+            info = {"time_fs": collapse["time_fs"], "collapsed": True}
             frames.append(Atoms(numbers=numbers, positions=self.record.collapse_frames[replica], info=info))
         return frames

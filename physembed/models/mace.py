@@ -58,7 +58,8 @@ def load_isolated(model_file: str | Path, device: str, dtype: str) -> MaceTorchS
     try:
         module = torch.load(model_file, map_location=device, weights_only=False)
     except Exception as error:  # unpickling a file that is not a model can raise anything
-        raise PhysEmbedError(f"model: {model_file}: cannot be loaded: {type(error).__name__}: {error}") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PhysEmbedError(f"model: {model_file}: cannot be loaded: {reason}") from error
     if not hasattr(module, "atomic_numbers") or not hasattr(module, "r_max"):
         raise PhysEmbedError(f"model: {model_file}: holds {type(module).__name__}, not a MACE model")
     return MaceTorchSimModel(

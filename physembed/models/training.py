@@ -1,8 +1,11 @@
 """MACE training with MACE's own trainer, `mace_run_train`, in this process.
 
-The trainer works in a restart folder and goes on from its last checkpoint (the best model so far on the
-validation frames) when it is called again. `curve` holds one row per epoch: epoch, train_loss,
-validation_loss, validation_rmse_energy_meV_atom, validation_rmse_force_meV_A.
+The trainer works in a restart folder. Called again, it goes on from its last checkpoint, the best model so far on
+the validation frames, and runs that epoch once more. The result then differs from that of a training without a
+break, and the model that is kept is the best since the last restart.
+
+`curve` holds one row per epoch: epoch, train_loss, validation_loss, validation_rmse_energy_meV_atom,
+validation_rmse_force_meV_A.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import torch
 
 from physembed.config import Training
 from physembed.errors import PhysEmbedError
@@ -102,11 +107,13 @@ def train(
     arguments = tools.build_default_arg_parser().parse_args(
         trainer_arguments(settings, train_file, validation_file, seed, work)
     )
+    _remove_torn_checkpoints(work / "checkpoints")
     on_cpu = arguments.device == "cpu"
     metrics = work / "results" / f"{tools.get_tag(NAME, seed)}_train.txt"
     with (
         (work / "stdout.txt").open("a") as printed,
         redirect_stdout(printed),
+        _process_settings_kept(),
         _progress(metrics, settings.epochs, on_cpu),
     ):
         run_train.run(arguments)
@@ -123,14 +130,14 @@ def train(
 
 def read_curve(metrics: Path) -> pd.DataFrame:
     """Training curve from the trainer's metrics file; of an epoch that was run twice the later counts."""
-    rows = [json.loads(line) for line in metrics.read_text().splitlines() if line.startswith("{")]
     losses: dict[int, list[float]] = {}
     evaluations: dict[int, dict[str, float]] = {}
-    for row in rows:
+    for row in _rows(metrics):
         epoch = row["epoch"]
         if epoch is None:
-            continue
-        if row["mode"] == "opt":
+            # The trainer starts (again); an epoch that a kill cut short is run once more from its beginning.
+            losses = {finished: losses[finished] for finished in evaluations}
+        elif row["mode"] == "opt":
             if epoch in evaluations:
                 losses[epoch] = []
                 del evaluations[epoch]
@@ -149,24 +156,68 @@ def read_curve(metrics: Path) -> pd.DataFrame:
     )
 
 
+def _rows(metrics: Path) -> list[dict[str, Any]]:
+    """Rows of the trainer's metrics file; `epoch` is None in the evaluation with which the trainer starts.
+
+    A kill can tear a line, and the next start then appends its first row to it: both count as that first row.
+    """
+    rows = []
+    for line in metrics.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            rows.append({"mode": "eval", "epoch": None})
+    return rows
+
+
+def _remove_torn_checkpoints(folder: Path) -> None:
+    """Delete checkpoints that a kill left half written.
+
+    The trainer would pass over one in silence when it starts, and fail on it at the end.
+    """
+    for path in folder.glob("*.pt"):
+        try:
+            torch.load(path, map_location="cpu")
+        except Exception as error:  # reading half a file can raise anything
+            log.warning("training: %s cannot be read (%s) and is deleted", path, type(error).__name__)
+            path.unlink()
+
+
+@contextmanager
+def _process_settings_kept() -> Iterator[None]:
+    """Undo what the trainer changes in the whole process: log handlers and levels, and torch's default dtype."""
+    root, dtype = logging.getLogger(), torch.get_default_dtype()
+    handlers, filters, level = root.handlers[:], root.filters[:], root.level
+    try:
+        yield
+    finally:
+        for handler in root.handlers[:]:
+            if handler not in handlers:
+                root.removeHandler(handler)
+                handler.close()
+        root.filters[:] = filters
+        root.setLevel(level)
+        torch.set_default_dtype(dtype)
+
+
 @contextmanager
 def _progress(metrics: Path, epochs: int, on_cpu: bool) -> Iterator[None]:
     """Log the progress of the trainer, which does not report it, from its metrics file."""
     stop = threading.Event()
+    # Rows that an earlier process left behind are no progress of this one.
+    earlier = len(_rows(metrics)) if metrics.exists() else 0
 
     def watch() -> None:
-        progress: Progress | None = None
+        progress = None if earlier else Progress("training", epochs, "epochs", warn_if_long=on_cpu)
         while not stop.wait(1.0):
-            if not metrics.exists():
+            rows = _rows(metrics)[earlier:] if metrics.exists() else []
+            finished = [row for row in rows if row["mode"] == "eval" and row["epoch"] is not None]
+            if not finished:
                 continue
-            lines = metrics.read_text().splitlines()
-            done = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
-            epochs_done = [row["epoch"] + 1 for row in done if row["mode"] == "eval" and row["epoch"] is not None]
-            if epochs_done:
-                if progress is None:
-                    progress = Progress("training", epochs, "epochs", start=epochs_done[-1], warn_if_long=on_cpu)
-                note = f"validation force RMSE {done[-1].get('rmse_f', float('nan')) * 1e3:.0f} meV/Å"
-                progress.update(epochs_done[-1], note if "rmse_f" in done[-1] else "")
+            done = finished[-1]["epoch"] + 1
+            if progress is None:
+                progress = Progress("training", epochs, "epochs", start=done, warn_if_long=on_cpu)
+            progress.update(done, f"validation force RMSE {finished[-1]['rmse_f'] * 1e3:.0f} meV/Å")
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

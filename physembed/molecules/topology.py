@@ -73,7 +73,8 @@ def load_topology(topology: str | Path, coordinates: str | Path) -> parmed.Struc
     try:
         structure = parmed.load_file(str(topology), xyz=str(coordinates))
     except Exception as error:  # ParmEd raises many types for a file that it cannot read
-        raise PhysEmbedError(f"topology: {topology} with {coordinates}: ParmEd cannot read them: {error}") from error
+        reason = " ".join(str(error).split())
+        raise PhysEmbedError(f"topology: {topology} with {coordinates}: ParmEd cannot read them: {reason}") from error
     if structure.coordinates is None:
         raise PhysEmbedError(f"topology: {coordinates}: holds no coordinates for {topology}")
     for bond in structure.bonds:
@@ -83,8 +84,17 @@ def load_topology(topology: str | Path, coordinates: str | Path) -> parmed.Struc
 
 
 def write_topology(structure: parmed.Structure, prmtop: str | Path, inpcrd: str | Path) -> None:
-    """Write a topology as AMBER files, whatever it came from, as an isolated molecule."""
-    amber = parmed.amber.AmberParm.from_structure(structure) if not _is_amber(structure) else structure
+    """Write a topology as AMBER files, whatever it came from, as an isolated molecule.
+
+    Raises:
+        PhysEmbedError: if it has terms that AMBER's format lacks (CHARMM's Urey-Bradley terms, say).
+    """
+    try:
+        amber = structure if _is_amber(structure) else parmed.amber.AmberParm.from_structure(structure)
+    except TypeError as error:
+        raise PhysEmbedError(
+            f"topology: cannot be written in AMBER's format: {error}; give a topology of the AMBER or OPLS form"
+        ) from error
     amber.box = None
     with atomic(prmtop) as temporary:
         amber.write_parm(str(temporary))

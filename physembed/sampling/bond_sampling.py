@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,13 +25,16 @@ from ase.data import chemical_symbols
 
 from physembed.config import Arm
 from physembed.errors import PhysEmbedError
-from physembed.molecules.bonds import bond_graph, bond_types
+from physembed.molecules.bonds import bond_graph, bond_lengths, bond_types
 from physembed.sampling.geometry import BondMove, ClashCheck, TerminalGroup, terminal_atoms
 from physembed.sampling.ranges import bond_ranges, effective_force_constants, reference_force_constant
 
 __all__ = ["BondSampler", "Modification", "SampledFrames", "reference_force_constant", "sample_bonds"]
 
 log = logging.getLogger(__name__)
+
+BROKEN_BOND_A = 1.0
+"""Frames with a bond further than this from equilibrium are refused: the bond table is not theirs."""
 
 
 @dataclass(frozen=True)
@@ -190,13 +194,13 @@ class BondSampler:
 
 
 def sample_bonds(
-    frames: Sequence[Atoms], bonds: pd.DataFrame, settings: Arm, seed: int, reference_k: float
+    frames: Sequence[Atoms], bonds: pd.DataFrame, settings: Arm, seed: int, reference_k: float | None = None
 ) -> SampledFrames:
     """Modify the bond lengths of frames of one molecule.
 
     In each frame `settings.bonds_per_frame` distinct bonds are modified one after the other; with 0 the frames
-    pass as they are. Each frame has random numbers of its own, from `seed` and its index: further frames change
-    the others only through the ranges.
+    pass as they are. Each frame has random numbers of its own, from `seed`, its source frame and how often that
+    came before: frames that are added, removed or reordered change the others only through the ranges.
 
     A modified frame holds elements, positions, cell and `source_frame` (its index here where it has none) of its
     source, and nothing that was computed for the old positions, such as energies or velocities.
@@ -206,23 +210,30 @@ def sample_bonds(
         bonds: the bond table; `physembed.molecules.bonds.bond_table` makes it from a ParmEd structure.
         settings: the arm.
         seed: not negative.
-        reference_k: k_ref in kcal/mol/Å^2; see `reference_force_constant`.
+        reference_k: k_ref in kcal/mol/Å^2; without it, that of `reference_force_constant` for GAFF.
 
     Raises:
         PhysEmbedError: the frames do not fit the bond table, or a frame has no valid modification.
     """
     positions = _positions(frames, bonds)
+    if reference_k is None:
+        # An arm that changes no bond needs no reference, which a topology of the user's own may not have.
+        sampled_at_all = settings.bonds_per_frame > 0
+        reference_k = reference_force_constant(settings, bonds, "gaff") if sampled_at_all else math.nan
     ranges = bond_ranges(positions, bonds, settings, reference_k)
     if settings.bonds_per_frame == 0:
         return SampledFrames([_unmodified(frame, index) for index, frame in enumerate(frames)], ranges)
     sampler = BondSampler(frames[0].numbers, bonds, settings, ranges)
     sampled = []
+    seen: Counter[int] = Counter()
     for index, frame in enumerate(frames):
-        generator = np.random.default_rng([seed, index])
-        moved, records = sampler.modify(positions[index], generator, f"frame {index}")
+        source = int(frame.info.get("source_frame", index))
+        generator = np.random.default_rng([seed, source, seen[source]])
+        seen[source] += 1
+        moved, records = sampler.modify(positions[index], generator, f"frame {source}")
         if settings.keep_unmodified:
             sampled.append(_unmodified(frame, index))
-        info = {"source_frame": frame.info.get("source_frame", index), "modifications": json.dumps(records)}
+        info = {"source_frame": source, "modifications": json.dumps(records)}
         sampled.append(Atoms(frame.numbers, moved, cell=frame.cell, pbc=frame.pbc, info=info))
     log.info("bond_sampling: %d frames modified; %d of %d draws rejected", len(frames), sampler.rejected, sampler.draws)
     return SampledFrames(sampled, ranges)
@@ -247,7 +258,16 @@ def _positions(frames: Sequence[Atoms], bonds: pd.DataFrame) -> np.ndarray:
             )
         if not np.isfinite(frame.positions).all():
             raise PhysEmbedError(f"bond_sampling: frame {index}: a position is not finite; remove the frame")
-    return np.array([frame.positions for frame in frames])
+    positions = np.array([frame.positions for frame in frames])
+    deviations = np.abs(bond_lengths(positions, bonds) - bonds["r_eq_A"].to_numpy())
+    index, row = np.unravel_index(deviations.argmax(), deviations.shape)
+    if deviations[index, row] > BROKEN_BOND_A:
+        i, j = bonds[["i", "j"]].to_numpy()[row]
+        raise PhysEmbedError(
+            f"bond_sampling: frame {index}: bond {i}-{j} ({bond_types(bonds)[row]}) is {deviations[index, row]:.2f} Å "
+            "from its equilibrium length; give whole molecules with their atoms in the order of the bond table"
+        )
+    return positions
 
 
 def _unmodified(frame: Atoms, index: int) -> Atoms:

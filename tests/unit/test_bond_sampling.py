@@ -103,7 +103,6 @@ def test_ranges_follow_from_frames_and_force_constants() -> None:
     assert ranges["types"].tolist() == ["c-h", "c-o", "h-o"]
     assert ranges["bonds"].tolist() == [3, 1, 1]
     assert ranges["terminal"].tolist() == [True, False, True]
-    assert not ranges["stretch_empty"].any()
     lengths = bond_lengths(np.array([frame.positions for frame in frames]), bonds)
     of_type = [lengths[:, np.array(bond_types(bonds)) == name] for name in ranges["types"]]
     assert ranges["r_min_A"].tolist() == pytest.approx([values.min() for values in of_type])
@@ -263,7 +262,6 @@ def test_outside_rings_one_length_changes_and_the_smaller_side_is_rigid(paraceta
     [
         ("CC", (0, 1), 0),  # equal in all: that of the lower index
         ("FC(F)(F)C", (1, 4), 4),  # four atoms each: the lighter
-        ("CC(F)(F)F", (0, 1), 0),
         ("OC", (0, 1), 0),  # OH has two atoms, CH3 four
         ("F", (0, 1), 1),  # hydrogen is lighter than fluorine
     ],
@@ -284,7 +282,6 @@ def test_which_side_moves(smiles: str, bond: tuple[int, int], moving: int) -> No
         ("Oc1ccccc1", (1, 2), ([0], [])),
         ("CC(=O)Nc1ccc(O)cc1", (4, 5), ([0, 1, 2, 3], [])),
         ("c1ccc2ccccc2c1", (3, 8), ([], [])),  # the bond that two rings share
-        ("c1ccc2ccccc2c1", (3, 4), ([], [])),
         ("c1ccccc1-c1ccccc1", (4, 5), ([], [6, 7, 8, 9, 10, 11])),  # a ring as substituent
         ("C1CC11CC1", (1, 2), ([], [3, 4])),  # spiro: the other ring hangs on the shared atom
         ("C1C2CC1C2", (0, 1), ([], [])),  # bridged
@@ -318,7 +315,6 @@ def test_in_rings_both_ends_move_by_half_with_what_hangs_on_them(smiles, bond, f
         ("CCO", (1, 6), None),  # CH2 in a chain
         ("c1ccccc1", (0, 6), None),  # aromatic CH
         ("C", (0, 1), None),
-        ("F", (0, 1), None),
         ("CCO", (0, 1), None),  # not terminal
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from physembed.errors import PhysEmbedError
-from physembed.md.collapse import QUANTITIES, Collapse, CollapseDetector, in_sampled_range, mean_bond_lengths
+from physembed.md.collapse import QUANTITIES, Collapse, CollapseDetector, in_sampled_range
 
 # A bent chain H-C-O-H: bonds 1.1, 1.4, 1.0 Å with right angles between them.
 CHAIN = torch.tensor([[0.0, 1.1, 0.0], [0.0, 0.0, 0.0], [1.4, 0.0, 0.0], [1.4, -1.0, 0.0]], dtype=torch.float64)
@@ -225,13 +225,6 @@ def test_limits_of_another_molecule_are_refused(bonds, means, equilibrium, messa
     with pytest.raises(PhysEmbedError, match=message) as caught:
         CollapseDetector(bonds, means, equilibrium, 0.5, 0.0)
     assert "\n" not in str(caught.value)
-
-
-def test_mean_bond_lengths_are_means_of_lengths():
-    """Of two frames, the second with one bond stretched by 0.6 Å; turning a frame changes nothing."""
-    turned = STRETCHED @ random_rotation(np.random.default_rng(3)).T
-    frames = torch.stack([CHAIN, turned]).numpy()
-    np.testing.assert_allclose(mean_bond_lengths(frames, BONDS), [1.1, 1.4, 1.3])
 
 
 RANGES = pd.DataFrame(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -332,22 +330,48 @@ def test_torn_records_are_calculated_again(tmp_path: Path, taken: list[int]) -> 
     assert len(taken) == 3
 
 
+CRASH_ON_WATER = """
+import os, signal
+from tblite.interface import Calculator
+
+singlepoint = Calculator.singlepoint
+
+def crash(self, *args):
+    if len(self) == 3:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return singlepoint(self, *args)
+
+Calculator.singlepoint = crash
+"""
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_worker_that_dies_is_an_error_that_names_the_frame(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: list[int], workers: int
 ) -> None:
-    take = Worker.take
+    frames = [ethanol(0), ethanol(1), water_crystal(), ethanol(2), ethanol(3)]
 
-    def crash(self: Worker, frame: int, *rest: object) -> None:
-        take(self, frame, *rest)  # type: ignore[arg-type]
-        if frame == 2:
-            os.kill(self.process.pid, signal.SIGSEGV)
+    def run() -> pd.DataFrame:
+        taken.clear()
+        store = tmp_path / "store"
+        return label_frames(frames, SETTINGS, charge=0, bonds=None, workers=workers, restart_dir=store)[1]
 
-    monkeypatch.setattr(Worker, "take", crash)
-    frames = [ethanol(seed) for seed in range(2)] + [water_crystal()]
-    with pytest.raises(PhysEmbedError, match="frame 2: its worker process ended with SIGSEGV") as error:
-        label_frames(frames, SETTINGS, charge=0, bonds=None, workers=workers, restart_dir=tmp_path)
+    with monkeypatch.context() as patch:
+        (tmp_path / "sitecustomize.py").write_text(CRASH_ON_WATER)
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        with pytest.raises(PhysEmbedError, match="frame 2: its worker process ended with SIGSEGV") as error:
+            run()
     assert "\n" not in str(error.value)
+    assert run()["status"].tolist() == ["ok"] * 5
+    assert 2 in taken
+    assert 0 not in taken, "what was finished before the crash is kept"
+
+
+def test_worker_that_cannot_start_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(3)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(PhysEmbedError, match="frame 0: its worker process ended with exit code 3"):
+        label_frames([ethanol()], SETTINGS, charge=0, bonds=None, workers=1, restart_dir=tmp_path)
 
 
 def test_too_many_rejects_end_the_stage_with_the_counts(tmp_path: Path) -> None:

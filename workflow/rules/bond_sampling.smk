@@ -1,18 +1,6 @@
 """Self-adaptive bond-length sampling: the training frames of one arm."""
 
 
-def arm_settings(wildcards):
-    arm = STUDY.config.arms[wildcards.arm].model_dump(mode="json")
-    seed = derive_seed(
-        STUDY.config.seed, "bond_sampling", wildcards.molecule, wildcards.arm
-    )
-    return {
-        "arm": arm,
-        "parameter_set": STUDY.config.topology.parameter_set,
-        "seed": seed,
-    }
-
-
 rule bond_sampling:
     input:
         frames="results/{study}/{molecule}/frames/train.xyz",

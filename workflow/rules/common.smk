@@ -55,3 +55,133 @@ def code(script):
 def gpus(section):
     """GPUs that a stage asks for: none where the configuration sends it to the CPU."""
     return 0 if getattr(STUDY.config, section).device == "cpu" else 1
+
+
+# molecule
+
+
+def molecule_source(wildcards):
+    molecule = MOLECULES[wildcards.molecule]
+    return {"smiles": molecule.smiles, **settings()(wildcards)}
+
+
+def structure_file(wildcards):
+    return MOLECULES[wildcards.molecule].structure or []
+
+
+# topology
+
+
+def given_files(wildcards):
+    molecule = MOLECULES[wildcards.molecule]
+    return {"topology": molecule.topology, "coordinates": molecule.coordinates}
+
+
+# frames
+
+
+def frame_counts(*counts):
+    """Params function: only the counts that this selection depends on, so that more starts retrain nothing."""
+
+    def values(wildcards):
+        chosen = {name: getattr(STUDY.config.frames, name) for name in counts}
+        return {
+            "frames": chosen,
+            "seed": derive_seed(STUDY.config.seed, "frames", wildcards.molecule),
+        }
+
+    return values
+
+
+# bond_sampling
+
+
+def arm_settings(wildcards):
+    arm = STUDY.config.arms[wildcards.arm].model_dump(mode="json")
+    seed = derive_seed(
+        STUDY.config.seed, "bond_sampling", wildcards.molecule, wildcards.arm
+    )
+    return {
+        "arm": arm,
+        "parameter_set": STUDY.config.topology.parameter_set,
+        "seed": seed,
+    }
+
+
+# labels
+
+
+def frames_to_label(wildcards):
+    if wildcards.labelled == "validation":
+        return "results/{study}/{molecule}/frames/validation.xyz"
+    return "results/{study}/{molecule}/bond_sampling/{labelled}.xyz"
+
+
+# training
+
+
+def training_settings(wildcards):
+    """Everything but the list of seeds, so that another seed leaves the models that are there alone."""
+    chosen = STUDY.config.training.model_dump(mode="json", exclude={"seeds"})
+    return {"training": chosen, "seed": int(wildcards.seed)}
+
+
+# evaluation
+
+
+def evaluation_settings(wildcards):
+    return {"dtype": STUDY.config.training.dtype, "seeds": SEEDS}
+
+
+# report
+
+
+FIGURES = {
+    "bond_lengths": ("Bond sampling", "Bond lengths before and after sampling"),
+    "label_ledger": ("Labels", "What became of each frame"),
+    "training_curves": ("Models", "Training curves"),
+    "force_parity": ("Models", "Model forces against labels"),
+    "error_by_stretch": ("Models", "Force error by bond stretch"),
+    "survival": ("Stability", "Survival"),
+    "collapse_fraction": ("Stability", "Collapsed runs beside the paper's"),
+    "collapse_causes": ("Stability", "What fails first"),
+}
+
+
+def drawn(name):
+    """A figure as an output that stands in Snakemake's report."""
+    category, title = FIGURES[name]
+    return report(
+        f"results/{{study}}/figures/{{molecule}}/{name}.svg",
+        caption=f"../report/{name}.rst",
+        category=category,
+        labels={"molecule": "{molecule}", "figure": title},
+    )
+
+
+def report_settings(wildcards):
+    """What figures and tables state of the runs, and the molecules, arms and seeds in the order of the files."""
+    stability = STUDY.config.stability
+    return {
+        "molecules": list(MOLECULES),
+        "arms": ARMS,
+        "seeds": SEEDS,
+        "duration_ps": stability.duration_ps,
+        "temperature_K": stability.temperature_K,
+    }
+
+
+def figure_settings(wildcards):
+    """Another molecule changes nothing in the figures of this one."""
+    return {
+        key: value
+        for key, value in report_settings(wildcards).items()
+        if key != "molecules"
+    }
+
+
+def summary_settings(wildcards):
+    return {
+        "molecules": list(MOLECULES),
+        "config": STUDY.config.model_dump(mode="json"),
+    }

@@ -1,10 +1,6 @@
 """How well the models of an arm reproduce their labels."""
 
 
-def evaluation_settings(wildcards):
-    return {"dtype": STUDY.config.training.dtype, "seeds": SEEDS}
-
-
 rule evaluation:
     input:
         models=expand(

@@ -1,19 +1,6 @@
 """Frames of the GAFF run: for training and validation, and for the starts of the stability runs."""
 
 
-def frame_counts(*counts):
-    """Params function: only the counts that this selection depends on, so that more starts retrain nothing."""
-
-    def values(wildcards):
-        chosen = {name: getattr(STUDY.config.frames, name) for name in counts}
-        return {
-            "frames": chosen,
-            "seed": derive_seed(STUDY.config.seed, "frames", wildcards.molecule),
-        }
-
-    return values
-
-
 rule frames:
     input:
         trajectory="results/{study}/{molecule}/gaff_md/trajectory.xyz",

@@ -1,12 +1,6 @@
 """GFN2-xTB labels: the validation frames, and the training frames of each arm."""
 
 
-def frames_to_label(wildcards):
-    if wildcards.labelled == "validation":
-        return "results/{study}/{molecule}/frames/validation.xyz"
-    return "results/{study}/{molecule}/bond_sampling/{labelled}.xyz"
-
-
 rule labels:
     input:
         frames=frames_to_label,

@@ -1,15 +1,6 @@
 """Molecule: a 3D structure from a SMILES or a structure file."""
 
 
-def molecule_source(wildcards):
-    molecule = MOLECULES[wildcards.molecule]
-    return {"smiles": molecule.smiles, **settings()(wildcards)}
-
-
-def structure_file(wildcards):
-    return MOLECULES[wildcards.molecule].structure or []
-
-
 rule molecule:
     input:
         structure=structure_file,

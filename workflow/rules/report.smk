@@ -1,55 +1,5 @@
 """Figures of each molecule, tables of the study, and its summary page."""
 
-FIGURES = {
-    "bond_lengths": ("Bond sampling", "Bond lengths before and after sampling"),
-    "label_ledger": ("Labels", "What became of each frame"),
-    "training_curves": ("Models", "Training curves"),
-    "force_parity": ("Models", "Model forces against labels"),
-    "error_by_stretch": ("Models", "Force error by bond stretch"),
-    "survival": ("Stability", "Survival"),
-    "collapse_fraction": ("Stability", "Collapsed runs beside the paper's"),
-    "collapse_causes": ("Stability", "What fails first"),
-}
-
-
-def drawn(name):
-    """A figure as an output that stands in Snakemake's report."""
-    category, title = FIGURES[name]
-    return report(
-        f"results/{{study}}/figures/{{molecule}}/{name}.svg",
-        caption=f"../report/{name}.rst",
-        category=category,
-        labels={"molecule": "{molecule}", "figure": title},
-    )
-
-
-def report_settings(wildcards):
-    """What figures and tables state of the runs, and the molecules, arms and seeds in the order of the files."""
-    stability = STUDY.config.stability
-    return {
-        "molecules": list(MOLECULES),
-        "arms": ARMS,
-        "seeds": SEEDS,
-        "duration_ps": stability.duration_ps,
-        "temperature_K": stability.temperature_K,
-    }
-
-
-def figure_settings(wildcards):
-    """Another molecule changes nothing in the figures of this one."""
-    return {
-        key: value
-        for key, value in report_settings(wildcards).items()
-        if key != "molecules"
-    }
-
-
-def summary_settings(wildcards):
-    return {
-        "molecules": list(MOLECULES),
-        "config": STUDY.config.model_dump(mode="json"),
-    }
-
 
 rule figures:
     input:

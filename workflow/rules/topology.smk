@@ -1,11 +1,6 @@
 """Classical topology: GAFF from AmberTools, or the user's own files."""
 
 
-def given_files(wildcards):
-    molecule = MOLECULES[wildcards.molecule]
-    return {"topology": molecule.topology, "coordinates": molecule.coordinates}
-
-
 rule gaff_topology:
     input:
         sdf="results/{study}/{molecule}/molecule/molecule.sdf",

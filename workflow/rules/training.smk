@@ -1,12 +1,6 @@
 """MACE training: one model per arm and seed."""
 
 
-def training_settings(wildcards):
-    """Everything but the list of seeds, so that another seed leaves the models that are there alone."""
-    chosen = STUDY.config.training.model_dump(mode="json", exclude={"seeds"})
-    return {"training": chosen, "seed": int(wildcards.seed)}
-
-
 rule training:
     input:
         train="results/{study}/{molecule}/labels/{arm}.xyz",

@@ -11,7 +11,7 @@ from physembed.stage import stage
 with stage(snakemake):
     settings = snakemake.params.settings
     arm, bonds = Arm(**settings["arm"]), read_bond_table(snakemake.input.bonds)
-    reference_k = reference_force_constant(arm, bonds, settings["parameter_set"])
+    reference_k = reference_force_constant(arm, bonds, settings["parameter_set"]) if arm.bonds_per_frame else None
     frames = ase.io.read(snakemake.input.frames, ":")
     sampled = sample_bonds(frames, bonds, arm, settings["seed"], reference_k)
     sampled.ranges.to_csv(snakemake.output.ranges, index=False)

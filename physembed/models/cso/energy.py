@@ -152,9 +152,15 @@ class CSOInteraction:
         coordination = data.reference_coordination[chosen]
         n_ref = int((coordination >= 0.0).any(dim=0).nonzero().max()) + 1
         radius = data.covalent_radius[chosen].to(device, dtype)
-        self._bond_length = (radius[:, None] + radius[None, :]).expand(n_systems, -1, -1).flatten()
+        bond_length = (radius[:, None] + radius[None, :]) * BOHR
+        self._bond_length = bond_length.expand(n_systems, -1, -1).flatten()
         self._reference = coordination[:, :n_ref].to(device, dtype)[kind]
         self._reference_c6 = data.reference_c6[chosen][:, chosen, :n_ref, :n_ref].to(device, dtype)[kind]
+
+    def _pair_type(self, first: Tensor, second: Tensor) -> Tensor:
+        """(n_pairs,) place of each pair in the tables."""
+        # index_select is several times faster than indexing with brackets on a CPU.
+        return self._row.index_select(0, first) + self._kind.index_select(0, second)
 
     def coordination_numbers(self, distances: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """D3 coordination numbers, (n_atoms,): the sum over neighbours of 1 / (1 + exp(-k1 (R_cov / R - 1))).
@@ -164,7 +170,7 @@ class CSOInteraction:
             first: (n_pairs,) atom.
             second: (n_pairs,) atom.
         """
-        bond_length = self._bond_length[self._row[first] + self._kind[second]] * BOHR
+        bond_length = self._bond_length.index_select(0, self._pair_type(first, second))
         counts = torch.sigmoid(COUNTING_STEEPNESS * (bond_length / distances - 1.0))
         counts = counts * _switch(distances, self.cutoffs.coordination, self.cutoffs.coordination_width)
         zero = distances.new_zeros(len(self._kind))
@@ -181,7 +187,7 @@ class CSOInteraction:
             weights = torch.ones_like(self._reference)
         # The sum over the references of one atom is done once per atom and kind of partner, not per pair.
         half = torch.einsum("na,nkab->nkb", weights, self._reference_c6).flatten(0, 1)
-        partner = first * self._n_kinds + self._kind[second]
+        partner = first * self._n_kinds + self._kind.index_select(0, second)
         return (half.index_select(0, partner) * weights.index_select(0, second)).sum(dim=1)
 
     def _per_system(self, pair_values: Tensor, first: Tensor) -> Tensor:
@@ -199,12 +205,12 @@ class CSOInteraction:
             second: (n_pairs,) atom.
         """
         r = distances / BOHR
-        pair_type = self._row[first] + self._kind[second]
-        long_range = 1.0 / (r**6 + self._damping[pair_type])
-        medium_range = long_range * torch.sigmoid(self._midpoint[pair_type] - r)
+        pair_type = self._pair_type(first, second)
+        long_range = 1.0 / ((r * r * r) ** 2 + self._damping.index_select(0, pair_type))
+        medium_range = long_range * torch.sigmoid(self._midpoint.index_select(0, pair_type) - r)
         if self.convention.shifted:
-            long_range = long_range - self._shift0[pair_type]
-            medium_range = medium_range - self._shift1[pair_type]
+            long_range = long_range - self._shift0.index_select(0, pair_type)
+            medium_range = medium_range - self._shift1.index_select(0, pair_type)
         c6 = self._c6(distances, first, second) * _switch(r, self._cutoff, self._width)
         return (
             self._s0_factor * self._per_system(c6 * long_range, first),

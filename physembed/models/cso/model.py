@@ -119,11 +119,12 @@ class CSOModel(ModelInterface):
         pairs, system, shifts = self.neighbor_list_fn(
             state.positions, cell, state.pbc, self.convention.reach(self.cutoffs), state.system_idx
         )
-        once = unique_pairs(pairs, shifts)
-        first, second = pairs[:, once]
-        vectors = state.positions[second] - state.positions[first]
+        once = unique_pairs(pairs, shifts).nonzero()[:, 0]
+        first, second = pairs.index_select(1, once)
+        vectors = state.positions.index_select(0, second) - state.positions.index_select(0, first)
         if state.pbc.any():
-            vectors = vectors + torch.einsum("pi,pij->pj", shifts[once], cell[system[once]])
+            cells = cell.index_select(0, system.index_select(0, once))
+            vectors = vectors + torch.einsum("pi,pij->pj", shifts.index_select(0, once), cells)
         if not (self.compute_forces or self.compute_stress):
             with torch.no_grad():
                 s0, s1 = interaction.sums(torch.linalg.vector_norm(vectors, dim=1), first, second)

@@ -1,0 +1,476 @@
+"""Figures, tables and summary of a made-up study: that they show the numbers they are given, legibly."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from importlib.util import find_spec
+from itertools import combinations
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import docutils.core
+import jinja2
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from ase import Atoms
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
+from matplotlib.text import Text
+
+from physembed.analysis.survival import collapse_fractions, compare_arms, survival_curves
+from physembed.errors import PhysEmbedError
+from physembed.report.bond_figures import bond_lengths
+from physembed.report.style import arm_styles, save
+from physembed.report.summary import FIGURES, MoleculeSummary, answer, cautions, write_summary
+from physembed.report.survival_figures import collapse_causes, collapse_fraction, conditions_differ, survival
+from physembed.report.tables import ledger_table, model_error_table, paper_stability, stability_table
+from physembed.report.training_figures import (
+    error_by_stretch,
+    force_errors,
+    force_parity,
+    label_ledger,
+    ledger_counts,
+    stretch_errors,
+    thinned,
+    training_curves,
+)
+
+CAPTIONS = Path(__file__).parents[2] / "workflow/report"
+BONDS = {
+    "c-o": (637.7, 1.22), "ca-ca": (461.1, 1.40), "c-n": (427.6, 1.38), "hn-n": (403.2, 1.01),
+    "c-os": (390.8, 1.36), "ca-oh": (384.0, 1.36), "ho-oh": (371.4, 0.97), "ca-n": (363.8, 1.42),
+    "c3-f": (356.9, 1.35), "ca-ha": (345.8, 1.09), "c3-hc": (330.6, 1.10), "c3-h1": (330.2, 1.10),
+    "c3-n": (328.7, 1.46), "c-c3": (313.0, 1.52), "c3-os": (308.6, 1.43), "c3-c3": (300.9, 1.54),
+}  # fmt: skip
+
+
+class Made:
+    """Tables of one molecule, a chain of atoms, with the columns of the pipeline's files."""
+
+    def __init__(
+        self,
+        arms: tuple[str, ...] = ("original", "adaptive"),
+        seeds: tuple[int, ...] = (1, 2, 3, 4, 5),
+        types: int = 5,
+        chances: tuple[float, ...] = (0.8, 0.1),
+        duration_ps: float = 100.0,
+    ) -> None:
+        self.rng = rng = np.random.default_rng(7)
+        self.arms, self.seeds, self.duration_ps, self.count = arms, seeds, duration_ps, 12
+        self.types = [name for index, name in enumerate(list(BONDS)[:types]) for _ in range(1 + index % 2)]
+        pairs = [name.split("-") for name in self.types]
+        # One pair is given the other way round, as a topology may.
+        self.bonds = pd.DataFrame(
+            [(i, i + 1, *(pair if i else pair[::-1])) for i, pair in enumerate(pairs)],
+            columns=["i", "j", "type_i", "type_j"],
+        )
+        lengths = np.array([BONDS[name][1] for name in self.types])
+        lengths = lengths + 0.03 * rng.standard_normal((self.count, len(lengths)))
+        rows = []
+        for name in dict.fromkeys(self.types):
+            values, k = lengths[:, np.array(self.types) == name], BONDS[name][0]
+            low, mean, high = values.min(), values.mean(), values.max()
+            rows.append((name, k, low, mean, high, 0.95 * low, mean + 75 / k, bool(mean + 75 / k < high)))
+        names = "types k_kcal_mol_A2 r_min_A r_mean_A r_max_A compression_low_A stretch_high_A stretch_empty"
+        self.ranges = pd.DataFrame(rows, columns=names.split())
+        self.before = [self._frame(row, []) for row in lengths]
+        self.after = {
+            arm: self.before if arm == "original" else [self._modified(row) for row in lengths] for arm in arms
+        }
+        pieces = [self._of_arm(arm, chance) for arm, chance in zip(arms, chances, strict=True)]
+        self.runs, self.curves, self.frames, self.forces = (
+            pd.concat(tables, ignore_index=True) for tables in zip(*pieces, strict=True)
+        )
+        status = ["ok", "ok", "not_converged", "force_cap", "connectivity"]
+        self.ledgers = {
+            name: pd.DataFrame({"status": rng.choice(status, 45), "scf_retries": rng.integers(0, 2, 45)})
+            for name in ("validation", *arms)
+        }
+
+    def _frame(self, lengths: np.ndarray, modifications: list[dict[str, Any]]) -> Atoms:
+        x = np.concatenate([[0], np.cumsum(lengths)])
+        frame = Atoms("C" * len(x), np.stack([x, 0 * x, 0 * x], axis=1))
+        frame.info["modifications"] = json.dumps(modifications)
+        return frame
+
+    def _modified(self, lengths: np.ndarray) -> Atoms:
+        bond, lengths = int(self.rng.integers(len(lengths))), lengths.copy()
+        limits = self.ranges.set_index("types").loc[self.types[bond]]
+        lengths[bond] = self.rng.uniform(limits["r_max_A"], limits["stretch_high_A"])
+        return self._frame(lengths, [{"types": self.types[bond], "to_A": lengths[bond]}])
+
+    def _of_arm(self, arm: str, chance: float) -> tuple[pd.DataFrame, ...]:
+        rng, end = self.rng, 1000 * self.duration_ps
+        runs, curves, frames, forces = [], [], [], []
+        for seed in self.seeds:
+            for replica in range(20):
+                collapsed = bool(rng.random() < chance)
+                cause = str(rng.choice(["bond", "overlap", "non_finite"])) if collapsed else ""
+                types = str(rng.choice(self.types)) if cause in ("bond", "overlap") else ""
+                place = str(rng.choice(["inside", "outside"])) if cause == "bond" else ""
+                time = float(rng.integers(1, int(end))) if collapsed else end
+                runs.append((arm, seed, replica, collapsed, time, cause, types, place))
+            epoch = np.arange(300)
+            error = 40 * (1 + 5 * np.exp(-epoch / 40)) * np.exp(0.1 * rng.standard_normal(300))
+            curves.append(pd.DataFrame({"arm": arm, "seed": seed, "epoch": epoch, "train_loss": error**2 / 50}))
+            curves[-1] = curves[-1].assign(validation_loss=error**2 / 30, validation_rmse_force_meV_A=error)
+            for name, index in [("train", i) for i in range(self.count)] + [("validation", i) for i in range(3)]:
+                changes = json.loads(self.after[arm][index].info["modifications"]) if name == "train" else []
+                means = dict(zip(self.ranges["types"], self.ranges["r_mean_A"], strict=True))
+                stretch = changes[0]["to_A"] - means[changes[0]["types"]] if changes else np.nan
+                reference = rng.normal(0, 1.5, (len(self.types) + 1, 3))
+                model = reference + rng.normal(0, 0.05, reference.shape)
+                rmse = np.sqrt(((model - reference) ** 2).mean())
+                frames.append((arm, name, seed, index, len(model), stretch, -100.0, -100.0 + 0.01 * len(model), rmse))
+                columns = {f"reference_{x}_eV_A": reference[:, axis] for axis, x in enumerate("xyz")}
+                columns |= {f"model_{x}_eV_A": model[:, axis] for axis, x in enumerate("xyz")}
+                forces.append(pd.DataFrame({"arm": arm, "set": name, "seed": seed, "frame": index, **columns}))
+        of_runs = ["arm", "seed", "replica", "collapsed", "time_fs", "cause", "types", "in_sampled_range"]
+        of_frames = "arm set seed frame n_atoms stretch_A energy_reference_eV energy_model_eV force_rmse_eV_A"
+        return (
+            pd.DataFrame(runs, columns=of_runs), pd.concat(curves),
+            pd.DataFrame(frames, columns=of_frames.split()), pd.concat(forces),
+        )  # fmt: skip
+
+    def draw(self, molecule: str = "paracetamol", duration_ps: float | None = None) -> dict[str, Figure]:
+        """Every figure of a molecule."""
+        comparison, fractions = compare_arms(self.runs), collapse_fractions(self.runs)
+        paper, duration = paper_stability().query("molecule == @molecule"), duration_ps or self.duration_ps
+        return {
+            "bond_lengths": bond_lengths(self.before, self.after, self.bonds, dict.fromkeys(self.arms, self.ranges)),
+            "survival": survival(survival_curves(self.runs), comparison, self.duration_ps),
+            "collapse_fraction": collapse_fraction(fractions, paper, duration, 800.0),
+            "collapse_causes": collapse_causes(self.runs),
+            "training_curves": training_curves(self.curves),
+            "force_parity": force_parity(self.forces),
+            "error_by_stretch": error_by_stretch(self.frames),
+            "label_ledger": label_ledger(self.ledgers),
+        }
+
+
+@pytest.fixture(scope="module")
+def made() -> Made:
+    return Made()
+
+
+@pytest.fixture(scope="module")
+def svgs(made: Made, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("figures")
+    return {name: save(figure, folder / name)[0] for name, figure in made.draw().items()}
+
+
+def texts(figure: Figure) -> list[Text]:
+    """All texts that are drawn, with their final places."""
+    FigureCanvasAgg(figure).draw()
+    found = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    # Ticks outside the limits of their axis exist but are not drawn.
+    ticks = {axis: axis.get_view_interval() for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)}
+    hidden = set()
+    for axis, (low, high) in ticks.items():
+        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+            outside = not min(low, high) - 1e-9 <= tick.get_loc() <= max(low, high) + 1e-9
+            for label in (tick.label1, tick.label2):
+                if outside or not tick.get_visible():
+                    hidden.add(label)
+    return [text for text in found if text not in hidden]
+
+
+def words(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in texts(figure))
+
+
+LAYOUTS = {
+    "two arms, five seeds": Made,
+    "peptide, short": lambda: Made(types=16, duration_ps=2.0),
+    "one arm, one seed, nothing modified": lambda: Made(("original",), (1,), 1, (0.0,)),
+    "three arms with long names": lambda: Made(
+        ("original", "adaptive", "adaptive_three_bonds_a_frame"), (1, 2, 3), 7, (1.0, 0.2, 0.0)
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_texts_are_inside_and_apart(layout: str) -> None:
+    for name, figure in LAYOUTS[layout]().draw("Ac-Ala3-NHMe").items():
+        shown = texts(figure)
+        boxes = [text.get_window_extent() for text in shown]
+        width, height = figure.canvas.get_width_height()
+        for text, box in zip(shown, boxes, strict=True):
+            inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
+            assert inside, f"{name}: {text.get_text()!r} reaches out of the figure"
+        for (text_a, a), (text_b, b) in combinations(zip(shown, boxes, strict=True), 2):
+            across = min(a.x1, b.x1) - max(a.x0, b.x0)
+            along = min(a.y1, b.y1) - max(a.y0, b.y0)
+            overlap = across > 1 and along > 1
+            assert not overlap, f"{name}: {text_a.get_text()!r} lies on {text_b.get_text()!r}"
+        assert min(text.get_fontsize() for text in shown) >= 7
+
+
+def test_axes_carry_units(made: Made) -> None:
+    unit = re.compile(r"/ (Å|ps|%|\(meV/Å\)|\(eV/Å\))|in eV and Å|number of|epoch|per hexagon")
+    for name, figure in made.draw().items():
+        shared = [label for label in (figure.get_supxlabel(), figure.get_supylabel()) if label]
+        labels = shared + [axes.get_xlabel() for axes in figure.axes] + [axes.get_ylabel() for axes in figure.axes]
+        notes = re.compile("first to fail|.*log-rank|These runs")
+        named = [label for label in labels if label and not notes.match(label)]
+        assert named, name
+        for label in named:
+            assert unit.search(label), f"{name}: {label!r} has no unit"
+
+
+def test_arms_keep_their_look_and_can_be_told_apart() -> None:
+    styles = arm_styles([f"arm{index}" for index in range(12)])
+    assert len({(style.colour, style.line) for style in styles.values()}) == 12
+    assert arm_styles(["arm0", "arm1", "arm0"]) == {name: styles[name] for name in ("arm0", "arm1")}
+
+
+def test_files_are_the_same_every_time(tmp_path: Path, made: Made, svgs: dict[str, Path]) -> None:
+    for name, figure in Made().draw().items():
+        svg, png = save(figure, tmp_path / f"again.{name}")
+        assert svg.name == f"again.{name}.svg"
+        assert svg.read_bytes() == svgs[name].read_bytes(), name
+        assert png.read_bytes() == svgs[name].with_suffix(".png").read_bytes(), name
+        assert "date>" not in svg.read_text()
+        assert svg.stat().st_size < 400_000
+    assert plt.get_fignums() == []
+
+
+def test_bond_lengths_counts_every_bond(made: Made) -> None:
+    figure = bond_lengths(made.before, made.after, made.bonds, dict.fromkeys(made.arms, made.ranges))
+    panels = {axes.get_title("left").split()[0]: axes for axes in figure.axes}
+    assert list(panels) == sorted(set(made.types), key=lambda name: -BONDS[name][0])
+    changed = [json.loads(frame.info["modifications"])[0] for frame in made.after["adaptive"]]
+    for name, axes in panels.items():
+        count = made.types.count(name) * made.count
+        assert sum(bar.get_height() for bar in axes.containers[0]) == count
+        (outline,) = [patch for patch in axes.patches if isinstance(patch, StepPatch)]
+        assert outline.get_data().values.sum() == count
+        (ticks,) = [line for line in axes.lines if line.get_marker() == "|"]
+        assert sorted(ticks.get_xdata()) == sorted(item["to_A"] for item in changed if item["types"] == name)
+    with pytest.raises(PhysEmbedError, match="arm original lack type c-n"):
+        bond_lengths(made.before, made.after, made.bonds, {"original": made.ranges[:1], "adaptive": made.ranges})
+
+
+def test_survival_draws_the_curve_of_the_table(made: Made) -> None:
+    curves = survival_curves(made.runs)
+    (axes,) = survival(curves, compare_arms(made.runs), made.duration_ps).axes
+    for arm in made.arms:
+        table = curves[(curves["arm"] == arm) & (curves["seed"] == "all")]
+        (line,) = [line for line in axes.lines if str(line.get_label()).startswith(f"{arm}:")]
+        np.testing.assert_array_equal(line.get_xdata()[:-1], table["time_ps"])
+        np.testing.assert_array_equal(line.get_ydata()[:-1], table["survival"])
+        collapsed = made.runs.loc[made.runs["arm"] == arm, "collapsed"].sum()
+        assert line.get_label() == f"{arm}: {collapsed} of 100 collapsed"
+    thin = [line for line in axes.lines if line.get_linewidth() < 1]
+    assert len(thin) == len(made.arms) * len(made.seeds)
+
+
+def test_paper_numbers() -> None:
+    paper = paper_stability().set_index(["molecule", "arm"])["collapsed_percent"]
+    assert paper.xs("original", level="arm").to_dict() == {"Novec7000": 59, "Ac-Ala3-NHMe": 22, "paracetamol": 77}
+    assert set(paper.xs("adaptive", level="arm")) == {0}
+
+
+def test_collapse_fraction_stands_beside_the_paper(made: Made) -> None:
+    paper = paper_stability().query("molecule == 'paracetamol'")
+    figure = collapse_fraction(collapse_fractions(made.runs), paper, 100.0, 800.0)
+    diamonds = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
+    assert [float(line.get_xdata()[0]) for line in diamonds] == [0.77, 0.0]
+    assert "Not comparable" not in words(figure)
+    assert "Not comparable" in words(collapse_fraction(collapse_fractions(made.runs), paper, 2.0, 800.0))
+
+
+def test_conditions_are_compared() -> None:
+    paper = paper_stability().query("molecule == 'paracetamol'")
+    assert conditions_differ(paper, 100.0, 800.0) == ""
+    assert "longer runs collapse more often" in conditions_differ(paper, 50.0, 800.0)
+    assert "longer runs" not in conditions_differ(paper, 100.0, 600.0)
+    assert "600 K" in conditions_differ(paper, 100.0, 600.0)
+    assert conditions_differ(paper[:0], 1.0, 300.0) == ""
+
+
+def test_causes_add_up_to_the_collapses() -> None:
+    made = Made(types=16, seeds=tuple(range(1, 11)))
+    figure = collapse_causes(made.runs)
+    for axes, arm in zip(figure.axes, made.arms, strict=True):
+        drawn = sum(bar.get_width() for bar in axes.patches)
+        assert drawn == made.runs.loc[made.runs["arm"] == arm, "collapsed"].sum()
+    assert re.search(r"^\d+ others$", words(figure), re.MULTILINE)
+    none = made.runs[~made.runs["collapsed"]]
+    assert words(collapse_causes(none)) == f"no collapse in {len(none)} runs"
+
+
+def test_long_training_curves_are_thinned_to_medians() -> None:
+    curve = pd.DataFrame({"epoch": np.arange(1000), "train_loss": np.arange(1000) % 4})
+    thin = thinned(curve)
+    assert len(thin) == 250
+    assert (thin["train_loss"] == 1.5).all()
+    pd.testing.assert_frame_equal(thinned(curve[:200]), curve[:200].astype(float))
+
+
+def test_force_errors_of_a_known_shift() -> None:
+    reference = np.random.default_rng(1).normal(size=(200, 3))
+    columns = {f"reference_{x}_eV_A": reference[:, axis] for axis, x in enumerate("xyz")}
+    shifted = {f"model_{x}_eV_A": reference[:, axis] + 0.1 for axis, x in enumerate("xyz")}
+    errors = force_errors(pd.DataFrame(columns | shifted))
+    assert errors["rmse_meV_A"] == pytest.approx(100)
+    assert errors["mae_meV_A"] == pytest.approx(100)
+    assert errors["r2"] == pytest.approx(1 - 0.01 / reference.var())
+
+
+def test_parity_plots_count_every_component(made: Made) -> None:
+    figure = force_parity(made.forces)
+    titled = {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
+    assert set(titled) == {f"{arm}, {name}" for arm in made.arms for name in ("train", "validation")}
+    for title, axes in titled.items():
+        arm, name = title.split(", ")
+        of_panel = made.forces[(made.forces["arm"] == arm) & (made.forces["set"] == name)]
+        assert axes.collections[0].get_array().sum() == 3 * len(of_panel)
+        assert f"RMSE {force_errors(of_panel)['rmse_meV_A']:.0f} meV/Å" in axes.texts[0].get_text()
+
+
+def test_stretch_errors_count_each_frame_once() -> None:
+    """Two seeds see the same three frames: two stretched alike, one compressed."""
+    frames = pd.DataFrame(
+        {
+            "arm": "adaptive", "set": "train", "seed": [1, 1, 1, 2, 2, 2], "frame": [0, 1, 2, 0, 1, 2],
+            "stretch_A": [0.11, 0.14, -0.02] * 2, "force_rmse_eV_A": [0.1, 0.2, 0.4, 0.3, 0.6, 0.6],
+        }
+    )  # fmt: skip
+    table = stretch_errors(frames)
+    np.testing.assert_allclose(table[["low_A", "high_A"]], [[-0.05, 0.0], [0.1, 0.15]], atol=1e-12)
+    assert list(table["frames"]) == [1, 2]
+    np.testing.assert_allclose(table["force_rmse_meV_A"], [500, 300])
+    # (200, 400): standard deviation 100 sqrt 2, over sqrt 2 frames
+    np.testing.assert_allclose(table["standard_error_meV_A"], [np.nan, 100])
+
+
+def test_ledger_bars_add_up(made: Made) -> None:
+    counts = ledger_counts(made.ledgers)
+    assert (counts.sum(axis=1) == 45).all()
+    adaptive = made.ledgers["adaptive"]
+    retried = ((adaptive["status"] == "ok") & (adaptive["scf_retries"] > 0)).sum()
+    assert counts.loc["adaptive", "ok_after_retry"] == retried > 0
+    bars = label_ledger(made.ledgers).axes[0].patches
+    assert sum(bar.get_width() for bar in bars) == 45 * len(made.ledgers)
+    with pytest.raises(PhysEmbedError, match="ledger of train: status 'lost'"):
+        ledger_counts({"train": pd.DataFrame({"status": ["lost"], "scf_retries": [0]})})
+
+
+def test_tables_of_the_study(made: Made) -> None:
+    fractions = collapse_fractions(made.runs)
+    stability = stability_table({"paracetamol": fractions, "ethanol": fractions}, 2.0, 800.0)
+    assert list(stability["molecule"]) == ["paracetamol", "paracetamol", "ethanol", "ethanol"]
+    assert list(stability["paper_collapsed_percent"][:2]) == [77, 0]
+    assert stability["paper_collapsed_percent"][2:].isna().all()
+    assert (stability["runs"] == 100).all()
+    errors = model_error_table({"a": made.frames}, {"a": made.forces})
+    np.testing.assert_allclose(errors["energy_rmse_meV_atom"], 10)
+    # The mean square error of a set is the mean over its frames, all having as many atoms.
+    squares = (made.frames["force_rmse_eV_A"] ** 2).groupby([made.frames["arm"], made.frames["set"]]).mean()
+    for row in errors.to_dict("records"):
+        assert row["force_rmse_meV_A"] == pytest.approx(1000 * np.sqrt(squares[row["arm"], row["set"]]))
+    labels = ledger_table({"a": made.ledgers})
+    assert list(labels["set"]) == ["validation", *made.arms]
+    assert (labels["frames"] == 45).all()
+
+
+def runs_with(*collapsed: int, seeds: int = 2) -> MoleculeSummary:
+    """A molecule whose arms have 10 runs a seed, of which so many collapsed, at different times."""
+    rows = [
+        (arm, 1 + index % seeds, index // seeds, index < count, 10.0 + index if index < count else 2000.0)
+        for arm, count in zip(("original", "adaptive"), collapsed, strict=False)
+        for index in range(10 * seeds)
+    ]
+    runs = pd.DataFrame(rows, columns=["arm", "seed", "replica", "collapsed", "time_fs"])
+    return MoleculeSummary("paracetamol", collapse_fractions(runs), compare_arms(runs), {})
+
+
+def test_answer_in_a_sentence() -> None:
+    text = answer(runs_with(18, 4)).replace("\N{NO-BREAK SPACE}", " ")
+    assert text.startswith(
+        "original 18 of 20 runs collapsed (90 %, 95 % interval 68 % to 99 %), adaptive 4 of 20 (20 %, 6 % to 44 %); "
+        "log-rank p < 0.0001 over runs, p = 0.33 over seeds"
+    )
+    assert "log-rank" not in answer(runs_with(18))
+
+
+def test_cautions_name_what_limits_the_result() -> None:
+    short = "\n".join(cautions(runs_with(18, 0), 2.0, 800.0)).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Too short to mean much: these runs last 2 ps, the paper's 100 ps" in short
+    # 1 - 0.05^(1/20) = 13.9 %
+    assert "No collapse in the 20 runs of adaptive shows only that at least 86 % of such runs" in short
+    assert "So few seeds can give no p-value below 0.33" in short
+    assert cautions(runs_with(18, 4, seeds=4), 100.0, 800.0) == []
+    assert "600 K" in " ".join(cautions(runs_with(18, 4, seeds=4), 100.0, 600.0))
+    assert "One seed" in " ".join(cautions(runs_with(18, seeds=1), 100.0, 800.0))
+
+
+class Links(HTMLParser):
+    """Collects what a page shows and what it loads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.text: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loaded += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str, Path]) -> None:
+    name, fractions = "<b>x & y", collapse_fractions(made.runs)
+    molecule = MoleculeSummary(name, fractions, compare_arms(made.runs), svgs)
+    arguments: dict[str, Any] = {
+        "study": "demo", "stability": stability_table({name: fractions}, 2.0, 800.0),
+        "model_errors": model_error_table({name: made.frames}, {name: made.forces}),
+        "ledger": ledger_table({name: made.ledgers}), "duration_ps": 2.0, "temperature_K": 800.0,
+        "settings": {"training": {"seeds": [1, 2]}, "study": "demo"}, "versions": {"torch": "2.11.0"},
+    }  # fmt: skip
+    write_summary(tmp_path / "summary.html", [molecule], **arguments)
+    page = (tmp_path / "summary.html").read_text("utf-8")
+    links = Links()
+    links.feed(page)
+    assert all(link.startswith(("data:", "#")) for link in links.loaded)
+    assert not {"script", "iframe", "link rel=stylesheet"} & set(links.tags)
+    assert "url(" not in page and "@import" not in page
+    assert sum(link.startswith("data:image/svg+xml") for link in links.loaded) == len(FIGURES)
+    text = " ".join(links.text)
+    assert name in text and "b" in links.tags
+    for expected in (answer(molecule), "Too short to mean much", "training.seeds", "[1, 2]", "2.11.0"):
+        assert expected in text
+    with pytest.raises(PhysEmbedError, match="figure 'survival' is missing"):
+        figures = {key: path for key, path in svgs.items() if key != "survival"}
+        write_summary(
+            tmp_path / "no.html", [MoleculeSummary(name, fractions, compare_arms(made.runs), figures)], **arguments
+        )
+    assert not (tmp_path / "no.html").exists()
+
+
+def test_each_figure_has_a_caption_that_renders() -> None:
+    captions = {path.stem: path.read_text("utf-8") for path in CAPTIONS.glob("*.rst")}
+    assert set(FIGURES) <= set(captions)
+    for name, source in captions.items():
+        job = SimpleNamespace(wildcards=SimpleNamespace(molecule="paracetamol"), config={"study": "demo"})
+        text = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(source).render(snakemake=job)
+        # halt_level 2: a warning about the markup is an error here
+        body = docutils.core.publish_parts(text, writer="html", settings_overrides={"halt_level": 2})["body"]
+        assert name not in FIGURES or "paracetamol" in body
+
+
+def test_package_holds_its_data() -> None:
+    spec = find_spec("physembed.report")
+    assert spec is not None and spec.origin is not None
+    folder = Path(spec.origin).parent
+    assert (folder / "summary.html").is_file() and (folder / "paper_stability.csv").is_file()
