@@ -1,0 +1,253 @@
+"""Batched Langevin dynamics against statistical mechanics, and all-pairs MACE against MACE's own calculator."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+from mace import modules
+from mace.calculators import MACECalculator
+from scipy import stats
+from torch_sim.models.interface import ModelInterface
+
+from physembed.errors import PhysEmbedError
+from physembed.md.langevin import LangevinBatch
+from physembed.models.evaluation import predict
+from physembed.models.mace import load_isolated
+from physembed.units import FS, KB
+
+R_MAX = 3.0
+
+
+def random_mace(interaction="RealAgnosticResidualInteractionBlock", max_L=1):
+    """A small MACE for H, C and O with random weights, in float64."""
+    from e3nn import o3  # only after mace, which lets it read its constants
+
+    torch.manual_seed(7)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        return modules.ScaleShiftMACE(
+            r_max=R_MAX,
+            num_bessel=6,
+            num_polynomial_cutoff=5,
+            max_ell=2,
+            interaction_cls=modules.interaction_classes[interaction],
+            interaction_cls_first=modules.interaction_classes[interaction],
+            num_interactions=2,
+            num_elements=3,
+            hidden_irreps=o3.Irreps("4x0e + 4x1o") if max_L else o3.Irreps("4x0e"),
+            MLP_irreps=o3.Irreps("4x0e"),
+            atomic_energies=np.array([-13.0, -1000.0, -2000.0]),
+            avg_num_neighbors=4.0,
+            atomic_numbers=[1, 6, 8],
+            correlation=2,
+            gate=torch.nn.functional.silu,
+            atomic_inter_scale=0.9,
+            atomic_inter_shift=0.1,
+        )
+    finally:
+        torch.set_default_dtype(default)
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "mace.model"
+    torch.save(random_mace(), path)
+    return path
+
+
+def with_far_atom():
+    """Methanol with one hydrogen beyond the cutoff of all other atoms."""
+    atoms = molecule("CH3OH")
+    atoms.positions[5] += [0, 0, 20.0]
+    return atoms
+
+
+def molecules():
+    """Two sizes, an atom out of reach, a pair of atoms just beyond the cutoff, a diatomic and a single atom."""
+    apart = Atoms("OH", positions=[[0, 0, 0], [0, 0, R_MAX + 1e-3]])
+    return [molecule("C6H6"), molecule("H2O"), with_far_atom(), apart, molecule("CO"), Atoms("C")]
+
+
+@pytest.mark.parametrize(
+    "interaction", ["RealAgnosticResidualInteractionBlock", "RealAgnosticDensityResidualInteractionBlock"]
+)
+def test_all_pairs_equal_maces_own_calculator(interaction, tmp_path):
+    module = random_mace(interaction)
+    torch.save(module, tmp_path / "mace.model")
+    energies, forces = predict(load_isolated(tmp_path / "mace.model", "cpu", "float64"), molecules())
+    calculator = MACECalculator(models=[module], device="cpu", default_dtype="float64")
+    for atoms, energy, force in zip(molecules(), energies, forces, strict=True):
+        atoms.calc = calculator
+        assert energy == pytest.approx(atoms.get_potential_energy(), rel=1e-9, abs=0)
+        reference = atoms.get_forces()
+        np.testing.assert_allclose(force, reference, rtol=0, atol=1e-9 * max(1.0, np.abs(reference).max()))
+    # The molecules feel something at all, and the atom out of reach nothing.
+    assert np.abs(forces[0]).max() > 1e-3
+    assert np.abs(forces[2][5]).max() == 0
+
+
+def test_a_batch_gives_each_molecule_what_it_has_alone(model_file):
+    # The pair list is kept between calls: it has to follow the sizes of the systems.
+    model = load_isolated(model_file, "cpu", "float64")
+    together, forces = predict(model, molecules())
+    for frame, energy, force in zip(molecules(), together, forces, strict=True):
+        alone, alone_forces = predict(model, [frame])
+        assert alone[0] == pytest.approx(energy, rel=1e-12)
+        np.testing.assert_allclose(alone_forces[0], force, rtol=0, atol=1e-11)
+
+
+def test_a_file_that_is_no_model_is_refused_in_one_line(model_file, tmp_path):
+    whole = model_file.read_bytes()
+    contents = {f"truncated_{part}": whole[: len(whole) * part // 100] for part in (0, 1, 50, 99)}
+    contents["text"] = b"hello\nworld\n"
+    contents["pickled"] = pickle.dumps({"r_max": 3.0})
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    torch.save({"atomic_numbers": [1]}, tmp_path / "dict")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "network")
+    for name in [*contents, "dict", "network", "missing"]:
+        with pytest.raises(PhysEmbedError) as failure:
+            load_isolated(tmp_path / name, "cpu", "float64")
+        assert str(tmp_path / name) in str(failure.value)
+        assert "\n" not in str(failure.value)
+
+
+class Trap(ModelInterface):
+    """Each atom in a trap of its own at the origin, E = k r^2 / 2 + c r^4 / 4 (eV, Å)."""
+
+    def __init__(self, k=5.0, c=0.0):
+        super().__init__()
+        self._device, self._dtype = torch.device("cpu"), torch.float64
+        self._compute_stress, self._compute_forces = False, True
+        self.k, self.c = k, c
+
+    def forward(self, state, **_):
+        square = (state.positions**2).sum(dim=1)
+        energies = torch.zeros(state.n_systems, dtype=self.dtype)
+        energies.index_add_(0, state.system_idx, self.k * square / 2 + self.c * square**2 / 4)
+        return {"energy": energies, "forces": -(self.k + self.c * square[:, None]) * state.positions}
+
+
+def trapped(model, replicas, *, timestep_fs, friction_per_ps, positions=None, seed=11):
+    start = Atoms("C4", positions=np.zeros((4, 3)) if positions is None else positions)
+    return LangevinBatch(
+        model, [start] * replicas, temperature_K=300, timestep_fs=timestep_fs, friction_per_ps=friction_per_ps,
+        seed=seed,
+    )  # fmt: skip
+
+
+def omega(model):
+    """Angular frequency of a carbon atom in the harmonic trap, in 1/fs."""
+    return np.sqrt(model.k / Atoms("C").get_masses()[0]) * FS
+
+
+@pytest.mark.parametrize("omega_dt", [0.1, 0.8])
+def test_temperature_and_configurational_variance(omega_dt):
+    """BAOAB is exact for the positions of a harmonic oscillator at every time step: <x^2> = kT / k. Its momenta
+    are colder, <p^2> / m = kT (1 - (omega dt)^2 / 4) (Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34)."""
+    model = Trap()
+    timestep = omega_dt / omega(model)
+    batch = trapped(model, 200, timestep_fs=timestep, friction_per_ps=2000 * omega(model))
+    apart = round(6 / omega_dt)
+    batch.advance(4 * apart)
+    squares, temperatures = [], []
+    for _ in range(25):
+        batch.advance(apart)
+        squares.append((batch.positions**2).mean().item())
+        temperatures.append(batch.temperatures.mean().item())
+    # 2400 degrees of freedom and 25 samples: the standard error of both means is about 0.6 %.
+    assert np.mean(squares) == pytest.approx(300 * KB / model.k, rel=0.02)
+    assert np.mean(temperatures) == pytest.approx(300 * (1 - omega_dt**2 / 4), rel=0.02)
+
+
+def test_kinetic_energies_are_gamma_distributed():
+    """The kinetic energy of f degrees of freedom at equilibrium is Gamma(f / 2, kT), that of a replica included."""
+    model = Trap()
+    omega_dt = 0.1
+    batch = trapped(model, 1000, timestep_fs=omega_dt / omega(model), friction_per_ps=2000 * omega(model))
+    batch.advance(200)
+    kinetic = batch.temperatures.numpy() * KB * 12 / 2
+    scale = 300 * KB * (1 - omega_dt**2 / 4)
+    assert stats.kstest(kinetic, stats.gamma(a=6, scale=scale).cdf).pvalue > 0.01
+    # The test tells five degrees of freedom more or less.
+    assert stats.kstest(kinetic, stats.gamma(a=7, scale=scale).cdf).pvalue < 1e-6
+
+
+def test_initial_momenta_follow_the_temperature_without_drift():
+    batch = trapped(Trap(), 1000, timestep_fs=1.0, friction_per_ps=1.0)
+    momenta = batch.state.momenta.view(-1, 4, 3)
+    assert momenta.sum(dim=1).abs().max() < 1e-12 * momenta.abs().max() * 100
+    # Nine degrees of freedom of the twelve by which the temperature is judged: a standard error of 1.5 %.
+    assert batch.temperatures.mean().item() == pytest.approx(300 * 9 / 12, rel=0.05)
+
+
+def test_energy_is_conserved_without_friction():
+    """Zero friction is velocity Verlet: the error of the total energy over a time falls as dt^2."""
+    model = Trap(k=5.0, c=4.0)
+    rng = np.random.default_rng(3)
+    positions = rng.normal(0, 0.3, (4, 3))
+    worst = []
+    for timestep, steps in ((0.8, 250), (0.4, 500)):
+        batch = trapped(model, 20, timestep_fs=timestep, friction_per_ps=0.0, positions=positions)
+        totals = []
+        for _ in range(steps):
+            totals.append((batch.energies + batch.temperatures * KB * 12 / 2).numpy())
+            batch.advance(1)
+        worst.append(np.abs(np.array(totals) - totals[0]).max(axis=0).mean())
+        assert (np.std(totals, axis=0) < 0.02 * np.mean(totals)).all()
+    assert worst[0] / worst[1] == pytest.approx(4, rel=0.05)
+
+
+def test_the_seed_decides():
+    starts = {seed: trapped(Trap(), 2, timestep_fs=1.0, friction_per_ps=10.0, seed=seed) for seed in (1, 2)}
+    again = trapped(Trap(), 2, timestep_fs=1.0, friction_per_ps=10.0, seed=1)
+    for batch in (*starts.values(), again):
+        batch.advance(5)
+    assert torch.equal(starts[1].positions, again.positions)
+    assert not torch.equal(starts[1].positions, starts[2].positions)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_saved_and_loaded_it_goes_on_bit_for_bit(model_file, dtype):
+    rng = np.random.default_rng(5)
+    starts = [molecule("CH3OH") for _ in range(4)]
+    for start in starts:
+        start.positions += rng.normal(0, 0.02, start.positions.shape)
+
+    def new():
+        model = load_isolated(model_file, "cpu", dtype)
+        return LangevinBatch(model, starts, temperature_K=300, timestep_fs=0.5, friction_per_ps=10.0, seed=1)
+
+    kept = torch.tensor([True, False, True, True])
+    straight = new()
+    straight.advance(6)
+    straight.keep(kept)
+    straight.advance(6)
+    first = new()
+    first.advance(6)
+    first.keep(kept)
+    first.advance(2)
+    saved = first.save()
+    first.advance(3)  # what happens after the save does not count
+    second = new()
+    second.load(saved, kept)
+    second.advance(4)
+    assert second.n_replicas == 3
+    for name in ("positions", "forces", "energies", "temperatures"):
+        assert torch.equal(getattr(straight, name), getattr(second, name)), name
+    assert torch.equal(straight.state.rng.get_state(), second.state.rng.get_state())
+
+
+def test_a_replica_that_leaves_takes_nothing_from_the_others():
+    model = Trap()
+    batch = trapped(model, 5, timestep_fs=1.0, friction_per_ps=10.0)
+    batch.advance(20)
+    before = {name: getattr(batch, name).clone() for name in ("positions", "forces", "energies", "temperatures")}
+    mask = torch.tensor([False, True, True, False, True])
+    batch.keep(mask)
+    for name, values in before.items():
+        assert torch.equal(getattr(batch, name), values[mask])
