@@ -204,20 +204,14 @@ def _process_settings_kept() -> Iterator[None]:
 def _progress(metrics: Path, epochs: int, on_cpu: bool) -> Iterator[None]:
     """Log the progress of the trainer, which does not report it, from its metrics file."""
     stop = threading.Event()
-    # Rows that an earlier process left behind are no progress of this one.
-    earlier = len(_rows(metrics)) if metrics.exists() else 0
+    before, _ = _epochs_done(metrics)
+    progress = Progress("training", epochs, "epochs", start=before, warn_if_long=on_cpu)
 
     def watch() -> None:
-        progress = None if earlier else Progress("training", epochs, "epochs", warn_if_long=on_cpu)
         while not stop.wait(1.0):
-            rows = _rows(metrics)[earlier:] if metrics.exists() else []
-            finished = [row for row in rows if row["mode"] == "eval" and row["epoch"] is not None]
-            if not finished:
-                continue
-            done = finished[-1]["epoch"] + 1
-            if progress is None:
-                progress = Progress("training", epochs, "epochs", start=done, warn_if_long=on_cpu)
-            progress.update(done, f"validation force RMSE {finished[-1]['rmse_f'] * 1e3:.0f} meV/Å")
+            done, force_error = _epochs_done(metrics)
+            if done > before:
+                progress.update(done, f"validation force RMSE {force_error * 1e3:.0f} meV/Å")
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -226,3 +220,12 @@ def _progress(metrics: Path, epochs: int, on_cpu: bool) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+
+
+def _epochs_done(metrics: Path) -> tuple[int, float]:
+    """Epochs that the metrics file holds and the last validation force RMSE in eV/Å; its last line may be torn."""
+    if not metrics.exists():
+        return 0, float("nan")
+    lines = [line for line in metrics.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
+    evaluations = [row for row in map(json.loads, lines) if row["mode"] == "eval" and row["epoch"] is not None]
+    return (evaluations[-1]["epoch"] + 1, evaluations[-1]["rmse_f"]) if evaluations else (0, float("nan"))

@@ -204,8 +204,12 @@ def write_summary(
     temperature_K: float,
     settings: Mapping[str, Any],
     versions: Mapping[str, str],
+    with_figures: bool,
 ) -> None:
     """Write the page; it loads nothing from outside itself, and holds no date.
+
+    Snakemake's report shows a page as a `data:` address, of which browsers refuse more than 2 MB: there it goes
+    without figures, which the report holds anyway.
 
     Args:
         path: the HTML file.
@@ -218,6 +222,7 @@ def write_summary(
         temperature_K: their temperature.
         settings: the whole configuration, seeds included, as plain values.
         versions: of Python and the packages.
+        with_figures: whether the figures are in the page.
 
     Raises:
         PhysEmbedError: a molecule lacks a figure, or has one that the page does not know.
@@ -233,6 +238,7 @@ def write_summary(
     template = environment.from_string(files("physembed.report").joinpath("summary.html").read_text("utf-8"))
     page = template.render(
         study=study,
+        with_figures=with_figures,
         molecules=[
             {
                 "name": molecule.name,
@@ -241,6 +247,7 @@ def write_summary(
                 "figures": [
                     {"name": name, "title": title, "caption": caption, "uri": _embedded(molecule.figures[name])}
                     for name, (title, caption) in FIGURES.items()
+                    if with_figures
                 ],
             }
             for molecule in molecules

@@ -40,7 +40,7 @@ def random_mace(interaction="RealAgnosticResidualInteractionBlock", max_L=1):
             num_elements=3,
             hidden_irreps=o3.Irreps("4x0e + 4x1o") if max_L else o3.Irreps("4x0e"),
             MLP_irreps=o3.Irreps("4x0e"),
-            atomic_energies=np.array([-13.0, -1000.0, -2000.0]),
+            atomic_energies=np.array([-0.1, -0.3, -0.2]),
             avg_num_neighbors=4.0,
             atomic_numbers=[1, 6, 8],
             correlation=2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -437,6 +438,7 @@ def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str
         "model_errors": model_error_table({name: made.frames}, {name: made.forces}),
         "ledger": ledger_table({name: made.ledgers}), "duration_ps": 2.0, "temperature_K": 800.0,
         "settings": {"training": {"seeds": [1, 2]}, "study": "demo"}, "versions": {"torch": "2.11.0"},
+        "with_figures": True,
     }  # fmt: skip
     write_summary(tmp_path / "summary.html", [molecule], **arguments)
     page = (tmp_path / "summary.html").read_text("utf-8")
@@ -450,6 +452,11 @@ def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str
     assert name in text and "b" in links.tags
     for expected in (answer(molecule), "Too short to mean much", "training.seeds", "[1, 2]", "2.11.0"):
         assert expected in text
+    write_summary(tmp_path / "short.html", [molecule], **arguments | {"with_figures": False})
+    short = (tmp_path / "short.html").read_text("utf-8")
+    assert "<figure>" not in short and "<img" not in short and html.escape(answer(molecule)) in short
+    # Browsers refuse data: addresses above 2 MB, in which Snakemake's report holds this page.
+    assert len(short) < 50_000
     with pytest.raises(PhysEmbedError, match="figure 'survival' is missing"):
         figures = {key: path for key, path in svgs.items() if key != "survival"}
         write_summary(
