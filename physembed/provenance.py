@@ -79,8 +79,8 @@ SILENT = {"config.py", "progress.py", "errors.py", "stage.py", "provenance.py", 
 
 
 @cache
-def code_hash(script: str | Path) -> str:
-    """Hash of a script and of every PhysEmbed module that it imports, directly or not.
+def code_hash(script: str | Path, *data: str) -> str:
+    """Hash of a script, of every PhysEmbed module that it imports, directly or not, and of `data` files of the package.
 
     Comments, docstrings and layout do not count. The rules hold this value as a parameter, so that
     Snakemake reruns a stage when its physics changes and only then.
@@ -94,6 +94,8 @@ def code_hash(script: str | Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(seen, key=lambda p: (p.name, str(p))):
         digest.update(path.name.encode() + ast.dump(_parsed(path)).encode())
+    for name in data:
+        digest.update((ROOT / name).read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -183,8 +183,8 @@ class StabilityRun:
 
     def thermo(self) -> pd.DataFrame:
         """Potential energy and temperature of each replica at each record."""
-        table = pd.DataFrame(self.record.thermo, columns=["time_fs", "replica", "potential_energy_eV", "temperature_K"])
-        return table[[self._counts(time_fs) for time_fs in table.time_fs]]
+        rows = [row for row in self.record.thermo if self._counts(row[0])]
+        return pd.DataFrame(rows, columns=["time_fs", "replica", "potential_energy_eV", "temperature_K"])
 
     def trajectory(self, replica: int) -> list[Atoms]:
         """Recorded frames of one replica, its last frame before it left the batch included."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("name", "smiles", "structure", "topology", "coordinates", "comment")
 """Columns of the table; a table may leave out those it does not use."""
-RESERVED = frozenset({"benchmarks", "figures", "logs", "restart", "summary.html", "tables"})
+RESERVED = frozenset({"benchmarks", "figures", "logs", "overview.html", "restart", "summary.html", "tables"})
 """What stands beside the molecules' folders in results/<study>/."""
 GAFF_ELEMENTS = ("H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I")
 """Elements that GAFF has parameters for. GFN2-xTB has all of these: its own parameters reach from H to Rn."""

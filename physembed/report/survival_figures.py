@@ -120,6 +120,7 @@ def collapse_fraction(fractions: pd.DataFrame, paper: pd.DataFrame, duration_ps:
     arms = list(dict.fromkeys(fractions["arm"]))
     styles = arm_styles(arms)
     paper_rows = paper.set_index("arm")
+    in_paper = [arm for arm in arms if arm in paper_rows.index]
     with new_figure(1.55 + 0.62 * len(arms)) as figure:
         axes = figure.subplots()
         light_grid(axes, "x")
@@ -137,14 +138,14 @@ def collapse_fraction(fractions: pd.DataFrame, paper: pd.DataFrame, duration_ps:
                 seeds["fraction"], row + offsets, "o", color=style.colour, markersize=3.5, alpha=0.75,
                 markeredgewidth=0, label="each seed" if row == 0 else None,
             )  # fmt: skip
-            if arm in paper_rows.index:
+            if arm in in_paper:
                 fraction, low, high = paper_interval(paper_rows.loc[arm])
                 axes.errorbar(
                     fraction, row - 0.28, xerr=[[fraction - low], [high - fraction]], color=BLACK, marker="D",
                     markerfacecolor="white", markersize=6, capsize=3, linewidth=1,
                     label="paper: {0.runs} runs of {0.duration_ps:g} ps at {0.temperature_K:g} K".format(
                         paper_rows.loc[arm]
-                    ) if row == 0 else None,
+                    ) if arm == in_paper[0] else None,
                 )  # fmt: skip
         counts = fractions[fractions["seed"] == "all"]
         axes.set_yticks(

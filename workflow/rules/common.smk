@@ -47,9 +47,9 @@ def settings(*sections):
     return values
 
 
-def code(script):
-    """Hash of a script and of the library modules behind it; a change of it reruns the rule."""
-    return code_hash(workflow.source_path(f"../scripts/{script}"))
+def code(script, *data):
+    """Hash of a script, the library modules behind it and data files of the library; a change reruns the rule."""
+    return code_hash(workflow.source_path(f"../scripts/{script}"), *data)
 
 
 def gpus(section):

@@ -46,7 +46,7 @@ rule figures:
         runtime="20m",
     params:
         settings=figure_settings,
-        code=code("figures.py"),
+        code=code("figures.py", "report/paper_stability.csv"),
     script:
         "../scripts/figures.py"
 
@@ -104,7 +104,7 @@ rule tables:
         runtime="20m",
     params:
         settings=report_settings,
-        code=code("tables.py"),
+        code=code("tables.py", "report/paper_stability.csv"),
     script:
         "../scripts/tables.py"
 
@@ -127,8 +127,10 @@ rule summary:
         model_errors="results/{study}/tables/model_errors.csv",
         labels="results/{study}/tables/labels.csv",
     output:
-        html=report(
-            "results/{study}/summary.html",
+        html="results/{study}/summary.html",
+        # The same page without figures: Snakemake's report cannot show a page of several megabytes.
+        overview=report(
+            "results/{study}/overview.html",
             caption="../report/summary.rst",
             category="Summary",
             labels={"page": "Summary of the study"},
@@ -146,6 +148,6 @@ rule summary:
         runtime="10m",
     params:
         settings=summary_settings,
-        code=code("summary.py"),
+        code=code("summary.py", "report/summary.html", "report/paper_stability.csv"),
     script:
         "../scripts/summary.py"

@@ -1,14 +1,16 @@
 """Models of an arm and labelled frames -> errors by frame and forces by atom."""
 
-import ase.io
-import pandas as pd
-import torch
-
-from physembed.models.evaluation import evaluate
-from physembed.models.mace import load_isolated
 from physembed.stage import stage
 
 with stage(snakemake):
+    # Imported here, so that what these packages print on their way goes to the log.
+    import ase.io
+    import pandas as pd
+    import torch
+
+    from physembed.models.evaluation import evaluate
+    from physembed.models.mace import load_isolated
+
     torch.set_num_threads(snakemake.threads)
     settings = snakemake.params.settings
     models = {

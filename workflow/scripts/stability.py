@@ -1,22 +1,24 @@
 """One model and the start frames -> which replicas hold, and how the others end."""
 
-from pathlib import Path
-
-import ase.io
-import pandas as pd
-import torch
-
-from physembed.config import Stability
-from physembed.md.collapse import CollapseDetector
-from physembed.md.stability import StabilityRun
-from physembed.models.device import resolve_device
-from physembed.models.mace import load_isolated
-from physembed.molecules.bonds import equilibrium_length_matrix, read_bond_table
-from physembed.provenance import restart_folder
-from physembed.sampling.gaff_md import write_trajectory
 from physembed.stage import stage
 
 with stage(snakemake):
+    # Imported here, so that what these packages print on their way goes to the log.
+    from pathlib import Path
+
+    import ase.io
+    import pandas as pd
+    import torch
+
+    from physembed.config import Stability
+    from physembed.md.collapse import CollapseDetector
+    from physembed.md.stability import StabilityRun
+    from physembed.models.device import resolve_device
+    from physembed.models.mace import load_isolated
+    from physembed.molecules.bonds import equilibrium_length_matrix, read_bond_table
+    from physembed.provenance import restart_folder
+    from physembed.sampling.gaff_md import write_trajectory
+
     torch.set_num_threads(snakemake.threads)
     values = snakemake.params.settings
     settings = Stability(**values["stability"])

@@ -1,13 +1,15 @@
 """Labelled frames -> a MACE model and its training curve."""
 
-import torch
-
-from physembed.config import Training
-from physembed.models.training import train
-from physembed.provenance import restart_folder
 from physembed.stage import stage
 
 with stage(snakemake):
+    # Imported here, so that what these packages print on their way goes to the log.
+    import torch
+
+    from physembed.config import Training
+    from physembed.models.training import train
+    from physembed.provenance import restart_folder
+
     torch.set_num_threads(snakemake.threads)
     settings = snakemake.params.settings
     restart = restart_folder(

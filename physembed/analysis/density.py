@@ -1,0 +1,247 @@
+"""Mean density of an NPT run: equilibration, standard error, and whether the run is fit to give one.
+
+The density of a frame is mass / volume and the mean is that over frames, as in the paper; it exceeds
+mass / <volume> by the relative variance of the volume, some 1e-4 in a box of 1000 atoms.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from ase import units
+from numpy.typing import ArrayLike, NDArray
+
+from physembed.errors import PhysEmbedError
+
+G_CM3 = 1e-3 * units.kg / (1e-2 * units.m) ** 3
+"""One g/cm^3 in u/Å^3."""
+PAPER_WINDOW_PS = 200.0
+"""The paper takes the mean over the last 200 ps of a run."""
+EVAPORATED_BELOW = 0.5
+"""A density below this fraction of the first frame's is no longer that of the liquid."""
+MINIMUM_EFFECTIVE_SAMPLES = 20
+"""Below this the correlation time is not known, and neither is the error."""
+MINIMUM_BLOCKS = 8
+"""The standard error from 8 blocks is itself uncertain by 1/sqrt(2 (8 - 1)) = 27 %."""
+DRIFT_LIMIT = 3.5
+"""Standard errors between the means of the two halves of the equilibrated part; 5e-4 of sound runs exceed it."""
+EQUILIBRATION_CANDIDATES = 100
+"""Starts of the equilibrated part that are tried, evenly spaced over the run."""
+
+Status = Literal["ok", "insufficient", "evaporated", "blown_up"]
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """Standard error of the mean of a correlated series; see `block_average`."""
+
+    standard_error: float
+    """In the unit of the series; nan where there is no plateau."""
+    block_length: int
+    """Frames in a block."""
+    blocks: int
+    """Number of blocks; the standard error has blocks - 1 degrees of freedom."""
+
+
+@dataclass(frozen=True)
+class MeanDensity:
+    """Mean density of an NPT run. Numbers that the run cannot give are nan; `reason` says why."""
+
+    status: Status
+    """`ok`; `insufficient`: too short or still drifting; `evaporated`; `blown_up`: a volume is no number."""
+    reason: str
+    """One line; empty if `ok`."""
+    density_g_cm3: float
+    """Mean over the equilibrated part; nan if evaporated or blown up."""
+    standard_error: float
+    """Of `density_g_cm3`, g/cm^3; nan unless `ok`."""
+    equilibration_ps: float
+    """Time from the first frame to the first frame of the mean."""
+    statistical_inefficiency_ps: float
+    """Time between two independent frames."""
+    effective_samples: float
+    """Independent frames in the equilibrated part."""
+    blocks: int
+    """Blocks behind the standard error; 0 where there is none."""
+    last_200_ps_g_cm3: float
+    """Mean over the last 200 ps, the paper's rule; nan if the run is shorter or not whole."""
+    last_good_frame: int
+    """Index of the last frame before the volume was lost; of the last frame if it never was; -1 if no frame is good."""
+
+
+def statistical_inefficiency(series: ArrayLike) -> float:
+    """Frames per independent frame, g = 1 + 2 sum of the normalised autocorrelation up to its first zero.
+
+    The autocorrelation carries the weight (1 - lag / n) of the variance of a mean. J. D. Chodera, W. C. Swope,
+    J. W. Pitera, C. Seok, K. A. Dill, J. Chem. Theory Comput. 2007, 3, 26.
+
+    Args:
+        series: (n_frames,), any unit; a constant series counts as one sample, g = n_frames.
+    """
+    values = np.asarray(series, dtype=float)
+    fluctuation = values - values.mean()
+    if np.ptp(values) == 0:
+        return float(len(values))
+    spectrum = np.fft.rfft(fluctuation, 2 * len(values))
+    covariance = np.fft.irfft(np.abs(spectrum) ** 2)[: len(values)]
+    not_positive = np.flatnonzero(covariance <= 0)
+    end = not_positive[0] if len(not_positive) else len(values)
+    return float(1 + 2 * covariance[1:end].sum() / covariance[0])
+
+
+def detect_equilibration(series: ArrayLike) -> tuple[int, float]:
+    """First frame of the equilibrated part, and the statistical inefficiency of that part in frames.
+
+    The start that leaves the most independent frames: while a series relaxes, discarding frames shortens its
+    correlation time by more than it costs. J. D. Chodera, J. Chem. Theory Comput. 2016, 12, 1799.
+
+    Args:
+        series: (n_frames,), any unit.
+    """
+    values = np.asarray(series, dtype=float)
+    starts = range(0, len(values), max(1, len(values) // EQUILIBRATION_CANDIDATES))
+    inefficiencies = [statistical_inefficiency(values[start:]) for start in starts]
+    samples = [(len(values) - start) / g for start, g in zip(starts, inefficiencies, strict=True)]
+    best = int(np.argmax(samples))
+    return starts[best], inefficiencies[best]
+
+
+def block_average(series: ArrayLike) -> Blocking:
+    """Standard error of the mean from blocks of 1, 2, 4, ... frames.
+
+    H. Flyvbjerg, H. G. Petersen, J. Chem. Phys. 1989, 91, 461. As blocks grow the error rises until they are
+    independent, and then stays while its own error grows. Of the plateau, the shortest block of length B is
+    taken with B^3 >= 2 n (error(B) / error(1))^4, at which the remaining correlation and the scatter of the
+    estimate are balanced (U. Wolff, Comput. Phys. Commun. 2004, 156, 143, eq. 47; R. M. Lee et al., Phys. Rev. E
+    2011, 83, 066706, eq. 14). If no length with at least 8 blocks fulfils it, no plateau was reached.
+
+    Args:
+        series: (n_frames,), any unit.
+    """
+    values = np.asarray(series, dtype=float)
+    n_frames, length, first_error = len(values), 1, 0.0
+    while len(values) >= MINIMUM_BLOCKS:
+        error = float(values.std(ddof=1)) / math.sqrt(len(values))
+        if length == 1:
+            first_error = error
+        if error > 0 and length**3 >= 2 * n_frames * (error / first_error) ** 4:
+            return Blocking(error, length, len(values))
+        half = len(values) // 2
+        values, length = values[: 2 * half].reshape(half, 2).mean(axis=1), 2 * length
+    return Blocking(math.nan, 0, 0)
+
+
+def mean_density(times_ps: ArrayLike, volumes_A3: ArrayLike, mass_u: float) -> MeanDensity:
+    """Mean density of an NPT run with its standard error.
+
+    A run that was lost is a result, not an error: `blown_up` (a volume that is not finite or not positive) or
+    `evaporated` (a density below half of the first frame's). A run is `insufficient` if its equilibrated part has
+    fewer than 20 independent frames, is shorter than what was discarded, has no plateau of the block-averaged
+    error, or if its two halves differ by more than 3.5 standard errors.
+
+    Args:
+        times_ps: (n_frames,) evenly spaced.
+        volumes_A3: (n_frames,) of the box.
+        mass_u: of all atoms in the box, u.
+
+    Raises:
+        PhysEmbedError: arrays that do not fit, a mass that is not positive, or times that are not evenly spaced,
+            as where the frames of a resumed run are doubled or missing.
+    """
+    times, volumes = np.asarray(times_ps, dtype=float), np.asarray(volumes_A3, dtype=float)
+    interval = _interval(times, volumes, mass_u)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        densities = mass_u / volumes / G_CM3
+    lost = _lost(times, volumes, densities)
+    if lost:
+        return lost
+
+    start, inefficiency = detect_equilibration(densities)
+    part = densities[start:]
+    samples = len(part) / inefficiency
+    blocking = block_average(part)
+    reason = _insufficiency(len(densities), part, samples, blocking)
+    return MeanDensity(
+        status="insufficient" if reason else "ok",
+        reason=reason,
+        density_g_cm3=float(part.mean()),
+        standard_error=math.nan if reason else blocking.standard_error,
+        equilibration_ps=float(times[start] - times[0]),
+        statistical_inefficiency_ps=inefficiency * interval,
+        effective_samples=samples,
+        blocks=0 if reason else blocking.blocks,
+        last_200_ps_g_cm3=_mean_of_last(times, densities),
+        last_good_frame=len(densities) - 1,
+    )
+
+
+def _interval(times: NDArray[np.float64], volumes: NDArray[np.float64], mass_u: float) -> float:
+    """Time between two frames in ps, after a check of the input."""
+    if times.ndim != 1 or times.shape != volumes.shape or len(times) < 2:
+        raise PhysEmbedError(
+            f"density: times of shape {times.shape} and volumes of shape {volumes.shape}; "
+            "give one time and one volume for each of at least two frames"
+        )
+    if not (math.isfinite(mass_u) and mass_u > 0):
+        raise PhysEmbedError(f"density: mass {mass_u} u; give the sum of the atomic masses in the box")
+    steps = np.diff(times)
+    interval = float(np.median(steps))
+    uneven = ~(np.abs(steps - interval) <= 0.01 * abs(interval)) | ~(steps > 0)
+    if uneven.any():
+        frame = int(uneven.argmax())
+        raise PhysEmbedError(
+            f"density: frame {frame + 1} is at {times[frame + 1]:g} ps, {steps[frame]:g} ps after the one before, where "
+            f"frames are {interval:g} ps apart; give every frame of the run once"
+        )
+    return interval
+
+
+def _lost(
+    times: NDArray[np.float64], volumes: NDArray[np.float64], densities: NDArray[np.float64]
+) -> MeanDensity | None:
+    """The verdict on a run whose volume was lost, else None."""
+    blown = ~(np.isfinite(volumes) & (volumes > 0))
+    gone = densities < EVAPORATED_BELOW * densities[0]
+    bad = blown | gone
+    if not bad.any():
+        return None
+    frame = int(bad.argmax())
+    status: Status
+    if blown[frame]:
+        status = "blown_up"
+        what = f"volume {volumes[frame]:g} Å^3"
+    else:
+        status = "evaporated"
+        what = f"density {densities[frame]:.3f} g/cm^3, below {EVAPORATED_BELOW:g} of {densities[0]:.3f} g/cm^3 at the start"
+    reason = f"{what} in frame {frame} at {times[frame]:g} ps; last good frame: {frame - 1 if frame else 'none'}"
+    nan = math.nan
+    return MeanDensity(status, reason, nan, nan, nan, nan, 0.0, 0, nan, frame - 1)
+
+
+def _insufficiency(n_frames: int, part: NDArray[np.float64], samples: float, blocking: Blocking) -> str:
+    """Why the equilibrated part does not suffice for a mean with an error; empty if it does."""
+    if samples < MINIMUM_EFFECTIVE_SAMPLES:
+        return f"{samples:.1f} independent frames, {MINIMUM_EFFECTIVE_SAMPLES} are needed; run longer"
+    if 2 * len(part) < n_frames:
+        discarded = n_frames - len(part)
+        return f"{discarded} of {n_frames} frames are equilibration, more than half; the run still relaxes, run longer"
+    if not blocking.blocks:
+        return f"no plateau of the block-averaged error with {MINIMUM_BLOCKS} blocks or more; run longer"
+    first, second = np.array_split(part, 2)
+    # The two halves share no frame, so each has sqrt(2) times the error of the whole, and their difference twice.
+    drift = abs(float(second.mean() - first.mean())) / (2 * blocking.standard_error)
+    if drift > DRIFT_LIMIT:
+        return f"the halves of the equilibrated part differ by {drift:.1f} standard errors; it still drifts, run longer"
+    return ""
+
+
+def _mean_of_last(times: NDArray[np.float64], densities: NDArray[np.float64]) -> float:
+    """Mean over the last 200 ps in g/cm^3; nan if the run is shorter."""
+    first = times[-1] - PAPER_WINDOW_PS
+    tolerance = 1e-6 * PAPER_WINDOW_PS
+    if times[0] > first + tolerance:
+        return math.nan
+    return float(densities[times > first + tolerance].mean())
