@@ -7,10 +7,8 @@ extended XYZ (positions in Å; info: `step`, `time_fs`, `potential_energy_eV`, `
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
-import ase.io
 import numpy as np
 import openmm
 import parmed
@@ -116,9 +114,3 @@ class GaffRun:
                 }
                 self.frames.append(Atoms(numbers=self.numbers, positions=positions, info=info))
         return True
-
-
-def write_trajectory(path: str | Path, frames: list[Atoms]) -> None:
-    """Write extended XYZ, which ASE and MDAnalysis both read."""
-    with atomic(path) as temporary:
-        ase.io.write(os.fspath(temporary), frames, format="extxyz")

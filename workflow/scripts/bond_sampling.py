@@ -5,8 +5,8 @@ import ase.io
 from physembed.config import Arm
 from physembed.molecules.bonds import read_bond_table
 from physembed.sampling.bond_sampling import reference_force_constant, sample_bonds
-from physembed.sampling.gaff_md import write_trajectory
 from physembed.stage import stage
+from physembed.trajectory import write_trajectory
 
 with stage(snakemake):
     settings = snakemake.params.settings

@@ -6,8 +6,8 @@ from physembed.config import Labels
 from physembed.labels.labelling import label_frames
 from physembed.molecules.bonds import read_bond_table
 from physembed.molecules.topology import load_topology, total_charge
-from physembed.sampling.gaff_md import write_trajectory
 from physembed.stage import stage
+from physembed.trajectory import write_trajectory
 
 with stage(snakemake):
     charge = total_charge(load_topology(snakemake.input.prmtop, snakemake.input.inpcrd))

@@ -4,8 +4,6 @@ from physembed.stage import stage
 
 with stage(snakemake):
     # Imported here, so that what these packages print on their way goes to the log.
-    from pathlib import Path
-
     import ase.io
     import pandas as pd
     import torch
@@ -17,7 +15,6 @@ with stage(snakemake):
     from physembed.models.mace import load_isolated
     from physembed.molecules.bonds import equilibrium_length_matrix, read_bond_table
     from physembed.provenance import restart_folder
-    from physembed.sampling.gaff_md import write_trajectory
 
     torch.set_num_threads(snakemake.threads)
     values = snakemake.params.settings
@@ -44,8 +41,4 @@ with stage(snakemake):
     ranges = pd.read_csv(snakemake.input.ranges)
     run = StabilityRun(model, starts, detector, ranges, settings, seed=values["seed"], restart=restart)
     run.run()
-    run.replicas().to_csv(snakemake.output.replicas, index=False)
-    run.thermo().to_csv(snakemake.output.thermo, index=False)
-    for replica in range(len(starts)):
-        path = Path(snakemake.output.trajectories) / f"replica_{replica:03d}.xyz"
-        write_trajectory(path, run.trajectory(replica))
+    run.write(snakemake.output.replicas, snakemake.output.thermo, snakemake.output.trajectories)

@@ -4,8 +4,8 @@ import ase.io
 
 from physembed.config import Frames
 from physembed.sampling.frames import select_frames
-from physembed.sampling.gaff_md import write_trajectory
 from physembed.stage import stage
+from physembed.trajectory import write_trajectory
 
 with stage(snakemake):
     settings = snakemake.params.settings
