@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 def format_duration(seconds: float) -> str:
     """Seconds as `1 h 02 min`, `3 min 20 s` or `4.2 s`."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, secs = divmod(round(seconds), 60)
     if minutes < 60:

@@ -85,10 +85,11 @@ def code_hash(script: str | Path, *data: str) -> str:
     Comments, docstrings and layout do not count. The rules hold this value as a parameter, so that
     Snakemake reruns a stage when its physics changes and only then.
     """
+    silent = {ROOT / name for name in SILENT}
     todo, seen = [Path(script).resolve()], set()
     while todo:
         path = todo.pop()
-        if path not in seen and path.name not in SILENT:
+        if path not in seen and path not in silent:
             seen.add(path)
             todo.extend(_imported(path))
     digest = hashlib.sha256()

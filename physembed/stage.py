@@ -63,5 +63,6 @@ def stage(job: Any) -> Iterator[logging.Logger]:
 
 def _exit(console: TextIO, message: str) -> NoReturn:
     print(message, file=console, flush=True)
+    sys.stdout.flush()
     # Not sys.exit: its SystemExit would pass through Snakemake's wrapper, which adds a traceback of its own.
     os._exit(1)

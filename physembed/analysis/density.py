@@ -22,12 +22,12 @@ PAPER_WINDOW_PS = 200.0
 """The paper takes the mean over the last 200 ps of a run."""
 EVAPORATED_BELOW = 0.5
 """A density below this fraction of the first frame's is no longer that of the liquid."""
-MINIMUM_EFFECTIVE_SAMPLES = 20
-"""Below this the correlation time is not known, and neither is the error."""
+MINIMUM_EFFECTIVE_SAMPLES = 50
+"""With fewer, the correlation time comes out too short and the error too small."""
 MINIMUM_BLOCKS = 8
-"""The standard error from 8 blocks is itself uncertain by 1/sqrt(2 (8 - 1)) = 27 %."""
-DRIFT_LIMIT = 3.5
-"""Standard errors between the means of the two halves of the equilibrated part; 5e-4 of sound runs exceed it."""
+"""The standard error from 8 blocks is itself uncertain by 1 / sqrt(2 (8 - 1)) = 27 %."""
+DRIFT_LIMIT = 3.0
+"""Standard errors between the means of the halves of the equilibrated part; 1 % of sound runs exceed it."""
 EQUILIBRATION_CANDIDATES = 100
 """Starts of the equilibrated part that are tried, evenly spaced over the run."""
 
@@ -39,11 +39,11 @@ class Blocking:
     """Standard error of the mean of a correlated series; see `block_average`."""
 
     standard_error: float
-    """In the unit of the series; nan where there is no plateau."""
+    """In the unit of the series; nan if no plateau was reached."""
     block_length: int
     """Frames in a block."""
     blocks: int
-    """Number of blocks; the standard error has blocks - 1 degrees of freedom."""
+    """Number of blocks, the standard error has blocks - 1 degrees of freedom; 0 if no plateau was reached."""
 
 
 @dataclass(frozen=True)
@@ -109,29 +109,31 @@ def detect_equilibration(series: ArrayLike) -> tuple[int, float]:
     return starts[best], inefficiencies[best]
 
 
-def block_average(series: ArrayLike) -> Blocking:
-    """Standard error of the mean from blocks of 1, 2, 4, ... frames.
+def block_average(series: ArrayLike, inefficiency: float) -> Blocking:
+    """Standard error of the mean of a correlated series from the scatter of the means of blocks.
 
-    H. Flyvbjerg, H. G. Petersen, J. Chem. Phys. 1989, 91, 461. As blocks grow the error rises until they are
-    independent, and then stays while its own error grows. Of the plateau, the shortest block of length B is
-    taken with B^3 >= 2 n (error(B) / error(1))^4, at which the remaining correlation and the scatter of the
-    estimate are balanced (U. Wolff, Comput. Phys. Commun. 2004, 156, 143, eq. 47; R. M. Lee et al., Phys. Rev. E
-    2011, 83, 066706, eq. 14). If no length with at least 8 blocks fulfils it, no plateau was reached.
+    H. Flyvbjerg, H. G. Petersen, J. Chem. Phys. 1989, 91, 461: as blocks grow the error rises until they are
+    independent, then stays, while its own relative error 1 / sqrt(2 (blocks - 1)) grows. The block length B is that
+    at which the correlation left between blocks and this scatter balance, B^3 = 2 n g^2 (U. Wolff, Comput. Phys.
+    Commun. 2004, 156, 143, eq. 47; R. M. Lee et al., Phys. Rev. E 2011, 83, 066706, eq. 14). It is on the plateau
+    if no error from blocks of 2 B, 4 B, ... is higher by more than twice its own error, as long as there are 8 blocks.
 
     Args:
-        series: (n_frames,), any unit.
+        series: (n_frames,), any unit; frames at the start that fill no block are left out.
+        inefficiency: g, the statistical inefficiency of the series in frames.
     """
     values = np.asarray(series, dtype=float)
-    n_frames, length, first_error = len(values), 1, 0.0
-    while len(values) >= MINIMUM_BLOCKS:
-        error = float(values.std(ddof=1)) / math.sqrt(len(values))
-        if length == 1:
-            first_error = error
-        if error > 0 and length**3 >= 2 * n_frames * (error / first_error) ** 4:
-            return Blocking(error, length, len(values))
-        half = len(values) // 2
-        values, length = values[: 2 * half].reshape(half, 2).mean(axis=1), 2 * length
-    return Blocking(math.nan, 0, 0)
+    length = math.ceil((2 * len(values) * inefficiency**2) ** (1 / 3))
+    result = Blocking(math.nan, length, 0)
+    while (blocks := len(values) // length) >= MINIMUM_BLOCKS:
+        means = values[len(values) - blocks * length :].reshape(blocks, length).mean(axis=1)
+        error = float(means.std(ddof=1)) / math.sqrt(blocks)
+        if not result.blocks:
+            result = Blocking(error, length, blocks)
+        elif error * (1 - 2 / math.sqrt(2 * (blocks - 1))) > result.standard_error:
+            return Blocking(math.nan, length, 0)
+        length *= 2
+    return result
 
 
 def mean_density(times_ps: ArrayLike, volumes_A3: ArrayLike, mass_u: float) -> MeanDensity:
@@ -139,8 +141,8 @@ def mean_density(times_ps: ArrayLike, volumes_A3: ArrayLike, mass_u: float) -> M
 
     A run that was lost is a result, not an error: `blown_up` (a volume that is not finite or not positive) or
     `evaporated` (a density below half of the first frame's). A run is `insufficient` if its equilibrated part has
-    fewer than 20 independent frames, is shorter than what was discarded, has no plateau of the block-averaged
-    error, or if its two halves differ by more than 3.5 standard errors.
+    fewer than 50 independent frames, is shorter than what was discarded, has no plateau of the block-averaged
+    error, or if its two halves differ by more than 3 standard errors.
 
     Args:
         times_ps: (n_frames,) evenly spaced.
@@ -162,7 +164,7 @@ def mean_density(times_ps: ArrayLike, volumes_A3: ArrayLike, mass_u: float) -> M
     start, inefficiency = detect_equilibration(densities)
     part = densities[start:]
     samples = len(part) / inefficiency
-    blocking = block_average(part)
+    blocking = block_average(part, inefficiency)
     reason = _insufficiency(len(densities), part, samples, blocking)
     return MeanDensity(
         status="insufficient" if reason else "ok",
@@ -193,8 +195,8 @@ def _interval(times: NDArray[np.float64], volumes: NDArray[np.float64], mass_u: 
     if uneven.any():
         frame = int(uneven.argmax())
         raise PhysEmbedError(
-            f"density: frame {frame + 1} is at {times[frame + 1]:g} ps, {steps[frame]:g} ps after the one before, where "
-            f"frames are {interval:g} ps apart; give every frame of the run once"
+            f"density: frame {frame + 1} is at {times[frame + 1]:g} ps, {steps[frame]:g} ps after the one before, "
+            f"where frames are {interval:g} ps apart; give every frame of the run once"
         )
     return interval
 
@@ -215,7 +217,7 @@ def _lost(
         what = f"volume {volumes[frame]:g} Å^3"
     else:
         status = "evaporated"
-        what = f"density {densities[frame]:.3f} g/cm^3, below {EVAPORATED_BELOW:g} of {densities[0]:.3f} g/cm^3 at the start"
+        what = f"density {densities[frame]:.3f}, below {EVAPORATED_BELOW:g} of {densities[0]:.3f} g/cm^3 at the start,"
     reason = f"{what} in frame {frame} at {times[frame]:g} ps; last good frame: {frame - 1 if frame else 'none'}"
     nan = math.nan
     return MeanDensity(status, reason, nan, nan, nan, nan, 0.0, 0, nan, frame - 1)
@@ -229,7 +231,7 @@ def _insufficiency(n_frames: int, part: NDArray[np.float64], samples: float, blo
         discarded = n_frames - len(part)
         return f"{discarded} of {n_frames} frames are equilibration, more than half; the run still relaxes, run longer"
     if not blocking.blocks:
-        return f"no plateau of the block-averaged error with {MINIMUM_BLOCKS} blocks or more; run longer"
+        return f"the error still rises with the block length at {blocking.block_length} frames a block; run longer"
     first, second = np.array_split(part, 2)
     # The two halves share no frame, so each has sqrt(2) times the error of the whole, and their difference twice.
     drift = abs(float(second.mean() - first.mean())) / (2 * blocking.standard_error)

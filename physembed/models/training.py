@@ -204,14 +204,19 @@ def _process_settings_kept() -> Iterator[None]:
 def _progress(metrics: Path, epochs: int, on_cpu: bool) -> Iterator[None]:
     """Log the progress of the trainer, which does not report it, from its metrics file."""
     stop = threading.Event()
-    before, _ = _epochs_done(metrics)
-    progress = Progress("training", epochs, "epochs", start=before, warn_if_long=on_cpu)
+    before = len(_evaluations(metrics))
 
     def watch() -> None:
+        # Where an interrupted training goes on is known from the first epoch that it ends.
+        progress = None if before else Progress("training", epochs, "epochs", warn_if_long=on_cpu)
         while not stop.wait(1.0):
-            done, force_error = _epochs_done(metrics)
-            if done > before:
-                progress.update(done, f"validation force RMSE {force_error * 1e3:.0f} meV/Å")
+            new = _evaluations(metrics)[before:]
+            if not new:
+                continue
+            done = new[-1]["epoch"] + 1
+            if progress is None:
+                progress = Progress("training", epochs, "epochs", start=done, warn_if_long=on_cpu)
+            progress.update(done, f"validation force RMSE {new[-1]['rmse_f'] * 1e3:.0f} meV/Å")
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -222,10 +227,7 @@ def _progress(metrics: Path, epochs: int, on_cpu: bool) -> Iterator[None]:
         thread.join()
 
 
-def _epochs_done(metrics: Path) -> tuple[int, float]:
-    """Epochs that the metrics file holds and the last validation force RMSE in eV/Å; its last line may be torn."""
-    if not metrics.exists():
-        return 0, float("nan")
-    lines = [line for line in metrics.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
-    evaluations = [row for row in map(json.loads, lines) if row["mode"] == "eval" and row["epoch"] is not None]
-    return (evaluations[-1]["epoch"] + 1, evaluations[-1]["rmse_f"]) if evaluations else (0, float("nan"))
+def _evaluations(metrics: Path) -> list[dict[str, Any]]:
+    """The validation row of each epoch that was run, in the order of running; epochs that were run twice have two."""
+    rows = _rows(metrics) if metrics.exists() else []
+    return [row for row in rows if row["mode"] == "eval" and row["epoch"] is not None]

@@ -1,0 +1,165 @@
+"""Density at any (alpha, a1) of the CSO correction from NPT runs at others, reweighted by MBAR.
+
+The energy is E = E_MLFF - alpha (S0 + a1 S1), linear in alpha and alpha a1, so frames that carry E_MLFF, S0, S1 and the
+volume tell the Boltzmann weight of each at every other (alpha, a1). S0 and S1 belong to the convention and cutoffs of
+the CSO model that gave them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
+
+from physembed.analysis.density import EVAPORATED_BELOW, G_CM3, detect_equilibration, statistical_inefficiency
+from physembed.errors import PhysEmbedError
+from physembed.units import KB
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class NPTRun:
+    """An NPT run at known parameters; arrays (n_frames,), every frame from the start in the order of the run."""
+
+    alpha: float
+    a1: float
+    temperature_K: float
+    pressure_eV_A3: float
+    energies_eV: Array
+    """Potential energy of the uncorrected model, E_MLFF."""
+    s0_eV: Array
+    s1_eV: Array
+    volumes_A3: Array
+
+
+@dataclass(frozen=True)
+class ReweightedDensity:
+    """Density at one (alpha, a1) from all runs."""
+
+    alpha: float
+    a1: float
+    density_g_cm3: float
+    standard_error: float
+    """g/cm^3; means nothing where `effective_samples` is small."""
+    effective_samples: float
+    """Kish's (sum w)^2 / sum w^2 of the weights of the independent frames."""
+    slope: float
+    """Derivative of the density with respect to a1, g/cm^3."""
+
+
+class Reweighting:
+    """Density at any (alpha, a1) from NPT runs at others, by MBAR.
+
+    M. R. Shirts, J. D. Chodera, J. Chem. Phys. 2008, 129, 124105, with pymbar. The reduced potential is
+    beta (E + P V); that of the uncorrected model at the wanted temperature and pressure is taken off each frame,
+    which changes no weight: for runs at the wanted temperature and pressure E_MLFF and P V then cancel exactly.
+
+    Each run is cut to its equilibrated part (by its volume), and of that independent frames are kept, at
+    intervals of the largest statistical inefficiency among V, S0 and S1.
+    """
+
+    def __init__(self, runs: Sequence[NPTRun], temperature_K: float, pressure_eV_A3: float, mass_u: float) -> None:
+        """Solve MBAR for the runs.
+
+        Args:
+            runs: one or more, of the same box and model. Runs at another temperature or pressure may be among them.
+            temperature_K: at which densities are wanted.
+            pressure_eV_A3: at which densities are wanted.
+            mass_u: of all atoms in the box, u.
+
+        Raises:
+            PhysEmbedError: no run; a run whose arrays do not fit, that holds a value that is no number, or that
+                evaporated; or MBAR that did not converge.
+        """
+        if not runs:
+            raise PhysEmbedError("reweighting: no runs to reweight; give at least one")
+        self._beta = 1 / (KB * temperature_K)
+        kept: dict[tuple[float, float, float, float], list[Array]] = {}
+        for number, run in enumerate(runs):
+            beta = 1 / (KB * run.temperature_K)
+            # With alpha = 0 all a1 are one state, so a state is told by alpha a1.
+            state = (beta, beta * run.pressure_eV_A3, run.alpha, run.alpha * run.a1)
+            kept.setdefault(state, []).append(_independent_frames(run, number))
+        frames = np.hstack([block for blocks in kept.values() for block in blocks])
+        energies, self._s0, self._s1, volumes = frames
+        self._densities = mass_u / volumes / G_CM3
+        counts = np.array([sum(block.shape[1] for block in blocks) for blocks in kept.values()])
+        reduced = np.array(
+            [
+                (beta - self._beta) * energies
+                + (beta_pressure - self._beta * pressure_eV_A3) * volumes
+                - beta * (alpha * self._s0 + product * self._s1)
+                for beta, beta_pressure, alpha, product in kept
+            ]
+        )
+        # pymbar's loggers tell at import that an optional accelerator is missing; convergence is checked here.
+        logging.getLogger("pymbar").setLevel(logging.ERROR)
+        from pymbar import MBAR
+
+        self._mbar = MBAR(reduced, counts)
+        self._log_mixture: Array = logsumexp(self._mbar.f_k[:, None] - reduced, b=counts[:, None], axis=0)
+        sums = np.exp(logsumexp(self._mbar.f_k[:, None] - reduced - self._log_mixture, axis=1))
+        if not np.allclose(sums, 1, atol=1e-5):
+            raise PhysEmbedError(
+                f"reweighting: MBAR over {len(counts)} states did not converge (its weights sum to {sums.min():.3g} to "
+                f"{sums.max():.3g}, not 1); add runs between those at hand, or leave out those far away"
+            )
+
+    def density(self, alpha: float, a1: float) -> ReweightedDensity:
+        """Density at one (alpha, a1), with the asymptotic standard error of MBAR."""
+        weights = self._weights(alpha, np.array([a1]))[0]
+        result = self._mbar.compute_expectations(self._densities, u_kn=self._reduced(alpha, np.array([a1])))
+        mean = float(weights @ self._densities)
+        covariance = float(weights @ ((self._densities - mean) * self._s1))
+        return ReweightedDensity(
+            alpha=alpha,
+            a1=a1,
+            density_g_cm3=mean,
+            standard_error=float(result["sigma"][0]),
+            effective_samples=float(1 / (weights**2).sum()),
+            slope=self._beta * alpha * covariance,
+        )
+
+    def curve(self, alpha: float, a1: ArrayLike) -> tuple[Array, Array]:
+        """Density (g/cm^3) and effective samples, (n_a1,) each, at one alpha and many a1; without errors, so fast."""
+        weights = self._weights(alpha, np.atleast_1d(np.asarray(a1, dtype=float)))
+        return weights @ self._densities, 1 / (weights**2).sum(axis=1)
+
+    def _reduced(self, alpha: float, a1: Array) -> Array:
+        """(n_a1, n_frames) reduced potential, less that of the uncorrected model."""
+        return -self._beta * alpha * (self._s0 + a1[:, None] * self._s1)
+
+    def _weights(self, alpha: float, a1: Array) -> Array:
+        """(n_a1, n_frames), each row with sum 1."""
+        logs = -self._reduced(alpha, a1) - self._log_mixture
+        weights: Array = np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
+        return weights
+
+
+def _independent_frames(run: NPTRun, number: int) -> Array:
+    """(4, n) E_MLFF, S0, S1 and V of independent frames of the equilibrated part of a run."""
+    name = f"reweighting: run {number} (alpha = {run.alpha:g}, a1 = {run.a1:g})"
+    series = [np.asarray(values, dtype=float) for values in (run.energies_eV, run.s0_eV, run.s1_eV, run.volumes_A3)]
+    shapes = [values.shape for values in series]
+    if series[0].ndim != 1 or len(set(shapes)) > 1 or len(series[0]) < 2:
+        raise PhysEmbedError(
+            f"{name}: energies, S0, S1 and volumes have shapes {shapes}; give one of each for every frame"
+        )
+    frames = np.array(series)
+    lost = ~np.isfinite(frames).all(axis=0) | (frames[3] <= 0) | (frames[3] * EVAPORATED_BELOW > frames[3, 0])
+    if lost.any():
+        raise PhysEmbedError(
+            f"{name}: blown up or evaporated in frame {int(lost.argmax())} (volume {frames[3, lost.argmax()]:g} Å^3); "
+            "leave the run out"
+        )
+    start, _ = detect_equilibration(frames[3])
+    frames = frames[:, start:]
+    interval = max(statistical_inefficiency(values) for values in frames[1:])
+    kept = np.round(np.arange(0, frames.shape[1] - 0.5, max(1.0, interval))).astype(int)
+    independent: Array = frames[:, kept]
+    return independent

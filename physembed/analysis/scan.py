@@ -1,0 +1,276 @@
+"""Tuning of a1 of the CSO correction to a density, from a run per point or from all runs reweighted.
+
+The energy is E = E_MLFF - alpha (S0 + a1 S1). `direct_line` fits a line to the densities of runs at one alpha, as in
+the paper; `reweighted_tuning` finds the same a1 on the exact curve that `Reweighting` draws through all runs, and
+`next_point` says where a further run is needed. An a1 belongs to the convention and cutoffs of the CSO model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.optimize import brentq
+
+from physembed.analysis.density import MeanDensity
+from physembed.analysis.reweighting import Reweighting
+from physembed.errors import PhysEmbedError
+
+CONFIDENCE = 0.95
+"""Of every interval of a1."""
+Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+BAD_FIT = 0.01
+"""Below this probability of its chi squared the densities do not lie on a line."""
+MINIMUM_EFFECTIVE_SAMPLES = 50
+"""Independent frames that must stand behind a reweighted density for it to be believed."""
+GRID = 201
+"""Points over the range of a1 at which the reweighted density is looked at before its root is refined."""
+
+
+@dataclass(frozen=True)
+class ScanPoint:
+    """Density of one run at one a1."""
+
+    a1: float
+    density_g_cm3: float
+    standard_error: float
+    """g/cm^3."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The a1 at which the density is the target, or how near one gets."""
+
+    status: Literal["ok", "unreachable", "unresolved"]
+    """`unreachable`: not within the allowed range of a1; `unresolved`: the runs at hand do not decide it."""
+    reason: str
+    """One line; empty if `ok`."""
+    a1: float
+    """The solution; if there is none, the best point of the allowed range as far as is known."""
+    a1_low: float
+    """Lower end of the 95 % confidence interval; nan unless `ok`."""
+    a1_high: float
+    """Upper end of the 95 % confidence interval; nan unless `ok`."""
+    density_g_cm3: float
+    """At `a1`."""
+    standard_error: float
+    """Of `density_g_cm3`, g/cm^3."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Density against a1 at one alpha: density = intercept + slope a1, in g/cm^3."""
+
+    slope: float
+    intercept: float
+    covariance: NDArray[np.float64]
+    """(2, 2), of intercept and slope in this order."""
+    chi_squared: float
+    degrees_of_freedom: int
+    p_value: float
+    """Probability of a chi squared at least as large; nan with two points, which any line fits."""
+    tuning: Tuning
+
+
+@dataclass(frozen=True)
+class NextPoint:
+    """What to do next in a reweighted scan."""
+
+    action: Literal["run", "done", "stop"]
+    """`run` at `tuning.a1`; `done`: the tuning is `ok`; `stop`: it is not, and more runs are not possible or no use."""
+    reason: str
+    tuning: Tuning
+
+
+def direct_line(points: Sequence[ScanPoint], target_g_cm3: float, a1_range: tuple[float, float]) -> Line:
+    """Weighted linear fit of density against a1, and the a1 at which it meets the target.
+
+    The interval is Fieller's, all a1 at which the line is within its error of the target: it does not lean on
+    a slope that is known exactly (E. C. Fieller, J. R. Stat. Soc. B 1954, 16, 175). It is `unresolved` where the
+    slope is not significant, the points do not lie on a line (p < 0.01), or the a1 is not between the points.
+
+    Args:
+        points: runs at one alpha, at two or more values of a1.
+        target_g_cm3: density to be met.
+        a1_range: lowest and highest a1 allowed.
+
+    Raises:
+        PhysEmbedError: fewer than two values of a1, a density or error that is no number, or an empty range.
+    """
+    _check_range(a1_range)
+    for point in points:
+        if not (math.isfinite(point.density_g_cm3) and 0 < point.standard_error < math.inf):
+            raise PhysEmbedError(
+                f"scan: point a1 = {point.a1:g} has density {point.density_g_cm3:g} +- {point.standard_error:g}; "
+                "give runs whose density has status 'ok', leave out the others"
+            )
+    a1 = np.array([point.a1 for point in points])
+    if len(np.unique(a1)) < 2:
+        raise PhysEmbedError(f"scan: a line needs runs at two or more values of a1, given: {sorted(set(a1.tolist()))}")
+    densities = np.array([point.density_g_cm3 for point in points])
+    errors = np.array([point.standard_error for point in points])
+
+    design = np.column_stack([np.ones_like(a1), a1]) / errors[:, None]
+    covariance = np.linalg.inv(design.T @ design)
+    intercept, slope = (float(value) for value in covariance @ design.T @ (densities / errors))
+    chi_squared = float((((densities - intercept - slope * a1) / errors) ** 2).sum())
+    freedom = len(points) - 2
+    p_value = float(stats.chi2.sf(chi_squared, freedom)) if freedom else math.nan
+
+    def at(value: float) -> tuple[float, float]:
+        row = np.array([1.0, value])
+        return intercept + slope * value, math.sqrt(row @ covariance @ row)
+
+    # |intercept + slope a1 - target| = Z error(a1), squared: a quadratic equation in a1.
+    square = slope**2 - Z**2 * covariance[1, 1]
+    if square <= 0:
+        best = float(a1[np.argmin(abs(densities - target_g_cm3))])
+        slope_error = math.sqrt(covariance[1, 1])
+        reason = f"slope {slope:.4g} +- {slope_error:.2g} g/cm^3 is not significant; longer runs or a wider range"
+        tuning = Tuning("unresolved", reason, best, math.nan, math.nan, *at(best))
+    else:
+        linear = slope * (intercept - target_g_cm3) - Z**2 * covariance[0, 1]
+        constant = (intercept - target_g_cm3) ** 2 - Z**2 * covariance[0, 0]
+        half_width = math.sqrt(linear**2 - square * constant) / square
+        root, middle = (target_g_cm3 - intercept) / slope, -linear / square
+
+        def doubt(best: float) -> str:
+            if p_value < BAD_FIT:
+                return f"the densities do not lie on a line (chi squared {chi_squared:.1f}, p {p_value:.1g}); narrow it"
+            if not a1.min() <= best <= a1.max():
+                return f"a1 = {best:.4g} is not between the runs ({a1.min():g} to {a1.max():g}); run there"
+            return ""
+
+        tuning = _tuning(root, (middle - half_width, middle + half_width), at, doubt, target_g_cm3, a1_range)
+    return Line(slope, intercept, covariance, chi_squared, freedom, p_value, tuning)
+
+
+def reweighted_tuning(
+    reweighting: Reweighting,
+    alpha: float,
+    target_g_cm3: float,
+    a1_range: tuple[float, float],
+    minimum_effective_samples: float = MINIMUM_EFFECTIVE_SAMPLES,
+) -> Tuning:
+    """The a1 at which the reweighted density at `alpha` meets the target.
+
+    The interval is that of the density divided by the slope there. Where the frames do not suffice the result is
+    `unresolved`, and its a1 is where the density would be met if it went on as a line: the place to run next.
+
+    Args:
+        reweighting: of all runs at hand.
+        alpha: not zero.
+        target_g_cm3: density to be met.
+        a1_range: lowest and highest a1 allowed.
+        minimum_effective_samples: below this a reweighted density is not believed.
+
+    Raises:
+        PhysEmbedError: alpha is zero, or an empty range.
+    """
+    _check_range(a1_range)
+    if alpha == 0:
+        raise PhysEmbedError("scan: with alpha = 0 the density does not depend on a1; give another alpha")
+    grid = np.linspace(*a1_range, GRID)
+    densities, samples = reweighting.curve(alpha, grid)
+    excess = densities - target_g_cm3
+    believed = samples >= minimum_effective_samples
+    crossings = np.flatnonzero((excess[:-1] * excess[1:] <= 0) & believed[:-1] & believed[1:])
+    if len(crossings):
+        ends = grid[crossings[0] : crossings[0] + 2]
+        root = float(brentq(lambda a1: reweighting.curve(alpha, a1)[0][0] - target_g_cm3, *ends))
+    else:
+        nearest = np.where(believed, abs(excess), np.inf) if believed.any() else -samples
+        start = reweighting.density(alpha, float(grid[nearest.argmin()]))
+        root = start.a1 + (target_g_cm3 - start.density_g_cm3) / start.slope
+    there = reweighting.density(alpha, float(np.clip(root, *a1_range)))
+    half_width = Z * there.standard_error / abs(there.slope)
+
+    def doubt(best: float) -> str:
+        # Without a crossing the root is a guess, unless it lies beyond an end of the range that is known well.
+        if there.effective_samples >= minimum_effective_samples and (len(crossings) or best != root):
+            return ""
+        return (
+            f"{there.effective_samples:.0f} effective samples at a1 = {best:.4g} "
+            f"({minimum_effective_samples:g} are needed); run there"
+        )
+
+    return _tuning(
+        root,
+        (root - half_width, root + half_width),
+        lambda _: (there.density_g_cm3, there.standard_error),
+        doubt,
+        target_g_cm3,
+        a1_range,
+    )
+
+
+def next_point(
+    reweighting: Reweighting,
+    alpha: float,
+    target_g_cm3: float,
+    a1_range: tuple[float, float],
+    budget: int,
+    minimum_effective_samples: float = MINIMUM_EFFECTIVE_SAMPLES,
+) -> NextPoint:
+    """Where to run next: at the present a1 if too few effective samples stand behind it.
+
+    Args:
+        reweighting, alpha, target_g_cm3, a1_range, minimum_effective_samples: see `reweighted_tuning`.
+        budget: runs that may still be made.
+    """
+    tuning = reweighted_tuning(reweighting, alpha, target_g_cm3, a1_range, minimum_effective_samples)
+    if tuning.status == "ok":
+        return NextPoint("done", f"a1 = {tuning.a1:.4g}", tuning)
+    if tuning.status == "unreachable":
+        return NextPoint("stop", tuning.reason, tuning)
+    if budget < 1:
+        return NextPoint("stop", f"no runs are left: {tuning.reason}", tuning)
+    return NextPoint("run", tuning.reason, tuning)
+
+
+def deviation(tuning: Tuning, confirming: MeanDensity, target_g_cm3: float) -> float:
+    """Density of a new run at `tuning.a1` less the target, in standard errors of run and tuning together.
+
+    The run must not be one of those behind the tuning. Within +-2 it confirms the tuning; nan unless its status
+    is `ok`.
+    """
+    return (confirming.density_g_cm3 - target_g_cm3) / math.hypot(confirming.standard_error, tuning.standard_error)
+
+
+def _check_range(a1_range: tuple[float, float]) -> None:
+    low, high = a1_range
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise PhysEmbedError(
+            f"scan: allowed range of a1 from {low:g} to {high:g}; give a lower and a higher finite number"
+        )
+
+
+def _tuning(
+    root: float,
+    interval: tuple[float, float],
+    at: Callable[[float], tuple[float, float]],
+    doubt: Callable[[float], str],
+    target: float,
+    a1_range: tuple[float, float],
+) -> Tuning:
+    """The verdict on a root: in the allowed range, believed, and met.
+
+    `at` gives density and error at an a1, `doubt` why it is not believed there. A root outside the range still is
+    `ok` if the density at the end of the range is the target within its error.
+    """
+    best = float(np.clip(root, *a1_range))
+    density, error = at(best)
+    if reason := doubt(best):
+        return Tuning("unresolved", reason, best, math.nan, math.nan, density, error)
+    if best != root and abs(density - target) > Z * error:
+        reason = (
+            f"the target {target:.4f} g/cm^3 is not reached for a1 from {a1_range[0]:g} to {a1_range[1]:g}; "
+            f"the best is {density:.4f} +- {error:.4f} g/cm^3 at a1 = {best:g}"
+        )
+        return Tuning("unreachable", reason, best, math.nan, math.nan, density, error)
+    return Tuning("ok", "", best, *interval, density, error)
