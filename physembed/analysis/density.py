@@ -175,7 +175,7 @@ def mean_density(times_ps: ArrayLike, volumes_A3: ArrayLike, mass_u: float) -> M
         statistical_inefficiency_ps=inefficiency * interval,
         effective_samples=samples,
         blocks=0 if reason else blocking.blocks,
-        last_200_ps_g_cm3=_mean_of_last(times, densities),
+        last_200_ps_g_cm3=_mean_of_last(times, densities, interval),
         last_good_frame=len(densities) - 1,
     )
 
@@ -240,10 +240,9 @@ def _insufficiency(n_frames: int, part: NDArray[np.float64], samples: float, blo
     return ""
 
 
-def _mean_of_last(times: NDArray[np.float64], densities: NDArray[np.float64]) -> float:
-    """Mean over the last 200 ps in g/cm^3; nan if the run is shorter."""
-    first = times[-1] - PAPER_WINDOW_PS
-    tolerance = 1e-6 * PAPER_WINDOW_PS
-    if times[0] > first + tolerance:
+def _mean_of_last(times: NDArray[np.float64], densities: NDArray[np.float64], interval: float) -> float:
+    """Mean over the last 200 ps in g/cm^3; nan if the run is shorter. A frame stands for the interval before it."""
+    before = times[-1] - PAPER_WINDOW_PS + 0.5 * interval
+    if times[0] - interval > before:
         return math.nan
-    return float(densities[times > first + tolerance].mean())
+    return float(densities[times > before].mean())

@@ -1,6 +1,6 @@
 """Cross-checks of a viscosity: the running Green-Kubo integral and the time-decomposition fit to it.
 
-Both are plotted beside the estimate of `physembed.analysis.viscosity`, whose input they share. Neither replaces it:
+Both share the input of `physembed.analysis.viscosity` and are plotted beside its estimate. Neither replaces it:
 the running integral has no plateau that could be read off without judgement, and the fit depends on a cutoff.
 """
 
@@ -66,7 +66,7 @@ class RunningIntegral:
 
 @dataclass(frozen=True)
 class TimeDecomposition:
-    """Double exponential fitted to a running integral, and its limit; limit and error None if there is a `reason`."""
+    """Double exponential fitted to a running integral, and its limit, or the reason why there is none."""
 
     reason: str
     """Why there is no value; empty if there is one."""
@@ -77,7 +77,7 @@ class TimeDecomposition:
     cutoff_ps: float
     """The fit ends here: where the standard deviation of a replica first is 40 % of the integral."""
     exponent: float | None
-    """b of the standard deviation A t^b; residuals are divided by t^b."""
+    """b of the standard deviation C t^b; residuals are divided by t^b."""
     parts_mPa_s: tuple[float, float] | None
     """What each of the two exponentials contributes to the viscosity, the faster one first."""
     relaxation_times_ps: tuple[float, float] | None
@@ -110,9 +110,9 @@ def running_integral(
 ) -> RunningIntegral:
     """Running Green-Kubo integral of each of the five components of each replica.
 
-    The autocorrelation of the block averages is integrated by the trapezoid rule. Its value at lag 0 is too small and
-    the one at a lag of one block too large in such a way that the limit of the integral is exact for blocks of any
-    length; only within some blocks of t = 0 the curve differs from that of the pressure itself.
+    The autocorrelation of the block averages is integrated by the trapezoid rule. The averaging lowers its value
+    at lag 0 and raises the later ones in such a way that the limit of the integral is exact for blocks of any
+    length; the curve differs from that of the pressure itself only while the autocorrelation lasts.
 
     Args:
         pressure: (n_replicas, n_samples, 3, 3) eV/Å^3; consecutive block averages of the full pressure tensor.
@@ -137,7 +137,7 @@ def running_integral(
 
 
 def _double_exponential(time: np.ndarray, part_1: float, tau_1: float, part_2: float, tau_2: float) -> np.ndarray:
-    """part_1 (1 - exp(-t / tau_1)) + part_2 (1 - exp(-t / tau_2)): the A alpha tau_1 and A (1 - alpha) tau_2 of the paper."""
+    """part_1 (1 - exp(-t / tau_1)) + part_2 (1 - exp(-t / tau_2)), in the unit of the parts."""
     curve: np.ndarray = -part_1 * np.expm1(-time / tau_1) - part_2 * np.expm1(-time / tau_2)
     return curve
 
@@ -145,17 +145,18 @@ def _double_exponential(time: np.ndarray, part_1: float, tau_1: float, part_2: f
 def time_decomposition(running: RunningIntegral) -> TimeDecomposition:
     """Viscosity by the time-decomposition method.
 
-    Y. Zhang, A. Otani, E. J. Maginn, J. Chem. Theory Comput. 2015, 11, 3537, 10.1021/acs.jctc.5b00351. The averaged
-    running integral is fitted, up to the time at which the standard deviation among replicas is 40 % of it, by
+    Y. Zhang, A. Otani, E. J. Maginn, J. Chem. Theory Comput. 2015, 11, 3537, 10.1021/acs.jctc.5b00351. Up to the
+    time at which the standard deviation among replicas is 40 % of it, the averaged running integral is fitted by
 
         eta(t) = A alpha tau_1 (1 - exp(-t / tau_1)) + A (1 - alpha) tau_2 (1 - exp(-t / tau_2)),  0 <= alpha <= 1,
 
-    its residuals divided by t^b, where A t^b is fitted to the standard deviation. A replica is in the paper the mean
-    over its components; its standard deviation is found here from that of the single components, divided by the square
-    root of their number, so that a few replicas do. The error by the jackknife is an addition to the paper.
+    its residuals divided by t^b, where C t^b is fitted to the standard deviation (on logarithmic axes). What
+    varies among replicas is the mean over the components of each; its standard deviation is taken here as that of the
+    single components divided by the square root of their number, so that a few replicas do. Two more additions:
+    neither tau may exceed the time fitted, and the limit has an error, by the jackknife.
 
-    There is no value if the integral is too noisy from the start, or if the fit would have to extrapolate: less than
-    90 % of its limit reached at the cutoff.
+    There is no value if the integral is too noisy from the start, or if the fit would have to extrapolate: less
+    than 90 % of its limit reached at the cutoff.
     """
     mean = running.viscosity_mPa_s
     deviation = running.series_mPa_s.std(axis=0, ddof=1) / math.sqrt(COMPONENTS)
@@ -182,23 +183,22 @@ def time_decomposition(running: RunningIntegral) -> TimeDecomposition:
     upper = np.array([np.inf, cutoff_ps, np.inf, cutoff_ps])
 
     def parameters(curve: np.ndarray, start: np.ndarray) -> np.ndarray:
-        return curve_fit(_double_exponential, time, curve, start, time**exponent, bounds=(0, upper), x_scale=scale)[0]
+        weighting = time**exponent
+        return curve_fit(_double_exponential, time, curve, start, weighting, bounds=(0, upper), x_scale=scale)[0]
 
+    series = running.series_mPa_s[:, fitted]
     try:
         best = parameters(mean[fitted], scale * [0.5, 0.5, 0.5, min(2, cutoff_ps / rise)])
-        limits = np.array(
-            [
-                parameters(np.delete(running.series_mPa_s[:, fitted], left_out, axis=0).mean(axis=0), best)[[0, 2]].sum()
-                for left_out in range(len(running.series_mPa_s))
-            ]
-        )
+        left_out = [np.delete(series, one, axis=0).mean(axis=0) for one in range(len(series))]
+        limits = np.array([parameters(curve, best)[[0, 2]].sum() for curve in left_out])
     except RuntimeError as error:
         return without_value(f"the double exponential could not be fitted ({error})")
     limit = best[0] + best[2]
     reached = float(_double_exponential(np.array(cutoff_ps), *best)) / limit
     if reached < MIN_REACHED:
         return without_value(
-            f"the fit reaches {reached:.0%} of its limit at the cutoff of {cutoff_ps:.3g} ps; longer or more replicas are needed"
+            f"the fit reaches {reached:.1%} of its limit at the cutoff of {cutoff_ps:.3g} ps; longer or more "
+            "replicas are needed"
         )
     order = np.argsort(best[[1, 3]])
     parts, times = best[[0, 2]][order], best[[1, 3]][order]

@@ -8,6 +8,7 @@ the CSO model that gave them.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ class ReweightedDensity:
     standard_error: float
     """g/cm^3; means nothing where `effective_samples` is small."""
     effective_samples: float
-    """Kish's (sum w)^2 / sum w^2 of the weights of the independent frames."""
+    """Kish's (sum w)^2 / sum w^2 over the frames, with the correlation of frames taken into account."""
     slope: float
     """Derivative of the density with respect to a1, g/cm^3."""
 
@@ -59,8 +60,11 @@ class Reweighting:
     beta (E + P V); that of the uncorrected model at the wanted temperature and pressure is taken off each frame,
     which changes no weight: for runs at the wanted temperature and pressure E_MLFF and P V then cancel exactly.
 
-    Each run is cut to its equilibrated part (by its volume), and of that independent frames are kept, at
-    intervals of the largest statistical inefficiency among V, S0 and S1.
+    Each run is cut to its equilibrated part (by its volume); of that every frame is used. Frames of a run are
+    correlated, with the statistical inefficiency g of V, S0 or S1, whichever is largest. A frame of weight w then adds
+    g w^2 to a variance in place of w^2, so the squared error of MBAR is multiplied by sum(g w^2) / sum(w^2), and the
+    effective samples are 1 / sum(g w^2). To keep one frame in g instead would drop data and yet leave frames that are
+    correlated by about exp(-2).
     """
 
     def __init__(self, runs: Sequence[NPTRun], temperature_K: float, pressure_eV_A3: float, mass_u: float) -> None:
@@ -79,29 +83,29 @@ class Reweighting:
         if not runs:
             raise PhysEmbedError("reweighting: no runs to reweight; give at least one")
         self._beta = 1 / (KB * temperature_K)
-        kept: dict[tuple[float, float, float, float], list[Array]] = {}
+        blocks: dict[tuple[float, float, float, float], list[Array]] = {}
         for number, run in enumerate(runs):
             beta = 1 / (KB * run.temperature_K)
             # With alpha = 0 all a1 are one state, so a state is told by alpha a1.
             state = (beta, beta * run.pressure_eV_A3, run.alpha, run.alpha * run.a1)
-            kept.setdefault(state, []).append(_independent_frames(run, number))
-        frames = np.hstack([block for blocks in kept.values() for block in blocks])
-        energies, self._s0, self._s1, volumes = frames
+            blocks.setdefault(state, []).append(_equilibrated_frames(run, number))
+        of_state = [np.hstack(frames) for frames in blocks.values()]
+        counts = np.array([frames.shape[1] for frames in of_state])
+        energies, self._s0, self._s1, volumes, self._inefficiency = np.hstack(of_state)
         self._densities = mass_u / volumes / G_CM3
-        counts = np.array([sum(block.shape[1] for block in blocks) for blocks in kept.values()])
         reduced = np.array(
             [
                 (beta - self._beta) * energies
                 + (beta_pressure - self._beta * pressure_eV_A3) * volumes
                 - beta * (alpha * self._s0 + product * self._s1)
-                for beta, beta_pressure, alpha, product in kept
+                for beta, beta_pressure, alpha, product in blocks
             ]
         )
         # pymbar's loggers tell at import that an optional accelerator is missing; convergence is checked here.
         logging.getLogger("pymbar").setLevel(logging.ERROR)
         from pymbar import MBAR
 
-        self._mbar = MBAR(reduced, counts)
+        self._mbar = MBAR(reduced, counts, initial_f_k=_first_free_energies(reduced, counts))
         self._log_mixture: Array = logsumexp(self._mbar.f_k[:, None] - reduced, b=counts[:, None], axis=0)
         sums = np.exp(logsumexp(self._mbar.f_k[:, None] - reduced - self._log_mixture, axis=1))
         if not np.allclose(sums, 1, atol=1e-5):
@@ -112,37 +116,57 @@ class Reweighting:
 
     def density(self, alpha: float, a1: float) -> ReweightedDensity:
         """Density at one (alpha, a1), with the asymptotic standard error of MBAR."""
-        weights = self._weights(alpha, np.array([a1]))[0]
-        result = self._mbar.compute_expectations(self._densities, u_kn=self._reduced(alpha, np.array([a1])))
+        weights = self._weights(alpha, a1)
+        result = self._mbar.compute_expectations(self._densities, u_kn=self._reduced(alpha, a1))
         mean = float(weights @ self._densities)
         covariance = float(weights @ ((self._densities - mean) * self._s1))
+        variance_factor = (self._inefficiency @ weights**2) / (weights**2).sum()
         return ReweightedDensity(
             alpha=alpha,
             a1=a1,
             density_g_cm3=mean,
-            standard_error=float(result["sigma"][0]),
-            effective_samples=float(1 / (weights**2).sum()),
+            standard_error=float(result["sigma"][0]) * math.sqrt(variance_factor),
+            effective_samples=self._effective_samples(weights),
             slope=self._beta * alpha * covariance,
         )
 
     def curve(self, alpha: float, a1: ArrayLike) -> tuple[Array, Array]:
         """Density (g/cm^3) and effective samples, (n_a1,) each, at one alpha and many a1; without errors, so fast."""
-        weights = self._weights(alpha, np.atleast_1d(np.asarray(a1, dtype=float)))
-        return weights @ self._densities, 1 / (weights**2).sum(axis=1)
+        weights = [self._weights(alpha, value) for value in np.asarray(a1, dtype=float)]
+        densities = np.array([w @ self._densities for w in weights])
+        return densities, np.array([self._effective_samples(w) for w in weights])
 
-    def _reduced(self, alpha: float, a1: Array) -> Array:
-        """(n_a1, n_frames) reduced potential, less that of the uncorrected model."""
-        return -self._beta * alpha * (self._s0 + a1[:, None] * self._s1)
+    def _reduced(self, alpha: float, a1: float) -> Array:
+        """(n_frames,) reduced potential, less that of the uncorrected model."""
+        return -self._beta * alpha * (self._s0 + a1 * self._s1)
 
-    def _weights(self, alpha: float, a1: Array) -> Array:
-        """(n_a1, n_frames), each row with sum 1."""
+    def _weights(self, alpha: float, a1: float) -> Array:
+        """(n_frames,) with sum 1."""
         logs = -self._reduced(alpha, a1) - self._log_mixture
-        weights: Array = np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
+        weights: Array = np.exp(logs - logsumexp(logs))
         return weights
 
+    def _effective_samples(self, weights: Array) -> float:
+        """Independent frames behind a mean with these weights."""
+        return float(1 / (self._inefficiency @ weights**2))
 
-def _independent_frames(run: NPTRun, number: int) -> Array:
-    """(4, n) E_MLFF, S0, S1 and V of independent frames of the equilibrated part of a run."""
+
+def _first_free_energies(reduced: Array, counts: NDArray[np.int64]) -> Array:
+    """(n_states,) free energies in kT relative to the first state, from which the solution of MBAR is sought.
+
+    The trapezoid rule of thermodynamic integration, (<u_k - u_0>_0 + <u_k - u_0>_k) / 2: exact for normal variables.
+    From zeros the solver fails, as the free energies differ by hundreds of kT.
+    """
+    ends = np.cumsum(counts)
+    means = np.array(
+        [reduced[:, end - count : end].mean(axis=1) for end, count in zip(ends, counts, strict=True)]
+    )  # means[l, k] = <u_k>_l
+    first: Array = (means[0] - means[0, 0] + means.diagonal() - means[:, 0]) / 2
+    return first
+
+
+def _equilibrated_frames(run: NPTRun, number: int) -> Array:
+    """(5, n) E_MLFF, S0, S1, V of the equilibrated part of a run, and its statistical inefficiency in each frame."""
     name = f"reweighting: run {number} (alpha = {run.alpha:g}, a1 = {run.a1:g})"
     series = [np.asarray(values, dtype=float) for values in (run.energies_eV, run.s0_eV, run.s1_eV, run.volumes_A3)]
     shapes = [values.shape for values in series]
@@ -159,7 +183,5 @@ def _independent_frames(run: NPTRun, number: int) -> Array:
         )
     start, _ = detect_equilibration(frames[3])
     frames = frames[:, start:]
-    interval = max(statistical_inefficiency(values) for values in frames[1:])
-    kept = np.round(np.arange(0, frames.shape[1] - 0.5, max(1.0, interval))).astype(int)
-    independent: Array = frames[:, kept]
-    return independent
+    inefficiency = max(statistical_inefficiency(values) for values in frames[1:])
+    return np.vstack([frames, np.full(frames.shape[1], inefficiency)])

@@ -28,7 +28,7 @@ BAD_FIT = 0.01
 """Below this probability of its chi squared the densities do not lie on a line."""
 MINIMUM_EFFECTIVE_SAMPLES = 50
 """Independent frames that must stand behind a reweighted density for it to be believed."""
-GRID = 201
+GRID = 101
 """Points over the range of a1 at which the reweighted density is looked at before its root is refined."""
 
 
@@ -182,7 +182,7 @@ def reweighted_tuning(
     crossings = np.flatnonzero((excess[:-1] * excess[1:] <= 0) & believed[:-1] & believed[1:])
     if len(crossings):
         ends = grid[crossings[0] : crossings[0] + 2]
-        root = float(brentq(lambda a1: reweighting.curve(alpha, a1)[0][0] - target_g_cm3, *ends))
+        root = float(brentq(lambda a1: reweighting.curve(alpha, [a1])[0][0] - target_g_cm3, *ends))
     else:
         nearest = np.where(believed, abs(excess), np.inf) if believed.any() else -samples
         start = reweighting.density(alpha, float(grid[nearest.argmin()]))

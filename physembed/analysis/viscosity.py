@@ -65,7 +65,7 @@ class Viscosity:
     duration_ps: float
     """Length of each replica."""
     required_duration_ps: float | None
-    """Length of each replica, with as many replicas, that would do. None if `ok`, or if length is not the matter."""
+    """Length that would do, with as many replicas; None if the status is `ok` or length is not the matter."""
     longest_block_fs: float | None
     """Longest block average that leaves the peak of the spectrum as it is, pi / 10 relaxation times."""
 
@@ -120,8 +120,8 @@ def pressure_components(pressure: np.ndarray) -> np.ndarray:
 
     (P_xx - P_yy/2 - P_zz/2) / sqrt(3), (P_yy - P_zz) / 2, P_yz, P_zx, P_xy: in an isotropic liquid each has the
     autocorrelation function of P_xy and none is correlated with another (STACIE's documentation, "Shear
-    Viscosity"). The sum of their squares is half that of the traceless tensor, so that their mean is the formula of
-    P. J. Daivis, D. J. Evans, J. Chem. Phys. 1994, 100, 541 and does not depend on the axes.
+    Viscosity"). The sum of their squares is half that of the traceless tensor, so that the mean over them does not
+    depend on the axes; it is the formula of P. J. Daivis, D. J. Evans, J. Chem. Phys. 1994, 100, 541.
 
     Args:
         pressure: (..., 3, 3), any unit; off-diagonal components are averaged with their transposed ones.
@@ -143,19 +143,19 @@ def pressure_components(pressure: np.ndarray) -> np.ndarray:
 
 
 def component_series(pressure: np.ndarray) -> np.ndarray:
-    """(5 n_replicas, n_samples) the series of `pressure_components` of (n_replicas, n_samples, 3, 3), by replica."""
+    """(5 n_replicas, n_samples), the five of each replica together, from (n_replicas, n_samples, 3, 3)."""
     return np.moveaxis(pressure_components(pressure), -1, 1).reshape(-1, pressure.shape[1])
 
 
 def green_kubo_prefactor(volume_A3: float, temperature_K: float) -> float:
-    """V / (k_B T) that turns an integral of (eV/Å^3)^2 over ps into mPa s: eV/Å^3 ps = 1/GPA GPa ps, GPa ps = mPa s."""
+    """V / (k_B T) for an integral of (eV/Å^3)^2 over ps to come out in mPa s, which are GPa ps."""
     return volume_A3 / (units.KB * temperature_K) / units.GPA
 
 
 def _fit(series: np.ndarray, block_ps: float, prefactor: float) -> Result:
     """STACIE's estimate; raises its ValueError if the model fits below no cutoff frequency.
 
-    The limit on the number of points, there to save time, is lifted: with it, a run of more than some ten thousand
+    Its limit on the number of points, there to save time, is lifted: with it, a run of more than some ten thousand
     relaxation times would be fitted within the flat top of the peak, where the relaxation time cannot be seen.
     """
     spectrum = compute_spectrum(series, prefactors=prefactor, timestep=block_ps)
@@ -181,10 +181,10 @@ def estimate_viscosity(
     - The relaxation time is known to half its value: otherwise the peak of the spectrum may be noise.
     - The standard error is at most `relative_error` of the viscosity.
 
-    The required length is the largest that these ask for, with a margin of 50 %: in proportion to the points missing;
-    20 pi times the relaxation time plus two of its standard errors; (error / `relative_error`)^2 times the length at
-    hand. It is at least 1200 samples, STACIE's advice for a first attempt, and twice the length at hand where no
-    length can be computed: after a bad z-score, with the relaxation time unknown, or if nothing could be fitted.
+    The required length is the largest that these ask for, with a margin of 50 %: in proportion to the points
+    missing; 20 pi times the relaxation time plus two of its standard errors; (error / `relative_error`)^2 times
+    the length at hand. It is at least 1200 samples, STACIE's advice for a first attempt, and twice the length at
+    hand where none can be computed: after a bad z-score, with the relaxation time unknown, or without any fit.
 
     Args:
         pressure: (n_replicas, n_samples, 3, 3) eV/Å^3; consecutive block averages of the full pressure tensor
@@ -199,7 +199,7 @@ def estimate_viscosity(
     """
     tensors = checked_pressure(pressure, block_fs, volume_A3, temperature_K)
     if not 0 < relative_error < 1:
-        raise PhysEmbedError(f"viscosity: relative_error is {relative_error}; give a share between 0 and 1, as 0.1")
+        raise PhysEmbedError(f"viscosity: relative_error is {relative_error}; give a share between 0 and 1, like 0.1")
     samples, block_ps = tensors.shape[1], block_fs / 1000
     duration_ps = samples * block_ps
     if samples < MIN_SAMPLES:

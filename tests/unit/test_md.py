@@ -103,6 +103,10 @@ def test_a_batch_gives_each_molecule_what_it_has_alone(model_file):
         alone, alone_forces = predict(model, [frame])
         assert alone[0] == pytest.approx(energy, rel=1e-12)
         np.testing.assert_allclose(alone_forces[0], force, rtol=0, atol=1e-11)
+    # As many atoms as before, in systems of other sizes.
+    predict(model, molecules())
+    reversed_, _ = predict(model, molecules()[::-1])
+    np.testing.assert_allclose(reversed_[::-1], together, rtol=1e-12)
 
 
 def test_a_file_that_is_no_model_is_refused_in_one_line(model_file, tmp_path):
