@@ -20,7 +20,7 @@ install: $(INSTALLED) system-libraries  ## everything into .venv, from envs/requ
 $(INSTALLED): envs/requirements.lock pyproject.toml
 	@python=$$(envs/find-python) && { test -x $(BIN)/python || "$$python" -m venv $(VENV); }
 	@echo "installing $$(grep -c == envs/requirements.lock) packages into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python <(cat envs/requirements.lock; echo uv==$(UV))
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@

@@ -60,7 +60,8 @@ class Progress:
             self.what, done, self.total, self.unit, rate, self.unit, left, f", {note}" if note else "",
         )  # fmt: skip
 
-    def finish(self, note: str = "") -> None:
-        """Report the end and the time it took."""
+    def finish(self, note: str = "", done: float | None = None) -> None:
+        """Report the end and the time it took; `done` where the work ended before its total."""
         took = format_duration(time.monotonic() - self._began)
-        log.info("%s: %g %s done in %s%s", self.what, self.total, self.unit, took, f", {note}" if note else "")
+        amount = self.total if done is None else done
+        log.info("%s: %g %s done in %s%s", self.what, amount, self.unit, took, f", {note}" if note else "")

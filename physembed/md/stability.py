@@ -105,7 +105,7 @@ class StabilityRun:
         if record.step == total and total % settings.check_interval_steps:
             # After the state is saved, because a longer run does not look at this step.
             self._check()
-        progress.finish(f"{len(record.collapses)} of {len(self.starts)} replicas collapsed")
+        progress.finish(f"{len(record.collapses)} of {len(self.starts)} replicas collapsed", done=record.step)
 
     def _check(self) -> None:
         """Find collapsed replicas, note what failed, and take them out of the batch."""
