@@ -239,6 +239,14 @@ class Config(Section):
     training: Training = Training()
     stability: Stability = Stability()
 
+    @property
+    def arm_names(self) -> list[str]:
+        """The arms, those that leave the frames as they are first.
+
+        An overlay of the configuration can change the order of the arms in the file.
+        """
+        return sorted(self.arms, key=lambda name: self.arms[name].bonds_per_frame > 0)
+
 
 def load(config: dict[str, Any]) -> Config:
     """Check a merged configuration.

@@ -1,4 +1,4 @@
-"""Pressure tensors of an imagined liquid whose viscosity is known: Ornstein-Uhlenbeck components, block averages exact."""
+"""Pressure tensors of an imagined liquid of known viscosity: Ornstein-Uhlenbeck components, exact block averages."""
 
 import numpy as np
 from scipy.signal import lfilter

@@ -248,3 +248,8 @@ def test_every_key_is_described() -> None:
         for key, inner in getattr(model, "model_fields", {}).items():
             assert inner.description, f"{name}.{key}"
             assert f"| `{key}` |" in markdown_table()
+
+
+def test_the_unmodified_arm_comes_first_whatever_the_overlay_did() -> None:
+    arms = {"adaptive": {"bonds_per_frame": 3}, "wide": {"stretch_A": 0.3}, "original": {"bonds_per_frame": 0}}
+    assert load({"arms": arms}).arm_names == ["original", "adaptive", "wide"]

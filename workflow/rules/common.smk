@@ -16,7 +16,7 @@ except PhysEmbedError as error:
 MOLECULES = {molecule.name: molecule for molecule in STUDY.molecules}
 GIVEN_TOPOLOGY = [name for name, molecule in MOLECULES.items() if molecule.topology]
 MADE_TOPOLOGY = [name for name in MOLECULES if name not in GIVEN_TOPOLOGY]
-ARMS = list(STUDY.config.arms)
+ARMS = STUDY.config.arm_names
 SEEDS = STUDY.config.training.seeds
 
 
