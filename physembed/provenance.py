@@ -11,18 +11,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from physembed import __version__
 from physembed.files import atomic
 
 ROOT = Path(__file__).parent
 PACKAGES = (
-    "physembed", "torch", "mace-torch", "torch-sim-atomistic", "cuequivariance-torch", "openmm", "parmed",
+    "torch", "mace-torch", "torch-sim-atomistic", "cuequivariance-torch", "openmm", "parmed",
     "acpype", "rdkit", "tblite", "ase", "numpy", "scipy", "snakemake",
 )  # fmt: skip
 
 
 def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages that the results depend on."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "physembed": __version__}
     for name in PACKAGES:
         try:
             versions[name] = version(name)

@@ -22,9 +22,13 @@ class Checkout:
 
     root: Path
 
-    def snakemake(self, *arguments: str, config: str = CONFIG) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake in the copy, with the copy's own library."""
+    def snakemake(
+        self, *arguments: str, config: str = CONFIG, prefix: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake in the copy, with the copy's own library; `prefix` goes first on PATH."""
         environment = os.environ | {"PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1"}
+        if prefix:
+            environment["PATH"] = f"{prefix}{os.pathsep}{environment['PATH']}"
         command = [sys.executable, "-m", "snakemake", "--configfile", config, *arguments]
         return subprocess.run(command, cwd=self.root, env=environment, text=True, capture_output=True)
 

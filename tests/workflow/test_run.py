@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import ase.io
 import MDAnalysis
@@ -95,3 +96,20 @@ def test_every_rule_has_log_benchmark_resources_and_environment(finished: Checko
     for block in blocks:
         for directive in "log: benchmark: threads: mem_mb= runtime= conda: code= provenance=".split():
             assert directive in block, f"{directive} missing in rule {block.split(':')[0]}"
+
+
+CONDA = """#!/bin/sh
+case "$*" in
+  "info --json") echo '{"conda_version": "25.1.0", "platform": "linux-64", "conda_prefix": "/opt/conda"}' ;;
+  *) echo '{"channel_priority": "strict", "get": {"channel_priority": "strict"}}' ;;
+esac
+"""
+
+
+def test_conda_deployment_finds_the_environment(finished: Checkout, tmp_path: Path) -> None:
+    # A stand-in that answers Snakemake's questions: this asserts what Snakemake asks for, not that conda can make it.
+    (tmp_path / "conda").write_text(CONDA)
+    (tmp_path / "conda").chmod(0o755)
+    done = finished.snakemake("--dry-run", "--forceall", "--sdm", "conda", prefix=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Conda environment envs/physembed.yaml will be created." in done.stdout + done.stderr

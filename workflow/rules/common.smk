@@ -3,6 +3,9 @@
 import re
 import sys
 
+# Scripts run with the search path of this process, so that they find the library in any environment.
+sys.path.insert(0, str(workflow.basedir))
+
 from physembed.errors import PhysEmbedError
 from physembed.provenance import code_hash, derive_seed
 from physembed.study import load_study
