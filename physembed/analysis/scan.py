@@ -195,8 +195,8 @@ def reweighted_tuning(
         if there.effective_samples >= minimum_effective_samples and (len(crossings) or best != root):
             return ""
         return (
-            f"{there.effective_samples:.0f} effective samples at a1 = {best:.4g} "
-            f"({minimum_effective_samples:g} are needed); run there"
+            f"a1 = {best:.4g} is not between points of {minimum_effective_samples:g} effective samples or more "
+            f"(it has {there.effective_samples:.0f}); run there"
         )
 
     return _tuning(

@@ -9,7 +9,7 @@ from scipy.special import ndtr
 
 from physembed.analysis.density import G_CM3, mean_density
 from physembed.analysis.reweighting import NPTRun, Reweighting
-from physembed.analysis.scan import ScanPoint, deviation, direct_line, next_point, reweighted_tuning
+from physembed.analysis.scan import GRID, ScanPoint, deviation, direct_line, next_point, reweighted_tuning
 from physembed.errors import PhysEmbedError
 from physembed.units import KB
 
@@ -288,6 +288,19 @@ def test_unresolved_asks_for_a_run_near_the_true_a1_and_rounds_end_there():
         rounds.append(len(runs))
     assert np.mean(near) == pytest.approx(TRUE_A1, abs=0.25)
     assert max(rounds) <= 4
+
+
+def test_root_just_beyond_the_last_point_with_enough_samples_is_unresolved():
+    mbar = reweighting([LIQUID.run(np.random.default_rng(15), ALPHA, 0.5, 500)])
+    grid = np.linspace(*RANGE, GRID)
+    densities, samples = mbar.curve(ALPHA, grid)
+    last = int(np.flatnonzero(samples >= 50)[-1])
+    half_a_step = (densities[last + 1] - densities[last]) / 2
+    assert reweighted_tuning(mbar, ALPHA, densities[last] - half_a_step, RANGE).status == "ok"
+    # It has enough samples itself, but the point after it, with which it would be bracketed, has not.
+    beyond = reweighted_tuning(mbar, ALPHA, densities[last] + 1e-9, RANGE)
+    assert beyond.status == "unresolved"
+    assert beyond.a1 == pytest.approx(grid[last], abs=1e-6)
 
 
 def test_spent_budget_stops_with_the_best_point():

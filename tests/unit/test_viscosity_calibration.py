@@ -5,7 +5,7 @@ import numpy as np
 from physembed.analysis.viscosity import estimate_viscosity
 from tests.unit.shear_pressure import TEMPERATURE_K, VOLUME_A3, ou_pressure, viscosity_mPa_s
 
-REPEATS = 20
+REPEATS = 18
 
 
 def test_standard_errors_are_calibrated():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -37,7 +38,8 @@ def test_longer_stability_runs_go_on_from_the_end(copy_of_finished: Checkout) ->
     done = copy_of_finished.snakemake("--cores", "1", target)
     assert done.returncode == 0, done.stderr
     log = copy_of_finished.root / "results/minimal/methanol/logs/stability_original_seed1.log"
-    assert "stability: resumes at 50/80 steps" in log.read_text()
+    # At the last step of the shorter run, or where the last of its replicas had collapsed.
+    assert re.search(r"stability: resumes at [1-5]0/80 steps", log.read_text())
 
 
 def test_training_change_reruns_no_md(copy_of_finished: Checkout) -> None:
