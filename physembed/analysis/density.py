@@ -1,7 +1,7 @@
 """Mean density of an NPT run: equilibration, standard error, and whether the run is fit to give one.
 
 The density of a frame is mass / volume and the mean is that over frames, as in the paper; it exceeds
-mass / <volume> by the relative variance of the volume, some 1e-4 in a box of 1000 atoms.
+mass / <volume> by the relative variance of the volume, k T kappa / V: about 4e-4 in a box of 1000 atoms.
 """
 
 from __future__ import annotations
