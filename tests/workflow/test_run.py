@@ -101,6 +101,7 @@ def test_every_rule_has_log_benchmark_resources_and_environment(finished: Checko
 CONDA = """#!/bin/sh
 case "$*" in
   "info --json") echo '{"conda_version": "25.1.0", "platform": "linux-64", "conda_prefix": "/opt/conda"}' ;;
+  "--version") echo "conda 25.1.0" ;;
   *) echo '{"channel_priority": "strict", "get": {"channel_priority": "strict"}}' ;;
 esac
 """
