@@ -17,23 +17,18 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from physembed.errors import PhysEmbedError
+from physembed.molecules.bonds import bond_lengths as measured_lengths
+from physembed.molecules.bonds import bond_types
 from physembed.report.style import BLACK, GREY, LIGHT_GREY, ArmStyle, arm_styles, legend_above, new_figure
 
 BINS = 24
 
 
-def bond_types(bonds: pd.DataFrame) -> np.ndarray:
-    """(n_bonds,) sorted pair of atom types of each bond, as `c-o`."""
-    pairs = zip(bonds["type_i"], bonds["type_j"], strict=True)
-    return np.array(["-".join(sorted(map(str, pair))) for pair in pairs])
-
-
 def lengths_by_type(frames: Sequence[Atoms], bonds: pd.DataFrame) -> dict[str, np.ndarray]:
     """Lengths in Å of all bonds of each type in all frames; (n_frames * n_bonds_of_type,) each."""
     positions = np.array([frame.positions for frame in frames])
-    lengths = np.linalg.norm(positions[:, bonds["j"]] - positions[:, bonds["i"]], axis=2)
-    types = bond_types(bonds)
-    return {name: lengths[:, types == name].ravel() for name in dict.fromkeys(types)}
+    lengths, types = measured_lengths(positions, bonds), np.array(bond_types(bonds))
+    return {name: lengths[:, types == name].ravel() for name in dict.fromkeys(types.tolist())}
 
 
 def modified_lengths(frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
@@ -110,7 +105,7 @@ def bond_lengths(
             for arm in sampled:
                 values = modified[arm].get(name, np.array([]))
                 _draw_arm(axes, styles[arm], lengths_after[arm][name], values, limits[arm][name], edges)
-            count, k = int((bond_types(bonds) == name).sum()), table[name]["k_kcal_mol_A2"]
+            count, k = bond_types(bonds).count(name), table[name]["k_kcal_mol_A2"]
             axes.set_title(f"{name}  ({count}×)", loc="left", fontweight="bold", fontsize=8.5, pad=3)
             axes.set_title(f"k {k:.0f}", loc="right", fontsize=7.5, color=GREY, pad=3)
             margin = 0.04 * (high - low)
