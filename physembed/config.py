@@ -11,40 +11,36 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
+from physembed.config_base import (
+    BOND_PATTERN,
+    PATTERNS,
+    Angle,
+    Count,
+    Duration,
+    ModelTraining,
+    Name,
+    NotNegative,
+    Positive,
+    Section,
+    Seed,
+    Temperature,
+    Timestep,
+)
+from physembed.config_liquids import (
+    NPT,
+    GaffNPT,
+    LiquidModel,
+    Liquids,
+    Scan,
+    Structure,
+    Viscosity,
+    liquid_clashes,
+)
 from physembed.config_messages import complaints, shown
 from physembed.errors import PhysEmbedError
-
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
-NAME_MAX_LENGTH = 64
-NAME_RULE = f"up to {NAME_MAX_LENGTH} letters, digits and . _ + -, the first a letter or digit"
-BOND_PATTERN = r"^[^-\s]+-[^-\s]+$"
-PATTERNS = {
-    NAME_PATTERN: f"must serve as a folder: {NAME_RULE}",
-    BOND_PATTERN: "must be two atom types and a hyphen, as in c3-c3",
-}
-"""What a text that does not match a pattern is told."""
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=NAME_MAX_LENGTH)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-# The upper and lower ends below catch a value in another unit (0.001 ps for 1 fs, 25 pm for 0.25 Å).
-Temperature = Annotated[float, Field(gt=0, le=10_000)]
-Timestep = Annotated[float, Field(ge=0.01, le=4)]
-Duration = Annotated[float, Field(gt=0, le=1_000_000)]
-Angle = Annotated[float, Field(ge=0, le=180)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, and values are not coerced between types."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class Molecules(Section):
@@ -52,8 +48,8 @@ class Molecules(Section):
 
     table: str = "config/molecules.tsv"
     """Table of molecules; config/README.md describes its columns."""
-    names: Literal["all"] | Annotated[list[Name], Field(min_length=1)] = "all"
-    """Molecules of the table to run, as a list of names, or `all`."""
+    names: Literal["all"] | list[Name] = "all"
+    """Molecules of the table to run, as a list of names, or `all`; an empty list for a study of liquids alone."""
 
     @field_validator("names", mode="before")
     @classmethod
@@ -153,45 +149,11 @@ class Labels(Section):
     """More rejects than this end the study with an error instead of training on what is left."""
 
 
-class Training(Section):
+class Training(ModelTraining):
     """MACE training; the names are those of `mace_run_train` where it has one."""
 
     seeds: Annotated[list[Seed], Field(min_length=1)] = [1, 2, 3, 4, 5]
     """One model is trained per seed and arm."""
-    num_channels: Count = 256
-    """Channels of the node features."""
-    max_L: Annotated[int, Field(ge=0, le=3)] = 2
-    """Highest order of the equivariant messages."""
-    max_ell: Annotated[int, Field(ge=1, le=4)] = 3
-    """Highest order of the spherical harmonics (the paper's expansion order)."""
-    correlation: Annotated[int, Field(ge=1, le=4)] = 3
-    """Correlation order: bodies in a message less one."""
-    num_interactions: Count = 2
-    """Message-passing layers."""
-    r_max_A: Annotated[float, Field(ge=2, le=15)] = 5.0
-    """Cutoff of a layer."""
-    epochs: Count = 1000
-    """Passes over the training set."""
-    batch_size: Count = 10
-    """Frames in a batch."""
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    """Initial learning rate of Adam (amsgrad)."""
-    energy_weight: NotNegative = 1.0
-    """Weight of the energies in the loss."""
-    forces_weight: NotNegative = 100.0
-    """Weight of the forces in the loss."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Decay of the exponential moving average of the weights."""
-    clip_grad: Positive = 10.0
-    """Norm to which the gradient is clipped."""
-    lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Factor on the learning rate when the validation loss stalls."""
-    scheduler_patience: Count = 50
-    """Epochs without progress before that."""
-    dtype: Literal["float32", "float64"] = "float32"
-    """Precision."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where it runs; `auto` takes a GPU if there is one."""
 
 
 class Stability(Section):
@@ -238,6 +200,14 @@ class Config(Section):
     labels: Labels = Labels()
     training: Training = Training()
     stability: Stability = Stability()
+    liquids: Liquids = Liquids()
+    gaff_npt: GaffNPT = GaffNPT()
+    models: dict[Name, LiquidModel] = {}
+    """Models of liquids by name; `liquids.models` says which are run."""
+    npt: NPT = NPT()
+    scan: Scan = Scan()
+    viscosity: Viscosity = Viscosity()
+    structure: Structure = Structure()
 
     @property
     def arm_names(self) -> list[str]:
@@ -269,6 +239,7 @@ def load(config: dict[str, Any]) -> Config:
 def _clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
     """Key, value and problem of each value that is sound alone but not beside the others."""
     yield from _clashing_names(config)
+    yield from liquid_clashes(config)
     md, frames, training, stability = config.gaff_md, config.frames, config.training, config.stability
     steps = round(md.duration_ps * 1000 / md.timestep_fs)
     wanted = frames.train + frames.validation + frames.starts

@@ -76,7 +76,16 @@ def _imported(path: Path) -> set[Path]:
 
 # Modules that shape how a stage talks, not what it computes: an edit of one reruns nothing. The values of the
 # settings are parameters of the rules in their own right.
-SILENT = {"config.py", "progress.py", "errors.py", "stage.py", "provenance.py", "files.py"}
+SILENT = {
+    "config.py",
+    "config_base.py",
+    "config_liquids.py",
+    "progress.py",
+    "errors.py",
+    "stage.py",
+    "provenance.py",
+    "files.py",
+}
 
 
 @cache

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from physembed.config import NAME_MAX_LENGTH, NAME_PATTERN, PATTERNS
+from physembed.config_base import NAME_MAX_LENGTH, NAME_PATTERN, PATTERNS
 from physembed.config_messages import nearest, shown
 from physembed.errors import PhysEmbedError
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("name", "smiles", "structure", "topology", "coordinates", "comment")
 """Columns of the table; a table may leave out those it does not use."""
-RESERVED = frozenset({"benchmarks", "figures", "logs", "overview.html", "restart", "summary.html", "tables"})
+RESERVED = frozenset(
+    {"benchmarks", "figures", "liquids", "logs", "models", "overview.html", "restart", "summary.html", "tables"}
+)
 """What stands beside the molecules' folders in results/<study>/."""
 GAFF_ELEMENTS = ("H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I")
 """Elements that GAFF has parameters for. GFN2-xTB has all of these: its own parameters reach from H to Rn."""

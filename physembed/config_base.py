@@ -1,0 +1,75 @@
+"""What all sections of the configuration are made of: the base class and the kinds of values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+NAME_MAX_LENGTH = 64
+NAME_RULE = f"up to {NAME_MAX_LENGTH} letters, digits and . _ + -, the first a letter or digit"
+BOND_PATTERN = r"^[^-\s]+-[^-\s]+$"
+PATTERNS = {
+    NAME_PATTERN: f"must serve as a folder: {NAME_RULE}",
+    BOND_PATTERN: "must be two atom types and a hyphen, as in c3-c3",
+}
+"""What a text that does not match a pattern is told."""
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=NAME_MAX_LENGTH)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+# The upper and lower ends below catch a value in another unit (0.001 ps for 1 fs, 25 pm for 0.25 Å).
+Temperature = Annotated[float, Field(gt=0, le=10_000)]
+Timestep = Annotated[float, Field(ge=0.01, le=4)]
+Duration = Annotated[float, Field(gt=0, le=1_000_000)]
+Angle = Annotated[float, Field(ge=0, le=180)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, and values are not coerced between types."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class ModelTraining(Section):
+    """What every MACE training is told; the names are those of `mace_run_train` where it has one."""
+
+    num_channels: Count = 256
+    """Channels of the node features."""
+    max_L: Annotated[int, Field(ge=0, le=3)] = 2
+    """Highest order of the equivariant messages."""
+    max_ell: Annotated[int, Field(ge=1, le=4)] = 3
+    """Highest order of the spherical harmonics (the paper's expansion order)."""
+    correlation: Annotated[int, Field(ge=1, le=4)] = 3
+    """Correlation order: bodies in a message less one."""
+    num_interactions: Count = 2
+    """Message-passing layers."""
+    r_max_A: Annotated[float, Field(ge=2, le=15)] = 5.0
+    """Cutoff of a layer."""
+    epochs: Count = 1000
+    """Passes over the training set."""
+    batch_size: Count = 10
+    """Frames in a batch."""
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """Initial learning rate of Adam (amsgrad)."""
+    energy_weight: NotNegative = 1.0
+    """Weight of the energies in the loss."""
+    forces_weight: NotNegative = 100.0
+    """Weight of the forces in the loss."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay of the exponential moving average of the weights."""
+    clip_grad: Positive = 10.0
+    """Norm to which the gradient is clipped."""
+    lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Factor on the learning rate when the validation loss stalls."""
+    scheduler_patience: Count = 50
+    """Epochs without progress before that."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Precision."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it runs; `auto` takes a GPU if there is one."""

@@ -1,0 +1,289 @@
+"""The sections of the configuration for liquids: reference data, models, NPT runs, scan, viscosity, structure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from physembed.config_base import (
+    Count,
+    Duration,
+    ModelTraining,
+    Name,
+    NotNegative,
+    Positive,
+    Section,
+    Seed,
+    Temperature,
+    Timestep,
+)
+
+Alpha = Annotated[float, Field(ge=-10, le=10)]
+A1 = Annotated[float, Field(ge=-100, le=100)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "float64"]
+
+
+class Liquids(Section):
+    """Tables of the liquids and of what was measured of them, and which models are run on them."""
+
+    table: str = "config/liquids.tsv"
+    """Table of liquids; config/README.md describes its columns."""
+    experiment: str = "config/experiment.tsv"
+    """Table of measured densities and viscosities; config/README.md describes its columns."""
+    models: list[Name] = []
+    """Keys of `models` to run, as a list; none leaves liquids out of the study."""
+
+
+class GaffNPT(Section):
+    """Equilibration of a packed box with GAFF at the liquid's temperature and pressure."""
+
+    duration_ps: Duration = 500.0
+    """Length of the run."""
+    timestep_fs: Timestep = 1.0
+    """Time step; no bond is constrained."""
+    friction_per_ps: Positive = 1.0
+    """Friction of the Langevin thermostat."""
+    record_interval_ps: Positive = 1.0
+    """Time from one recorded frame to the next."""
+    cutoff_A: Annotated[float, Field(ge=3, le=20)] = 10.0
+    """Range of the pair interactions; the box must be more than twice as long."""
+    packing_density_g_cm3: Annotated[float, Field(gt=0, lt=5)] = 0.6
+    """Density at which molecules are packed; the run compresses the box."""
+
+
+class Reference(Section):
+    """Reference data of our own: periodic GAFF liquids at several densities and temperatures, to be labelled."""
+
+    liquids: list[Name] = []
+    """Liquids of the table whose compositions are sampled; none for those of `evaluate_on`."""
+    molecules: Count = 12
+    """Molecules in a frame; the cost of a label grows steeply with it."""
+    temperatures_K: Annotated[list[Temperature], Field(min_length=1)] = [300.0, 450.0, 600.0]
+    """Temperatures of the GAFF runs at fixed volume."""
+    densities_g_cm3: Annotated[list[Annotated[float, Field(gt=0, lt=10)]], Field(min_length=1)] = [
+        0.8, 0.95, 1.1, 1.25, 1.4,
+    ]  # fmt: skip
+    """Densities of those runs; each temperature is combined with each."""
+    frames_per_run: Count = 6
+    """Frames taken of each run."""
+    frame_interval_ps: Positive = 2.0
+    """Time from one of them to the next, and before the first."""
+    volume_scan_scales: list[Annotated[float, Field(ge=0.8, le=2)]] = [0.92, 0.96, 1.05, 1.12]
+    """Factors on the box length of rigid volume scans; each scan takes one frame of each run."""
+    modified_bonds: Annotated[int, Field(ge=0)] = 4
+    """Bonds that are stretched or compressed in the last half of each run's frames, as in chain A; 0 for none."""
+    stretch_A: Annotated[float, Field(gt=0, le=2)] = 0.25
+    """Stretch limit beyond the mean length, of a bond as stiff as c3-c3 (`arms` has the rule)."""
+
+
+class LiquidTraining(ModelTraining):
+    """MACE training on a liquid; the names are those of `mace_run_train` where it has one."""
+
+    num_channels: Count = 64
+    """Channels of the node features."""
+    epochs: Count = 10_000
+    """Passes over the training set."""
+    batch_size: Count = 32
+    """Frames in a batch."""
+    stress_weight: NotNegative = 100.0
+    """Weight of the stress in the loss; 0 trains without stress."""
+    swa_start: Annotated[float, Field(gt=0, le=1)] | None = 0.75
+    """Fraction of the epochs after which the second stage (SWA) begins; null for none."""
+    swa_energy_weight: NotNegative = 100.0
+    """Weight of the energies in the second stage."""
+    swa_forces_weight: NotNegative = 1.0
+    """Weight of the forces in the second stage."""
+    swa_stress_weight: NotNegative = 1000.0
+    """Weight of the stress in the second stage."""
+    swa_learning_rate: Positive = 0.001
+    """Learning rate of the second stage."""
+    validation_fraction: Fraction = 0.05
+    """Share of the frames kept for validation."""
+    seed: Seed = 1
+    """Seed of the weights, the order and the choice of validation frames."""
+
+
+class LiquidModel(Section):
+    """A model of liquids and the correction that is tuned for it.
+
+    `file` is a MACE model as it is; `data` is a training set; with neither, reference data are made (`reference`).
+    """
+
+    file: str | None = None
+    """Path of a MACE model. It is a pickle, which can run any code when it is loaded: name only files you trust."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 that `file` or `data` must have; it is checked before the file is opened."""
+    data: str | None = None
+    """Path of an extended XYZ file with REF_energy (eV), REF_forces (eV/Å) and REF_stress (eV/Å^3) to train on."""
+    reference: Reference = Reference()
+    """Reference data of our own, used with neither `file` nor `data`."""
+    training: LiquidTraining = LiquidTraining()
+    """Training on `data` or on the reference data."""
+    convention: Literal["d3", "d2"] = "d3"
+    """Convention of the CSO dispersion; a value of a1 means nothing without it."""
+    alphas: Annotated[list[Alpha], Field(min_length=1)] = [0.05]
+    """Prefactors of the correction that are scanned; the first is that of the corrected model."""
+    a1_range: Annotated[list[A1], Field(min_length=2, max_length=2)] = [0.0, 2.0]
+    """Lowest and highest a1 that the tuning may give."""
+    tune_on: Name
+    """Liquid of the table to whose measured density a1 is tuned."""
+    evaluate_on: Literal["all"] | Annotated[list[Name], Field(min_length=1)] = "all"
+    """Liquids of the table on which the model is judged, as a list, or `all`."""
+
+
+class NPT(Section):
+    """NPT runs with a model, for densities; the scan uses the same settings but for its own length."""
+
+    duration_ps: Duration = 1000.0
+    """Length of a run."""
+    window_ps: Duration = 200.0
+    """The plain mean over the last of the run, as in the paper; beside it the equilibrated part is found."""
+    replicas: Count = 1
+    """Runs of each liquid, from different velocities."""
+    timestep_fs: Timestep = 1.0
+    """Time step."""
+    barostat: Literal["crescale", "langevin"] = "crescale"
+    """Stochastic cell rescaling (Bernetti, Bussi 2020) with a global thermostat, or Langevin piston and thermostat."""
+    thermostat_ps: Positive = 0.1
+    """Relaxation time of the thermostat."""
+    barostat_ps: Positive = 1.0
+    """Relaxation time of the barostat."""
+    compressibility_per_bar: Positive = 8.0e-5
+    """Isothermal compressibility assumed by `crescale`; it sets the pace, not the ensemble."""
+    record_interval_fs: Positive = 100.0
+    """Time from one recorded row (volume, energies, S0, S1) to the next."""
+    frame_interval_ps: Positive = 1.0
+    """Time from one kept frame to the next."""
+    max_walltime_hours: Positive | None = None
+    """A run that lasts longer is ended with its state saved, and the next call goes on; null for no limit."""
+    dtype: Precision = "float32"
+    """Precision."""
+    device: Device = "auto"
+    """Where it runs; `auto` takes a GPU if there is one."""
+
+
+class Scan(Section):
+    """How a1 is found: NPT runs of the tuning liquid at several a1 (`direct`), or reweighting of few runs."""
+
+    method: Literal["direct", "reweighted"] = "reweighted"
+    """`direct` fits a line through a run at each point; `reweighted` draws the curve from all frames by MBAR."""
+    a1: Annotated[list[A1], Field(min_length=2)] = [0.0, 0.5, 1.0, 1.5]
+    """Points of `direct`."""
+    start_a1: A1 = 0.8
+    """First point of `reweighted`, beside the uncorrected run."""
+    max_runs: Annotated[int, Field(ge=2)] = 6
+    """Runs of `reweighted` at most, the uncorrected one included."""
+    minimum_effective_samples: Positive = 50.0
+    """Independent frames that must stand behind a reweighted density."""
+    duration_ps: Duration = 1000.0
+    """Length of each run."""
+
+
+class Viscosity(Section):
+    """NVT or NVE replicas at the mean NPT density, whose pressure tensor gives the viscosity."""
+
+    replicas: Count = 3
+    """Replicas, each from another frame of the NPT run."""
+    duration_ps: Duration = 5000.0
+    """Length of each."""
+    equilibration_ps: NotNegative = 20.0
+    """Time before recording begins."""
+    timestep_fs: Timestep = 1.0
+    """Time step."""
+    ensemble: Literal["nvt", "nve"] = "nvt"
+    """`nvt` has a weak global thermostat (velocity rescaling)."""
+    thermostat_ps: Positive = 1.0
+    """Its relaxation time."""
+    block_fs: Positive = 10.0
+    """The pressure tensor of every step is averaged over blocks of this length."""
+    relative_error: Fraction = 0.1
+    """A viscosity less certain than this is reported as insufficient."""
+    max_walltime_hours: Positive | None = None
+    """A run that lasts longer is ended with its state saved, and the next call goes on; null for no limit."""
+    dtype: Precision = "float32"
+    """Precision."""
+    device: Device = "auto"
+    """Where it runs; `auto` takes a GPU if there is one."""
+
+
+class Structure(Section):
+    """Radial and angular distributions of the NPT runs, and the rigid volume scan."""
+
+    rdf_pairs: list[str] = ["O-O", "C-O", "C-C", "O-H"]
+    """Pairs of elements of different molecules."""
+    rdf_range_A: Positive = 10.0
+    """Largest distance, cut to half of the box."""
+    adf_triplets: list[str] = ["C-O-C", "O-C-O"]
+    """Elements of an angle within a molecule, the apex in the middle."""
+    bins: Count = 200
+    """Bins of each distribution."""
+    volume_scan_scales: Annotated[list[Annotated[float, Field(ge=0.8, le=2)]], Field(min_length=3)] = [
+        0.94, 0.96, 0.98, 1.0, 1.02, 1.04, 1.07, 1.1,
+    ]  # fmt: skip
+    """Factors on the box length; molecules are moved by their centres of mass and stay rigid."""
+    volume_scan_frames: Count = 3
+    """Frames of the tuning liquid that are scanned."""
+    volume_scan_labels: bool = False
+    """Label the scanned frames with xTB as a reference; costly for large boxes."""
+
+
+def liquid_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
+    """Key, value and problem of each value about liquids that is sound alone but not beside the others."""
+    for name in config.liquids.models:
+        if name not in config.models:
+            known = ", ".join(config.models) or "none"
+            yield "liquids.models", name, f"is no key of `models` (there: {known})"
+    for name, count in Counter(config.liquids.models).items():
+        if count > 1:
+            yield "liquids.models", name, "stands twice"
+    for name, model in config.models.items():
+        yield from _model_clashes(f"models.{name}", model)
+    scan, npt, viscosity = config.scan, config.npt, config.viscosity
+    if len(set(scan.a1)) < 2:
+        yield "scan.a1", scan.a1, "a scan needs two different points or more"
+    for key, section in (("npt", npt), ("scan", scan)):
+        steps = section.duration_ps * 1000 / npt.record_interval_fs
+        if steps < 10:
+            problem = f"holds {steps:.3g} records (npt.record_interval_fs {npt.record_interval_fs:g}); give 10 or more"
+            yield f"{key}.duration_ps", section.duration_ps, problem
+    if npt.window_ps > npt.duration_ps:
+        yield "npt.window_ps", npt.window_ps, f"longer than the run (npt.duration_ps {npt.duration_ps:g})"
+    yield from _not_whole("npt.record_interval_fs", npt.record_interval_fs, "npt.timestep_fs", npt.timestep_fs)
+    yield from _not_whole("npt.frame_interval_ps", npt.frame_interval_ps * 1000, "npt.record_interval_fs",
+                          npt.record_interval_fs)  # fmt: skip
+    yield from _not_whole("viscosity.block_fs", viscosity.block_fs, "viscosity.timestep_fs", viscosity.timestep_fs)
+    if npt.frame_interval_ps > npt.duration_ps:
+        yield (
+            "npt.frame_interval_ps",
+            npt.frame_interval_ps,
+            f"longer than the run (npt.duration_ps {npt.duration_ps:g})",
+        )
+    gaff = config.gaff_npt
+    if gaff.record_interval_ps > gaff.duration_ps:
+        problem = f"longer than the run (gaff_npt.duration_ps {gaff.duration_ps:g})"
+        yield "gaff_npt.record_interval_ps", gaff.record_interval_ps, problem
+
+
+def _model_clashes(key: str, model: LiquidModel) -> Iterator[tuple[str, Any, str]]:
+    if model.file and model.data:
+        yield f"{key}.data", model.data, f"beside `file` {model.file!r}; give one of the two"
+    if model.sha256 and not (model.file or model.data):
+        yield f"{key}.sha256", model.sha256, "there is no `file` or `data` that it could belong to"
+    if model.a1_range[0] >= model.a1_range[1]:
+        yield f"{key}.a1_range", model.a1_range, "must be the lower end, then the higher"
+    for alpha, count in Counter(model.alphas).items():
+        if alpha == 0:
+            yield f"{key}.alphas", model.alphas, "0 is the uncorrected model, which is run anyway; take it out"
+        elif count > 1:
+            yield f"{key}.alphas", alpha, "stands twice"
+
+
+def _not_whole(key: str, value: float, unit_key: str, unit: float) -> Iterator[tuple[str, Any, str]]:
+    ratio = value / unit
+    if ratio < 0.5 or abs(ratio - round(ratio)) > 1e-6 * ratio:
+        yield key, value, f"must be a whole multiple of {unit_key} {unit:g}"
