@@ -31,6 +31,7 @@ from physembed.config_base import (
 )
 from physembed.config_liquids import (
     NPT,
+    PAPER_MODELS,
     GaffNPT,
     LiquidModel,
     Liquids,
@@ -202,7 +203,7 @@ class Config(Section):
     stability: Stability = Stability()
     liquids: Liquids = Liquids()
     gaff_npt: GaffNPT = GaffNPT()
-    models: dict[Name, LiquidModel] = {}
+    models: dict[Name, LiquidModel] = PAPER_MODELS
     """Models of liquids by name; `liquids.models` says which are run."""
     npt: NPT = NPT()
     scan: Scan = Scan()
@@ -276,6 +277,8 @@ def _clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
 
 
 def _clashing_names(config: Config) -> Iterator[tuple[str, Any, str]]:
+    if config.molecules.names == [] and not config.liquids.models:
+        yield "molecules.names", [], "with no liquids.models either there is nothing to run; name one or the other"
     for key, values in (("training.seeds", config.training.seeds), ("molecules.names", config.molecules.names)):
         repeated = [value for value, count in Counter(values).items() if count > 1] if values != "all" else []
         for value in repeated:

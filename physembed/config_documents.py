@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ BEGIN, END = "<!-- tables: written by python -m physembed.config_documents -->\n
 UNITS = {
     "_per_ps": "1/ps",
     "_kcal_mol_A2": "kcal/mol/Å²",
+    "_g_cm3": "g/cm³",
+    "_per_bar": "1/bar",
+    "_hours": "h",
     "_eV_A": "eV/Å",
     "_K": "K",
     "_fs": "fs",
@@ -32,6 +36,11 @@ TYPES = {
     "string": "text",
     "null": "nothing",
 }
+NAMED = {
+    "arms": "Default: an arm `original` with `bonds_per_frame: 0`, and an arm `adaptive` with the defaults below.",
+    "models": "Default: the paper's two, as in config.yaml.",
+}
+"""What sections by name hold if the configuration says nothing."""
 BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
 
 
@@ -44,28 +53,33 @@ def json_schema() -> str:
 def markdown_table() -> str:
     """Every key with its default, unit, allowed values and meaning: one Markdown table per section."""
     schema = json.loads(json_schema())
-    sections, top = [], []
-    for key, field in schema["properties"].items():
-        if key == "arms":
-            default = "an arm `original` with `bonds_per_frame: 0`, and an arm `adaptive` with the defaults below"
-            intro = f"{field['description']} Default: {default}."
-            sections.append(("arms.&lt;name&gt;", intro, schema["$defs"]["Arm"]))
-        elif "$ref" in field:
-            sections.append((key, "", schema["$defs"][field["$ref"].rpartition("/")[2]]))
+    return "\n".join(_sections("", schema, schema["$defs"]))
+
+
+def _sections(key: str, section: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
+    """The table of a section, then those of the sections in it."""
+    plain, nested = [], []
+    for name, field in section["properties"].items():
+        (inner,) = field.get("patternProperties", {"": field}).values()  # sections by name: arms, models
+        if "$ref" in inner:
+            path = f"{key}.{name}".lstrip(".") + (".&lt;name&gt;" if inner is not field else "")
+            intro = f"{field['description']} {NAMED[name]} " if inner is not field else ""
+            nested.append((path, intro, definitions[inner["$ref"].rpartition("/")[2]]))
         else:
-            top.append((key, field))
-    parts = ["### Top level\n\n" + _table(top)]
-    for key, intro, section in sections:
-        text = " ".join(filter(None, [intro, section["description"]]))
-        parts.append(f"### {key}\n\n{text}\n\n{_table(list(section['properties'].items()))}")
-    return "\n".join(parts)
+            plain.append((name, field))
+    yield (f"### {key}\n\n" if key else "### Top level\n\n") + (
+        f"{section['intro']}\n\n{_table(plain)}" if key else _table(plain)
+    )
+    for path, intro, inner in nested:
+        yield from _sections(path, {**inner, "intro": intro + inner["description"]}, definitions)
 
 
 def _table(fields: list[tuple[str, dict[str, Any]]]) -> str:
     lines = ["| key | default | unit | values | meaning |", "| --- | --- | --- | --- | --- |"]
     for key, field in fields:
         unit = next((unit for end, unit in UNITS.items() if key.endswith(end)), "")
-        default = json.dumps(field["default"]) if not isinstance(field["default"], str) else field["default"]
+        given = field.get("default", "none: it has to be given")
+        default = json.dumps(given) if not isinstance(given, str) else given
         lines.append(f"| `{key}` | `{default}` | {unit} | {_values(field)} | {field['description']} |")
     return "\n".join(lines) + "\n"
 

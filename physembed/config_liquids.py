@@ -136,6 +136,28 @@ class LiquidModel(Section):
     """Liquids of the table on which the model is judged, as a list, or `all`."""
 
 
+PAPER_MODELS = {
+    "MACE-EC-EMC": LiquidModel(
+        data="models/EC-EMC_PBE-D3.xyz",
+        convention="d2",
+        alphas=[0.05],
+        tune_on="EC-EMC-3-7_298K",
+        evaluate_on=[
+            "EC_313K", "EMC_298K", "EC-EMC-5-5_298K", "EC-EMC-3-7_293K", "EC-EMC-3-7_298K", "EC-EMC-3-7_303K",
+            "EC-EMC-3-7_313K",
+        ],
+    ),
+    "MACE-OFF23-S": LiquidModel(
+        file="models/MACE-OFF23_small.model",
+        convention="d2",
+        alphas=[-0.05],
+        tune_on="EMC_298K",
+        evaluate_on=["EC_313K", "EMC_298K", "EA_298K", "DMC_298K"],
+    ),
+}  # fmt: skip
+"""The paper's two models; their files are the user's to download."""
+
+
 class NPT(Section):
     """NPT runs with a model, for densities; the scan uses the same settings but for its own length."""
 
@@ -170,7 +192,7 @@ class NPT(Section):
 class Scan(Section):
     """How a1 is found: NPT runs of the tuning liquid at several a1 (`direct`), or reweighting of few runs."""
 
-    method: Literal["direct", "reweighted"] = "reweighted"
+    method: Literal["direct", "reweighted"] = "direct"
     """`direct` fits a line through a run at each point; `reweighted` draws the curve from all frames by MBAR."""
     a1: Annotated[list[A1], Field(min_length=2)] = [0.0, 0.5, 1.0, 1.5]
     """Points of `direct`."""
