@@ -14,7 +14,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if Path(path).suffix == ".parquet":
         return pd.read_parquet(path)
     table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    texts = {"types", "cause", "in_sampled_range", "segment", "connectivity_changes", "reason", "note"}
+    texts = {"types", "cause", "in_sampled_range", "segment", "connectivity_changes", "reason", "note", "density_reason"}
     return table.fillna(dict.fromkeys(texts & set(table), ""))
 
 

@@ -1,0 +1,68 @@
+"""Density from the replicas of a liquid."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from physembed.analysis.liquid_density import density_table
+
+
+def data(*densities: float, length_ps: float = 300.0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    time = np.arange(1, length_ps + 1)
+    series = [
+        # The first half is off by 0.1, the second is right.
+        pd.DataFrame({"replica": i, "time_ps": time, "density_g_cm3": rho + 0.1 * (time <= length_ps / 2)})
+        for i, rho in enumerate(densities)
+    ]
+    runs = pd.DataFrame({"replica": range(len(densities)), "density_g_cm3": densities})
+    runs = runs.assign(
+        status="ok", reason="", length_ps=length_ps, standard_error_g_cm3=0.003, equilibration_ps=150.0,
+        effective_samples=60.0, density_status="ok", density_reason="",
+    )  # fmt: skip
+    return pd.concat(series), runs
+
+
+def test_replicas_are_averaged_and_their_errors_shrink() -> None:
+    (row,) = density_table(*data(1.00, 1.01, 1.02), window_ps=100).itertuples()
+    assert row.status == "ok"
+    assert row.density_g_cm3 == pytest.approx(1.01)
+    assert row.standard_error_g_cm3 == pytest.approx(0.003 / math.sqrt(3))
+    assert row.effective_samples == 180
+    assert row.last_window_g_cm3 == pytest.approx(1.01)
+
+
+def test_the_window_is_the_end_of_the_run() -> None:
+    (row,) = density_table(*data(1.0), window_ps=200).itertuples()
+    assert row.last_window_g_cm3 == pytest.approx(1.0 + 0.1 * 50 / 200)
+    (short,) = density_table(*data(1.0), window_ps=400).itertuples()
+    assert math.isnan(short.last_window_g_cm3)
+
+
+def test_a_replica_that_did_not_hold_does_not_count() -> None:
+    series, runs = data(1.0, 7.0)
+    runs.loc[1, ["status", "reason"]] = ["blown_up", "temperature 9000 K"]
+    (row,) = density_table(series, runs, window_ps=100).itertuples()
+    assert row.density_g_cm3 == 1.0
+    assert (row.replicas, row.replicas_ok) == (2, 1)
+    assert row.last_window_g_cm3 == pytest.approx(1.0)
+
+
+def test_a_mean_without_error_is_marked() -> None:
+    series, runs = data(1.0, 1.02)
+    runs = runs.assign(density_status="insufficient", density_reason="too short", standard_error_g_cm3=math.nan)
+    (row,) = density_table(series, runs, window_ps=100).itertuples()
+    assert (row.status, row.reason) == ("insufficient", "too short")
+    assert row.density_g_cm3 == pytest.approx(1.01)
+    assert math.isnan(row.standard_error_g_cm3)
+
+
+def test_no_replica_held() -> None:
+    series, runs = data(1.0)
+    (row,) = density_table(series, runs.assign(status="evaporated", reason="gone"), window_ps=100).itertuples()
+    assert (row.status, row.reason) == ("evaporated", "gone")
+    assert math.isnan(row.density_g_cm3)
+    assert math.isnan(row.last_window_g_cm3)
