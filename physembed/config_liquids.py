@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
+from ase.data import chemical_symbols
 from pydantic import Field
 
 from physembed.config_base import (
@@ -285,6 +286,7 @@ def liquid_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
             npt.frame_interval_ps,
             f"longer than the run (npt.duration_ps {npt.duration_ps:g})",
         )
+    yield from _structure_clashes(config.structure)
     gaff = config.gaff_npt
     if gaff.record_interval_ps > gaff.duration_ps:
         problem = f"longer than the run (gaff_npt.duration_ps {gaff.duration_ps:g})"
@@ -303,6 +305,26 @@ def _model_clashes(key: str, model: LiquidModel) -> Iterator[tuple[str, Any, str
             yield f"{key}.alphas", model.alphas, "0 is the uncorrected model, which is run anyway; take it out"
         elif count > 1:
             yield f"{key}.alphas", alpha, "stands twice"
+
+
+def _structure_clashes(structure: Structure) -> Iterator[tuple[str, Any, str]]:
+    for key, names, count in (("rdf_pairs", structure.rdf_pairs, 2), ("adf_triplets", structure.adf_triplets, 3)):
+        seen: set[tuple[str, ...]] = set()
+        for name in names:
+            elements = tuple(name.split("-"))
+            if len(elements) != count or any(element not in chemical_symbols[1:] for element in elements):
+                form = "C-O" if count == 2 else "C-O-C"
+                yield (
+                    f"structure.{key}",
+                    name,
+                    f"is not {count} element symbols with hyphens between; write as in {form}",
+                )
+            if elements in seen:
+                yield f"structure.{key}", name, "stands twice; take one of them out"
+            seen |= {elements, elements[::-1]}
+    for scale, count in Counter(structure.volume_scan_scales).items():
+        if count > 1:
+            yield "structure.volume_scan_scales", scale, "stands twice; take one of them out"
 
 
 def _not_whole(key: str, value: float, unit_key: str, unit: float) -> Iterator[tuple[str, Any, str]]:

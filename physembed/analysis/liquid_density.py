@@ -1,7 +1,7 @@
 """Density of a liquid from all replicas of its NPT runs.
 
 The table has one row: density_g_cm3 and standard_error_g_cm3 (over the replicas whose equilibrated part gives them),
-status (`ok`, or what ails the first replica if none is), reason, replicas (that were run), replicas_ok,
+status (`ok`, or what ails the first replica if none is), reason, replicas (run), replicas_held, replicas_ok,
 equilibration_ps (the longest), length_ps (of a run, the shortest), effective_samples (of all), last_window_g_cm3 (the
 paper's plain mean over the end of the runs) and window_ps.
 """
@@ -24,7 +24,12 @@ def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) ->
     """
     held = runs[runs.status == "ok"]
     sound = held[held.density_status == "ok"]
-    row: dict[str, object] = {"replicas": len(runs), "replicas_ok": len(sound), "window_ps": window_ps}
+    row: dict[str, object] = {
+        "replicas": len(runs),
+        "replicas_held": len(held),
+        "replicas_ok": len(sound),
+        "window_ps": window_ps,
+    }
     if len(sound):
         error = math.sqrt((sound.standard_error_g_cm3**2).sum()) / len(sound)
         row |= {"status": "ok", "reason": "", "density_g_cm3": sound.density_g_cm3.mean()}
@@ -51,7 +56,7 @@ def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) ->
             ends.append(own.density_g_cm3[own.time_ps > own.time_ps.max() - window_ps].mean())
     row["last_window_g_cm3"] = sum(ends) / len(ends) if ends else math.nan
     order = [
-        "density_g_cm3", "standard_error_g_cm3", "status", "reason", "replicas", "replicas_ok", "equilibration_ps",
+        "density_g_cm3", "standard_error_g_cm3", "status", "reason", "replicas", "replicas_held", "replicas_ok", "equilibration_ps",
         "length_ps", "effective_samples", "last_window_g_cm3", "window_ps",
     ]  # fmt: skip
     return pd.DataFrame([row])[order]

@@ -1,8 +1,8 @@
 """Viscosity of a liquid from the pressure of its replicas: STACIE's estimate and its two cross-checks as tables.
 
 The table has one row: viscosity_mPa_s and standard_error_mPa_s (STACIE's; empty unless `status` is ok), status, reason,
-needed_ps (the length of a replica that would do), relaxation_time_ps, length_ps, replicas, green_kubo_mPa_s (the running
-integral where its scatter reaches 40 %), time_decomposition_mPa_s with its standard error, time_decomposition_reason.
+needed_ps (the length of a replica that would do), relaxation_time_ps, length_ps, replicas, green_kubo_mPa_s (the
+running integral where its scatter reaches 40 %), time_decomposition_mPa_s with its standard error and reason.
 """
 
 from __future__ import annotations

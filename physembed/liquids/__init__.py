@@ -1,0 +1,1 @@
+"""Liquids: their table and measurements, packed boxes and the GAFF runs that equilibrate them."""
