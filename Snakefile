@@ -7,6 +7,7 @@ configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/common_liquids.smk"
 include: "workflow/rules/molecule.smk"
 include: "workflow/rules/topology.smk"
 include: "workflow/rules/gaff_md.smk"
@@ -17,6 +18,15 @@ include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/stability.smk"
 include: "workflow/rules/survival.smk"
+include: "workflow/rules/box.smk"
+include: "workflow/rules/gaff_npt.smk"
+include: "workflow/rules/reference.smk"
+include: "workflow/rules/liquid_model.smk"
+include: "workflow/rules/scan.smk"
+include: "workflow/rules/npt.smk"
+include: "workflow/rules/viscosity.smk"
+include: "workflow/rules/structure.smk"
+include: "workflow/rules/liquid_report.smk"
 include: "workflow/rules/report.smk"
 
 

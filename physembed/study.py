@@ -1,12 +1,39 @@
-"""A study: its checked configuration together with its checked molecules."""
+"""A study: its checked configuration together with its checked molecules, liquids and models."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from physembed.config import Config, load
+from physembed.config_liquids import LiquidModel
+from physembed.config_messages import nearest
+from physembed.errors import PhysEmbedError
+from physembed.liquids.table import (
+    LiquidSpec,
+    Measurement,
+    box_length_A,
+    elements,
+    measured,
+    read_experiment,
+    read_liquids,
+)
+from physembed.models.given import check_model_file, check_training_data
 from physembed.molecules.table import MoleculeSpec, read_table
+
+
+@dataclass(frozen=True)
+class ModelStudy:
+    """A model of liquids that the study runs."""
+
+    name: str
+    """Its key in `models`."""
+    settings: LiquidModel
+    """What the configuration says of it."""
+    liquids: list[str]
+    """Names of the liquids on which it is judged; the tuning liquid is among them."""
+    reference: list[str]
+    """Names of the liquids from which reference data are made; none where a file or a data set is given."""
 
 
 @dataclass(frozen=True)
@@ -16,14 +43,116 @@ class Study:
     config: Config
     """The checked configuration."""
     molecules: list[MoleculeSpec]
-    """The molecules to run, in the order of `molecules.names`, or of the table for `all`."""
+    """The molecules of chain A, in the order of `molecules.names`, or of the table for `all`."""
+    models: list[ModelStudy]
+    """The models of liquids to run, in the order of `liquids.models`."""
+    liquids: dict[str, LiquidSpec]
+    """The liquids that they need, by name, in the order of the table."""
+    measurements: dict[str, Measurement | None]
+    """What was measured of each of these liquids."""
+    components: list[MoleculeSpec]
+    """The molecules that these liquids consist of."""
 
 
 def load_study(config: dict[str, Any]) -> Study:
-    """Check a merged configuration and the table of molecules that it names.
+    """Check a merged configuration, the tables and the files that it names.
 
     Raises:
         PhysEmbedError: one line that names the key, or the file and its line, and the value.
     """
     checked = load(config)
-    return Study(checked, read_table(checked.molecules.table, checked.molecules.names))
+    molecules = [] if checked.molecules.names == [] else read_table(checked.molecules.table, checked.molecules.names)
+    if not checked.liquids.models:
+        return Study(checked, molecules, [], {}, {}, [])
+    table = {liquid.name: liquid for liquid in read_liquids(checked.liquids.table)}
+    measurements = read_experiment(checked.liquids.experiment)
+    models = [_model(name, checked, table) for name in checked.liquids.models]
+    needed = {name for model in models for name in [*model.liquids, *model.reference]}
+    liquids = {name: liquid for name, liquid in table.items() if name in needed}
+    study = Study(
+        checked,
+        molecules,
+        models,
+        liquids,
+        {name: measured(liquid, measurements) for name, liquid in liquids.items()},
+        _components(liquids, molecules),
+    )
+    for model in models:
+        _check_target(model, study)
+        _check_files(model, study)
+    _check_boxes(study)
+    return study
+
+
+def _model(name: str, config: Config, table: dict[str, LiquidSpec]) -> ModelStudy:
+    settings = config.models[name]
+    liquids = list(table) if settings.evaluate_on == "all" else list(settings.evaluate_on)
+    if settings.tune_on not in liquids:
+        liquids.append(settings.tune_on)
+    made = not (settings.file or settings.data)
+    reference = (settings.reference.liquids or liquids) if made else []
+    for key, names in (("evaluate_on", liquids), ("reference.liquids", reference)):
+        for liquid in names:
+            if liquid not in table:
+                place = "tune_on" if liquid == settings.tune_on else key
+                hint = nearest(liquid, list(table))
+                raise PhysEmbedError(
+                    f"config: models.{name}.{place}: {liquid!r}: no such liquid in {config.liquids.table}; {hint}"
+                )
+    return ModelStudy(name, settings, liquids, list(reference))
+
+
+def _components(liquids: dict[str, LiquidSpec], molecules: list[MoleculeSpec]) -> list[MoleculeSpec]:
+    """The molecules of the liquids; one that is a molecule of chain A too has to be the same."""
+    named = {molecule.name: molecule for molecule in molecules}
+    components: dict[str, MoleculeSpec] = {}
+    for liquid in liquids.values():
+        for component in liquid.components:
+            spec = MoleculeSpec(component.name, smiles=component.smiles)
+            other = named.get(component.name)
+            if other is not None and other.smiles != component.smiles:
+                raise PhysEmbedError(
+                    f"liquid {liquid.name}: component {component.name}: {component.smiles!r} is not the molecule "
+                    f"{component.name} of this study ({other.smiles or other.structure or other.topology!r}); "
+                    "rename one of the two or give both the same SMILES"
+                )
+            components[component.name] = replace(spec, comment=other.comment) if other else spec
+    return [component for name, component in components.items() if name not in named]
+
+
+def _check_target(model: ModelStudy, study: Study) -> None:
+    tune_on = model.settings.tune_on
+    measurement = study.measurements[tune_on]
+    if measurement is None or measurement.density_g_cm3 is None:
+        liquid = study.liquids[tune_on]
+        raise PhysEmbedError(
+            f"config: models.{model.name}.tune_on: {tune_on!r}: {study.config.liquids.experiment} has no density of it "
+            f"at {liquid.temperature_K:g} K; add one or tune on another liquid"
+        )
+
+
+def _check_files(model: ModelStudy, study: Study) -> None:
+    settings, key = model.settings, f"config: models.{model.name}"
+    wanted = {name: elements(study.liquids[name]) for name in model.liquids}
+    if settings.file:
+        check_model_file(f"{key}.file", settings.file, settings.sha256, wanted)
+    elif settings.data:
+        stress = settings.training.stress_weight > 0
+        check_training_data(f"{key}.data", settings.data, settings.sha256, wanted, stress=stress)
+
+
+def _check_boxes(study: Study) -> None:
+    """A box has to be more than twice as long as GAFF's pair interactions reach."""
+    cutoff = study.config.gaff_npt.cutoff_A
+    for name in dict.fromkeys(name for model in study.models for name in model.liquids):
+        liquid, measurement = study.liquids[name], study.measurements[name]
+        known = measurement.density_g_cm3 if measurement else None
+        density = known or 1.0
+        length = box_length_A(liquid, density)
+        if length <= 2.05 * cutoff:
+            guessed = "" if known else ", a guess"
+            raise PhysEmbedError(
+                f"{study.config.liquids.table}: {name}: molecules: {liquid.molecules}: at {density:g} g/cm^3{guessed} "
+                f"the box is {length:.1f} Å long, not more than twice gaff_npt.cutoff_A {cutoff:g}; "
+                "give more molecules or a shorter cutoff"
+            )

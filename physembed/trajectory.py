@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import ase.io
+import numpy as np
 from ase import Atoms
 
 from physembed.files import atomic
@@ -16,3 +17,11 @@ def write_trajectory(path: str | Path, frames: Sequence[Atoms]) -> None:
     """Write frames with what they carry in `info` and `arrays`; positions in Å."""
     with atomic(path) as temporary:
         ase.io.write(os.fspath(temporary), list(frames), format="extxyz")
+
+
+def spread(frames: Sequence[Atoms], count: int) -> list[Atoms]:
+    """So many frames, evenly spread, the last among them; of fewer than that some are taken twice, of none none."""
+    if not frames:
+        return []
+    rows = np.linspace(len(frames) - 1, 0, count).round().astype(int)[::-1]
+    return [frames[row] for row in rows]

@@ -9,8 +9,10 @@ paper's plain mean over the end of the runs) and window_ps.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
+from ase import Atoms
 
 
 def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) -> pd.DataFrame:
@@ -56,7 +58,19 @@ def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) ->
             ends.append(own.density_g_cm3[own.time_ps > own.time_ps.max() - window_ps].mean())
     row["last_window_g_cm3"] = sum(ends) / len(ends) if ends else math.nan
     order = [
-        "density_g_cm3", "standard_error_g_cm3", "status", "reason", "replicas", "replicas_held", "replicas_ok", "equilibration_ps",
-        "length_ps", "effective_samples", "last_window_g_cm3", "window_ps",
+        "density_g_cm3", "standard_error_g_cm3", "status", "reason", "replicas", "replicas_held", "replicas_ok",
+        "equilibration_ps", "length_ps", "effective_samples", "last_window_g_cm3", "window_ps",
     ]  # fmt: skip
     return pd.DataFrame([row])[order]
+
+
+def equilibrated(frames: Sequence[Atoms], runs: pd.DataFrame) -> list[Atoms]:
+    """Frames of the replicas that held, each from where its density was found to be equilibrated.
+
+    Args:
+        frames: of all replicas, with `run` and `time_ps` in info.
+        runs: as `density_table` takes them.
+    """
+    held = runs[runs.status == "ok"]
+    begins = dict(zip(held.replica.astype(str), held.equilibration_ps.fillna(0), strict=True))
+    return [frame for frame in frames if frame.info["time_ps"] >= begins.get(str(frame.info["run"]), math.inf)]

@@ -28,8 +28,8 @@ def npt_runs(series: pd.DataFrame, runs: pd.DataFrame, temperature_K: float, pre
     held = runs[runs.status == "ok"]
     return [
         NPTRun(
-            alpha=run.alpha,
-            a1=run.a1,
+            alpha=run["alpha"],
+            a1=run["a1"],
             temperature_K=temperature_K,
             pressure_eV_A3=pressure_bar * units.bar,
             energies_eV=rows.potential_energy_eV.to_numpy(),
@@ -37,8 +37,8 @@ def npt_runs(series: pd.DataFrame, runs: pd.DataFrame, temperature_K: float, pre
             s1_eV=rows.cso_S1_eV.to_numpy(),
             volumes_A3=rows.volume_A3.to_numpy(),
         )
-        for run in held.itertuples()
-        for rows in [series[series.run == run.run]]
+        for run in held.to_dict("records")
+        for rows in [series[series.run == run["run"]]]
     ]
 
 
@@ -53,10 +53,13 @@ def direct(
     here = runs[runs.alpha == alpha]
     sound = here[(here.status == "ok") & (here.density_status == "ok")]
     if sound.a1.nunique() >= 2:
-        points = [ScanPoint(run.a1, run.density_g_cm3, run.standard_error_g_cm3) for run in sound.itertuples()]
+        columns = ["a1", "density_g_cm3", "standard_error_g_cm3"]
+        points = [ScanPoint(*values) for values in sound[columns].to_numpy(float).tolist()]
         line = direct_line(points, target_g_cm3, a1_range)
         return line.tuning, line
-    reasons = "; ".join(f"a1 = {run.a1:g}: {run.reason or run.density_reason}" for run in here.itertuples())
+    reasons = "; ".join(
+        f"a1 = {run['a1']:g}: {run['reason'] or run['density_reason']}" for run in here.to_dict("records")
+    )
     reason = f"{len(sound)} of {len(here)} runs give a density with an error, and a line needs two ({reasons})"
     known = here[(here.status == "ok") & np.isfinite(here.density_g_cm3)]
     if known.empty:

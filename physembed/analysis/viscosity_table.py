@@ -18,7 +18,7 @@ MAX_LAGS = 1000
 
 
 def viscosity_table(
-    pressure: np.ndarray, block_fs: float, volume_A3: float, temperature_K: float, relative_error: float
+    pressure: np.ndarray, block_fs: float, volumes_A3: np.ndarray, temperature_K: float, relative_error: float
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table that the module describes, and the running Green-Kubo integral.
 
@@ -26,7 +26,7 @@ def viscosity_table(
         pressure: (n_replicas, n_blocks, 3, 3) eV/Å^3, consecutive block averages of the pressure tensor; the replicas
             that held, so that there may be none.
         block_fs: length of a block.
-        volume_A3: of the cell.
+        volumes_A3: (n_replicas,) of their cells; the mean counts.
         temperature_K: of the runs.
         relative_error: wanted standard error / viscosity.
 
@@ -40,6 +40,7 @@ def viscosity_table(
     if len(pressure) == 0:
         row: dict[str, object] = {"status": "insufficient", "reason": "no replica held", "replicas": 0}
         return _ordered(row), pd.DataFrame(columns=columns)
+    volume_A3 = float(volumes_A3.mean())
     estimate = estimate_viscosity(pressure, block_fs, volume_A3, temperature_K, relative_error)
     running = running_integral(pressure, block_fs, volume_A3, temperature_K)
     fit = time_decomposition(running)

@@ -48,13 +48,6 @@ FRAME, SCALE = "volume_scan_frame", "volume_scan_scale"
 MEV = 1e-3
 
 
-def spread(frames: Sequence[Atoms], count: int) -> list[Atoms]:
-    """So many frames spread evenly over the second half of a run, its last among them; all of a shorter one."""
-    half = list(frames)[len(frames) // 2 :]
-    rows = np.linspace(len(half) - 1, 0, min(count, len(half))).round().astype(int)[::-1]
-    return [half[row] for row in rows]
-
-
 def scan_points(frames: Sequence[Atoms], scales: Sequence[float]) -> list[Atoms]:
     """Each frame at each scale of the box length, by frame and then by rising scale.
 

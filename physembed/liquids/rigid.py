@@ -118,3 +118,13 @@ def scale_rigid(atoms: Atoms, scale: float) -> Atoms:
     scaled.cell = atoms.cell * scale
     scaled.info["density_g_cm3"] = float(scaled.get_masses().sum() / scaled.get_volume() / G_CM3)
     return scaled
+
+
+def at_density(atoms: Atoms, density_g_cm3: float) -> Atoms:
+    """The frame at another density, by `scale_rigid`.
+
+    Raises:
+        PhysEmbedError: as `scale_rigid`.
+    """
+    present = atoms.get_masses().sum() / atoms.get_volume() / G_CM3
+    return scale_rigid(atoms, (present / density_g_cm3) ** (1 / 3))

@@ -5,24 +5,35 @@ the validation frames, and runs that epoch once more. The result then differs fr
 break, and the model that is kept is the best since the last restart.
 
 `curve` holds one row per epoch: epoch, train_loss, validation_loss, validation_rmse_energy_meV_atom,
-validation_rmse_force_meV_A.
+validation_rmse_force_meV_A; with stress in the loss validation_rmse_stress_meV_A3, and with two stages `stage`.
+
+Of a liquid the stress can be in the loss, and a second stage (MACE's SWA) can follow with weights and a learning
+rate of its own. Losses of the two stages are on different scales, so the best models of the two cannot be told apart
+by them. The model that is kept is the best of the second stage, which is there to bring energy and stress, and with
+them the density, into line.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import threading
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import ase.io
+import numpy as np
 import pandas as pd
 import torch
+from ase import Atoms
 
 from physembed.config import Training
+from physembed.config_liquids import LiquidTraining
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.models.device import resolve_device
@@ -33,7 +44,7 @@ NAME = "mace"
 
 
 def trainer_arguments(
-    settings: Training, train_file: str | Path, validation_file: str | Path, seed: int, work: Path
+    settings: Training | LiquidTraining, train_file: str | Path, validation_file: str | Path, seed: int, work: Path
 ) -> list[str]:
     """The command line of `mace_run_train` for these settings."""
     device = resolve_device(settings.device)
@@ -70,6 +81,8 @@ def trainer_arguments(
         "num_workers": 0,
         "pin_memory": False,
     }
+    if isinstance(settings, LiquidTraining):
+        values |= _liquid_arguments(settings)
     arguments = [f"--{key}={value}" for key, value in values.items()]
     arguments += ["--ema", "--amsgrad", "--restart_latest", "--save_cpu"]
     if device == "cuda":
@@ -77,8 +90,91 @@ def trainer_arguments(
     return arguments
 
 
+def _liquid_arguments(settings: LiquidTraining) -> dict[str, object]:
+    """What `mace_run_train` is told of the stress and of the second stage."""
+    values: dict[str, object] = {}
+    if settings.stress_weight > 0:
+        # The plain weighted mean of squares, over frames and the nine components, in (eV/Å^3)^2. A frame without
+        # stress has the weight 0.
+        values |= {"loss": "stress", "stress_key": "REF_stress", "stress_weight": settings.stress_weight}
+    start = stage_two_start(settings)
+    if start is not None:
+        values |= {
+            "start_swa": start,
+            "swa_energy_weight": settings.swa_energy_weight,
+            "swa_forces_weight": settings.swa_forces_weight,
+            "swa_stress_weight": settings.swa_stress_weight,
+            "swa_lr": settings.swa_learning_rate,
+        }
+    return values
+
+
+def stage_two_start(settings: Training | LiquidTraining) -> int | None:
+    """First epoch of the second stage, or None where there is none or no epoch is left for it."""
+    if not isinstance(settings, LiquidTraining) or settings.swa_start is None:
+        return None
+    start = math.ceil(settings.swa_start * settings.epochs)
+    return start if start < settings.epochs else None
+
+
+def split(frames: Sequence[Atoms], validation_fraction: float, seed: int) -> tuple[list[Atoms], list[Atoms]]:
+    """Split frames at random into training and validation, in the same proportion for each liquid and origin.
+
+    Strata are the pairs of `liquid` and `origin` in the info of the frames. Where fractions of frames are left over,
+    the strata with the largest get one more.
+
+    Args:
+        frames: at least two; each set comes out in this order.
+        validation_fraction: share of the frames for validation, which gets one frame or more.
+        seed: not negative.
+
+    Raises:
+        PhysEmbedError: there are fewer than two frames.
+    """
+    if len(frames) < 2:
+        raise PhysEmbedError(f"training: {len(frames)} labelled frames; training and validation need one each")
+    total = min(max(1, round(validation_fraction * len(frames))), len(frames) - 1)
+    strata: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, frame in enumerate(frames):
+        strata[str(frame.info.get("liquid", "")), str(frame.info.get("origin", ""))].append(index)
+    names = sorted(strata)
+    shares = np.array([len(strata[name]) for name in names]) * total / len(frames)
+    counts = np.floor(shares).astype(int)
+    counts[np.argsort(counts - shares, kind="stable")[: total - counts.sum()]] += 1
+    generator = np.random.default_rng(seed)
+    validation = {
+        int(index)
+        for name, count in zip(names, counts, strict=True)
+        for index in generator.choice(strata[name], count, replace=False)
+    }
+    return (
+        [frame for index, frame in enumerate(frames) if index not in validation],
+        [frame for index, frame in enumerate(frames) if index in validation],
+    )
+
+
+def _check_stress(file: str | Path) -> None:
+    """Check that the stress is in a set of frames, and only where there is one.
+
+    A frame without stress counts for energy and forces alone.
+    """
+    frames = ase.io.read(file, ":")
+    with_stress = [index for index, frame in enumerate(frames) if "REF_stress" in frame.info]
+    if not with_stress:
+        raise PhysEmbedError(
+            f"training: {file}: none of {len(frames)} frames has REF_stress; label them or set "
+            "training.stress_weight to 0"
+        )
+    for index in with_stress:
+        if not frames[index].pbc.all():
+            raise PhysEmbedError(
+                f"training: {file}: frame {index}: REF_stress, but pbc {frames[index].pbc.tolist()}; remove it, or set "
+                "all of pbc"
+            )
+
+
 def train(
-    settings: Training,
+    settings: Training | LiquidTraining,
     train_file: str | Path,
     validation_file: str | Path,
     *,
@@ -89,16 +185,22 @@ def train(
     """Train one model, write it to `model_file` and return its training curve.
 
     Args:
-        settings: the training section of the configuration.
-        train_file: extended XYZ with REF_energy (eV) and REF_forces (eV/Å).
-        validation_file: likewise; the model with the lowest loss on these frames is kept.
+        settings: the training section of the configuration, or that of a model of liquids.
+        train_file: extended XYZ with REF_energy (eV) and REF_forces (eV/Å), for a liquid with stress in the loss also
+            REF_stress (eV/Å^3; ASE's sign and order), which single frames may lack.
+        validation_file: likewise; the model with the lowest loss on these frames is kept (of the second stage where
+            there is one).
         seed: seed of the weights and of the order of the frames.
         restart: folder for checkpoints; an interrupted training in it is continued.
         model_file: where the model goes (a pickled MACE module).
 
     Raises:
-        PhysEmbedError: if the loss stops being finite.
+        PhysEmbedError: if the loss stops being finite; stress is asked for and no frame has it, or one has it that is
+            not periodic in three directions.
     """
+    if isinstance(settings, LiquidTraining) and settings.stress_weight > 0:
+        for file in (train_file, validation_file):
+            _check_stress(file)
     from mace import tools
     from mace.cli import run_train
 
@@ -117,19 +219,25 @@ def train(
         _progress(metrics, settings.epochs, on_cpu),
     ):
         run_train.run(arguments)
-    curve = read_curve(metrics)
+    start = stage_two_start(settings)
+    curve = read_curve(metrics, start)
     if not curve.validation_loss.iloc[-1] < float("inf"):
         raise PhysEmbedError(
             f"training: seed {seed}: the validation loss is {curve.validation_loss.iloc[-1]} at epoch "
             f"{curve.epoch.iloc[-1]}; lower training.learning_rate"
         )
     with atomic(model_file) as temporary:
-        shutil.copyfile(work / f"{NAME}.model", temporary)
+        shutil.copyfile(work / (f"{NAME}.model" if start is None else f"{NAME}_stagetwo.model"), temporary)
     return curve
 
 
-def read_curve(metrics: Path) -> pd.DataFrame:
-    """Training curve from the trainer's metrics file; of an epoch that was run twice the later counts."""
+def read_curve(metrics: Path, stage_two: int | None = None) -> pd.DataFrame:
+    """Training curve from the trainer's metrics file; of an epoch that was run twice the later counts.
+
+    Args:
+        metrics: the trainer's file.
+        stage_two: first epoch of the second stage; None for a training without one.
+    """
     losses: dict[int, list[float]] = {}
     evaluations: dict[int, dict[str, float]] = {}
     for row in _rows(metrics):
@@ -144,7 +252,7 @@ def read_curve(metrics: Path) -> pd.DataFrame:
             losses.setdefault(epoch, []).append(row["loss"])
         else:
             evaluations[epoch] = row
-    return pd.DataFrame(
+    curve = pd.DataFrame(
         {
             "epoch": epoch,
             "train_loss": sum(losses[epoch]) / len(losses[epoch]),
@@ -152,8 +260,12 @@ def read_curve(metrics: Path) -> pd.DataFrame:
             "validation_rmse_energy_meV_atom": row["rmse_e_per_atom"] * 1e3,
             "validation_rmse_force_meV_A": row["rmse_f"] * 1e3,
         }
+        | ({"validation_rmse_stress_meV_A3": row["rmse_stress"] * 1e3} if "rmse_stress" in row else {})
         for epoch, row in sorted(evaluations.items())
     )
+    if stage_two is not None:
+        curve["stage"] = np.where(curve["epoch"] < stage_two, 1, 2)
+    return curve
 
 
 def _rows(metrics: Path) -> list[dict[str, Any]]:

@@ -80,8 +80,10 @@ def load_topology(topology: str | Path, coordinates: str | Path) -> parmed.Struc
     return structure
 
 
-def write_topology(structure: parmed.Structure, prmtop: str | Path, inpcrd: str | Path) -> None:
-    """Write a topology as AMBER files, whatever it came from, as an isolated molecule.
+def write_topology(
+    structure: parmed.Structure, prmtop: str | Path, inpcrd: str | Path, *, periodic: bool = False
+) -> None:
+    """Write a topology as AMBER files, whatever it came from: with its box, or as an isolated molecule.
 
     Raises:
         PhysEmbedError: if it has terms that AMBER's format lacks (CHARMM's Urey-Bradley terms, say).
@@ -92,7 +94,8 @@ def write_topology(structure: parmed.Structure, prmtop: str | Path, inpcrd: str 
         raise PhysEmbedError(
             f"topology: cannot be written in AMBER's format: {error}; give a topology of the AMBER or OPLS form"
         ) from error
-    amber.box = None
+    if not periodic:
+        amber.box = None
     with atomic(prmtop) as temporary:
         amber.write_parm(str(temporary))
     with atomic(inpcrd) as temporary:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +13,9 @@ import pandas as pd
 
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
+from physembed.report import liquid_summary
+from physembed.report.liquid_summary import ModelSummary
+from physembed.report.page import Table, embedded, flatten
 from physembed.report.survival_figures import conditions_differ, format_p
 from physembed.report.tables import paper_stability
 from physembed.report.training_figures import LEDGER_COLOURS
@@ -70,12 +71,21 @@ class MoleculeSummary:
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table of the page; all cells are text."""
+class MoleculesPart:
+    """What the page shows of isolated molecules."""
 
-    title: str
-    headings: list[str]
-    rows: list[list[str]]
+    molecules: list[MoleculeSummary]
+    """In the order of the study."""
+    stability: pd.DataFrame
+    """From `physembed.report.tables.stability_table`."""
+    model_errors: pd.DataFrame
+    """From `model_error_table`."""
+    ledger: pd.DataFrame
+    """From `ledger_table`."""
+    duration_ps: float
+    """Length of the stability runs."""
+    temperature_K: float
+    """Their temperature."""
 
 
 def _percent(fraction: float) -> str:
@@ -179,29 +189,47 @@ def _ledger_rows(table: pd.DataFrame) -> Table:
     return Table("Labels", headings, rows)
 
 
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as pairs of a dotted key and a value."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _molecule(molecule: MoleculeSummary, part: MoleculesPart, with_figures: bool) -> dict[str, Any]:
+    """What the template takes of a molecule."""
+    if wrong := sorted(set(FIGURES) ^ set(molecule.figures)):
+        raise PhysEmbedError(
+            f"report: {molecule.name}: figure {wrong[0]!r} is missing or unknown; known: {', '.join(FIGURES)}"
+        )
+    return {
+        "name": molecule.name,
+        "answer": answer(molecule),
+        "cautions": cautions(molecule, part.duration_ps, part.temperature_K),
+        "figures": [
+            {"title": title, "caption": caption, "uri": embedded(molecule.figures[name])}
+            for name, (title, caption) in FIGURES.items()
+            if with_figures
+        ],
+    }
 
 
-def _embedded(svg: Path) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
+def _model(model: ModelSummary, with_figures: bool) -> dict[str, Any]:
+    """What the template takes of a model of liquids."""
+    liquid_summary.check_figures(model)
+    return {
+        "name": model.name,
+        "answer": liquid_summary.answer(model),
+        "cautions": liquid_summary.cautions(model),
+        "facts": liquid_summary.facts(model),
+        "tables": liquid_summary.tables(model),
+        "figures": [
+            {"title": title, "caption": caption, "uri": embedded(path)}
+            for title, caption, path in liquid_summary.shown_figures(model)
+            if with_figures
+        ],
+    }
 
 
 def write_summary(
     path: str | Path,
-    molecules: list[MoleculeSummary],
+    molecules: MoleculesPart | None,
+    models: Sequence[ModelSummary],
     *,
     study: str,
-    stability: pd.DataFrame,
-    model_errors: pd.DataFrame,
-    ledger: pd.DataFrame,
-    duration_ps: float,
-    temperature_K: float,
     settings: Mapping[str, Any],
     versions: Mapping[str, str],
     with_figures: bool,
@@ -213,46 +241,31 @@ def write_summary(
 
     Args:
         path: the HTML file.
-        molecules: what to show of each, in the order of the study.
+        molecules: of isolated molecules; None for a study of liquids alone.
+        models: what to show of each model of liquids, in the order of the study; none for a study of molecules alone.
         study: its name.
-        stability: from `physembed.report.tables.stability_table`.
-        model_errors: from `model_error_table`.
-        ledger: from `ledger_table`.
-        duration_ps: length of the stability runs.
-        temperature_K: their temperature.
         settings: the whole configuration, seeds included, as plain values.
         versions: of Python and the packages.
         with_figures: whether the figures are in the page.
 
     Raises:
-        PhysEmbedError: a molecule lacks a figure, or has one that the page does not know.
+        PhysEmbedError: a molecule or model lacks a figure, or has one that the page does not know.
     """
-    for molecule in molecules:
-        if wrong := sorted(set(FIGURES) ^ set(molecule.figures)):
-            raise PhysEmbedError(
-                f"report: {molecule.name}: figure {wrong[0]!r} is missing or unknown; known: {', '.join(FIGURES)}"
-            )
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(files("physembed.report").joinpath("summary.html").read_text("utf-8"))
+    shown, tables = [], []
+    if molecules:
+        shown = [_molecule(molecule, molecules, with_figures) for molecule in molecules.molecules]
+        tables = [_stability_rows(molecules.stability), _error_rows(molecules.model_errors)]
+        tables.append(_ledger_rows(molecules.ledger))
     page = template.render(
         study=study,
         with_figures=with_figures,
-        molecules=[
-            {
-                "name": molecule.name,
-                "answer": answer(molecule),
-                "cautions": cautions(molecule, duration_ps, temperature_K),
-                "figures": [
-                    {"name": name, "title": title, "caption": caption, "uri": _embedded(molecule.figures[name])}
-                    for name, (title, caption) in FIGURES.items()
-                    if with_figures
-                ],
-            }
-            for molecule in molecules
-        ],
-        tables=[_stability_rows(stability), _error_rows(model_errors), _ledger_rows(ledger)],
+        molecules=shown,
+        models=[_model(model, with_figures) for model in models],
+        tables=tables,
         settings=list(flatten(settings)),
         versions=versions,
     )

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from ase import Atoms
 
-from physembed.analysis.liquid_density import density_table
+from physembed.analysis.liquid_density import density_table, equilibrated
 
 
 def data(*densities: float, length_ps: float = 300.0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -66,3 +67,12 @@ def test_no_replica_held() -> None:
     assert (row.status, row.reason) == ("evaporated", "gone")
     assert math.isnan(row.density_g_cm3)
     assert math.isnan(row.last_window_g_cm3)
+
+
+def test_frames_of_the_equilibrated_part_of_each_replica_that_held() -> None:
+    _, runs = data(1.0, 1.1, 1.2)
+    runs.loc[1, "status"] = "blown_up"
+    runs.loc[2, "equilibration_ps"] = 250.0
+    frames = [Atoms(info={"run": run, "time_ps": float(time)}) for run in (0, 1, 2) for time in (100, 200, 300)]
+    kept = [(frame.info["run"], frame.info["time_ps"]) for frame in equilibrated(frames, runs)]
+    assert kept == [(0, 200), (0, 300), (2, 300)]

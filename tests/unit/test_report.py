@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
-from importlib.util import find_spec
+from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,8 +28,9 @@ from matplotlib.text import Text
 from physembed.analysis.survival import collapse_fractions, compare_arms, survival_curves
 from physembed.errors import PhysEmbedError
 from physembed.report.bond_figures import bond_lengths
+from physembed.report.liquid_summary import LIQUID_FIGURES
 from physembed.report.style import arm_styles, save
-from physembed.report.summary import FIGURES, MoleculeSummary, answer, cautions, write_summary
+from physembed.report.summary import FIGURES, MoleculesPart, MoleculeSummary, answer, cautions, write_summary
 from physembed.report.survival_figures import collapse_causes, collapse_fraction, conditions_differ, survival
 from physembed.report.tables import ledger_table, model_error_table, paper_stability, stability_table
 from physembed.report.training_figures import (
@@ -433,14 +435,19 @@ class Links(HTMLParser):
 def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str, Path]) -> None:
     name, fractions = "<b>x & y", collapse_fractions(made.runs)
     molecule = MoleculeSummary(name, fractions, compare_arms(made.runs), svgs)
+    part = MoleculesPart(
+        [molecule],
+        stability=stability_table({name: fractions}, 2.0, 800.0),
+        model_errors=model_error_table({name: made.frames}, {name: made.forces}),
+        ledger=ledger_table({name: made.ledgers}),
+        duration_ps=2.0,
+        temperature_K=800.0,
+    )
     arguments: dict[str, Any] = {
-        "study": "demo", "stability": stability_table({name: fractions}, 2.0, 800.0),
-        "model_errors": model_error_table({name: made.frames}, {name: made.forces}),
-        "ledger": ledger_table({name: made.ledgers}), "duration_ps": 2.0, "temperature_K": 800.0,
-        "settings": {"training": {"seeds": [1, 2]}, "study": "demo"}, "versions": {"torch": "2.11.0"},
+        "study": "demo", "settings": {"training": {"seeds": [1, 2]}, "study": "demo"}, "versions": {"torch": "2.11.0"},
         "with_figures": True,
     }  # fmt: skip
-    write_summary(tmp_path / "summary.html", [molecule], **arguments)
+    write_summary(tmp_path / "summary.html", part, [], **arguments)
     page = (tmp_path / "summary.html").read_text("utf-8")
     links = Links()
     links.feed(page)
@@ -452,32 +459,40 @@ def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str
     assert name in text and "b" in links.tags
     for expected in (answer(molecule), "Too short to mean much", "training.seeds", "[1, 2]", "2.11.0"):
         assert expected in text
-    write_summary(tmp_path / "short.html", [molecule], **arguments | {"with_figures": False})
+    assert "Which models hold? Study “demo”" in text and "Liquids" not in text
+    write_summary(tmp_path / "short.html", part, [], **arguments | {"with_figures": False})
     short = (tmp_path / "short.html").read_text("utf-8")
     assert "<figure>" not in short and "<img" not in short and html.escape(answer(molecule)) in short
     # Browsers refuse data: addresses above 2 MB, in which Snakemake's report holds this page.
     assert len(short) < 50_000
     with pytest.raises(PhysEmbedError, match="figure 'survival' is missing"):
         figures = {key: path for key, path in svgs.items() if key != "survival"}
-        write_summary(
-            tmp_path / "no.html", [MoleculeSummary(name, fractions, compare_arms(made.runs), figures)], **arguments
-        )
+        without = MoleculeSummary(name, fractions, compare_arms(made.runs), figures)
+        write_summary(tmp_path / "no.html", replace(part, molecules=[without]), [], **arguments)
     assert not (tmp_path / "no.html").exists()
 
 
-def test_each_figure_has_a_caption_that_renders() -> None:
+@pytest.mark.parametrize(
+    "config",
+    [{"study": "demo"}, {"molecules": {"names": []}, "liquids": {"models": ["own"]}}, {"liquids": {"models": ["own"]}}],
+)
+def test_each_figure_has_a_caption_that_renders(config: dict[str, Any]) -> None:
     captions = {path.stem: path.read_text("utf-8") for path in CAPTIONS.glob("*.rst")}
-    assert set(FIGURES) <= set(captions)
+    assert set(FIGURES) | set(LIQUID_FIGURES) <= set(captions)
+    named = {"molecule": "paracetamol", "model": "own", "liquid": "EMC"}
     for name, source in captions.items():
-        job = SimpleNamespace(wildcards=SimpleNamespace(molecule="paracetamol"), config={"study": "demo"})
+        job = SimpleNamespace(wildcards=SimpleNamespace(**named), config=config)
         text = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(source).render(snakemake=job)
         # halt_level 2: a warning about the markup is an error here
         body = docutils.core.publish_parts(text, writer="html", settings_overrides={"halt_level": 2})["body"]
         assert name not in FIGURES or "paracetamol" in body
+        assert name not in LIQUID_FIGURES or "own" in body
+        if name == "workflow":
+            assert ("dispersion" in body) == ("liquids" in config)
+            assert ("adaptive" in body) == (config.get("molecules") is None)
 
 
 def test_package_holds_its_data() -> None:
-    spec = find_spec("physembed.report")
-    assert spec is not None and spec.origin is not None
-    folder = Path(spec.origin).parent
-    assert (folder / "summary.html").is_file() and (folder / "paper_stability.csv").is_file()
+    folder = files("physembed.report")
+    for name in ("summary.html", "paper_stability.csv", "paper_density.csv", "paper_viscosity.csv"):
+        assert folder.joinpath(name).is_file()

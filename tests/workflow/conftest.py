@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "tests/workflow/minimal.yaml"
+LIQUIDS = "tests/workflow/minimal_liquids.yaml"
 
 
 @dataclass
@@ -21,15 +22,14 @@ class Checkout:
     """A copy of the repository in which Snakemake is run as a user runs it."""
 
     root: Path
+    config: str = CONFIG
 
-    def snakemake(
-        self, *arguments: str, config: str = CONFIG, prefix: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def snakemake(self, *arguments: str, prefix: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run Snakemake in the copy, with the copy's own library; `prefix` goes first on PATH."""
         environment = os.environ | {"PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1"}
         if prefix:
             environment["PATH"] = f"{prefix}{os.pathsep}{environment['PATH']}"
-        command = [sys.executable, "-m", "snakemake", "--configfile", config, *arguments]
+        command = [sys.executable, "-m", "snakemake", "--configfile", self.config, *arguments]
         return subprocess.run(command, cwd=self.root, env=environment, text=True, capture_output=True)
 
     def planned(self, *arguments: str) -> dict[str, int]:
@@ -47,7 +47,7 @@ class Checkout:
         file.write_text(text.replace(old, new))
 
 
-def copy_repository(target: Path) -> Checkout:
+def copy_repository(target: Path, config: str = CONFIG) -> Checkout:
     """The files that git tracks or would track."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
@@ -57,24 +57,43 @@ def copy_repository(target: Path) -> Checkout:
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
-    return Checkout(target)
+    return Checkout(target, config)
+
+
+def run_to_the_end(checkout: Checkout) -> Checkout:
+    """Run the whole study of a copy."""
+    done = checkout.snakemake("--cores", "all")
+    logs = "".join(log.read_text()[-2000:] for log in checkout.root.glob("results/**/logs/*.log"))
+    assert done.returncode == 0, done.stderr[-6000:] + logs[-6000:]
+    return checkout
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A copy in which the minimal study has been run to its end. Tests must not change it."""
-    checkout = copy_repository(tmp_path_factory.mktemp("finished"))
-    done = checkout.snakemake("--cores", "all")
-    logs = "".join(log.read_text()[-2000:] for log in checkout.root.glob("results/*/*/logs/*.log"))
-    assert done.returncode == 0, done.stderr[-6000:] + logs[-6000:]
-    return checkout
+    return run_to_the_end(copy_repository(tmp_path_factory.mktemp("finished")))
+
+
+@pytest.fixture(scope="session")
+def finished_liquids(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Likewise with the minimal study of a liquid."""
+    return run_to_the_end(copy_repository(tmp_path_factory.mktemp("finished_liquids"), LIQUIDS))
+
+
+def copied(finished: Checkout, target: Path) -> Checkout:
+    """A copy of a finished study that a test may change; modification times are kept."""
+    shutil.copytree(finished.root, target, symlinks=True)
+    return Checkout(target, finished.config)
 
 
 @pytest.fixture
 def copy_of_finished(finished: Checkout, tmp_path: Path) -> Checkout:
-    """A copy of the finished study that a test may change; modification times are kept."""
-    shutil.copytree(finished.root, tmp_path / "study", symlinks=True)
-    return Checkout(tmp_path / "study")
+    return copied(finished, tmp_path / "study")
+
+
+@pytest.fixture
+def copy_of_finished_liquids(finished_liquids: Checkout, tmp_path: Path) -> Checkout:
+    return copied(finished_liquids, tmp_path / "study")
 
 
 @pytest.fixture(scope="session")

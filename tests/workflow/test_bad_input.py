@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import CONFIG, Checkout, copy_repository
+from .conftest import Checkout, copy_repository
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_molecules(checkout: Checkout, tmp_path: Path, row: str, expected: list[
 
 
 def assert_refused(checkout: Checkout, overlay: Path, expected: list[str]) -> None:
-    done = checkout.snakemake(str(overlay), "--cores", "1", "--quiet", config=CONFIG)
+    done = checkout.snakemake(str(overlay), "--cores", "1", "--quiet")
     output = (done.stdout + done.stderr).strip().splitlines()
     lines = [line for line in output if not line.startswith(("Using ", "Config file"))]
     assert done.returncode != 0

@@ -16,9 +16,11 @@ except PhysEmbedError as error:
     # One line, no traceback, before anything is written.
     sys.exit(str(error))
 
+# The molecules of chain A, and with them the components of the liquids, which get their topologies alike.
 MOLECULES = {molecule.name: molecule for molecule in STUDY.molecules}
-GIVEN_TOPOLOGY = [name for name, molecule in MOLECULES.items() if molecule.topology]
-MADE_TOPOLOGY = [name for name in MOLECULES if name not in GIVEN_TOPOLOGY]
+STRUCTURES = MOLECULES | {component.name: component for component in STUDY.components}
+GIVEN_TOPOLOGY = [name for name, molecule in STRUCTURES.items() if molecule.topology]
+MADE_TOPOLOGY = [name for name in STRUCTURES if name not in GIVEN_TOPOLOGY]
 ARMS = STUDY.config.arm_names
 SEEDS = STUDY.config.training.seeds
 
@@ -30,7 +32,7 @@ def one_of(names):
 
 wildcard_constraints:
     study=re.escape(STUDY.config.study),
-    molecule=one_of(MOLECULES),
+    molecule=one_of(STRUCTURES),
     arm=one_of(ARMS),
     labelled=one_of(["validation", *ARMS]),
     seed=one_of(map(str, SEEDS)),
@@ -64,19 +66,19 @@ def gpus(section):
 
 
 def molecule_source(wildcards):
-    molecule = MOLECULES[wildcards.molecule]
+    molecule = STRUCTURES[wildcards.molecule]
     return {"smiles": molecule.smiles, **settings()(wildcards)}
 
 
 def structure_file(wildcards):
-    return MOLECULES[wildcards.molecule].structure or []
+    return STRUCTURES[wildcards.molecule].structure or []
 
 
 # topology
 
 
 def given_files(wildcards):
-    molecule = MOLECULES[wildcards.molecule]
+    molecule = STRUCTURES[wildcards.molecule]
     return {"topology": molecule.topology, "coordinates": molecule.coordinates}
 
 
@@ -183,8 +185,28 @@ def figure_settings(wildcards):
     }
 
 
+def molecule_summary_files():
+    """Input of the summary, by name, for the isolated molecules; nothing where the study has none."""
+    if not MOLECULES:
+        return {}
+
+    def of_molecules(path, **more):
+        return expand(f"results/{{{{study}}}}/{path}", molecule=MOLECULES, **more)
+
+    return {
+        "fractions": of_molecules("{molecule}/survival/collapse_fractions.csv"),
+        "comparisons": of_molecules("{molecule}/survival/comparison.csv"),
+        "figures": of_molecules("figures/{molecule}/{name}.svg", name=FIGURES),
+        "stability": "results/{study}/tables/stability.csv",
+        "model_errors": "results/{study}/tables/model_errors.csv",
+        "labels": "results/{study}/tables/labels.csv",
+    }
+
+
 def summary_settings(wildcards):
     return {
         "molecules": list(MOLECULES),
+        "models": {model.name: model.liquids for model in STUDY.models},
+        "liquids": EVALUATED,
         "config": STUDY.config.model_dump(mode="json"),
     }

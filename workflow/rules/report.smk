@@ -111,21 +111,8 @@ rule tables:
 
 rule summary:
     input:
-        fractions=expand(
-            "results/{{study}}/{molecule}/survival/collapse_fractions.csv",
-            molecule=MOLECULES,
-        ),
-        comparisons=expand(
-            "results/{{study}}/{molecule}/survival/comparison.csv", molecule=MOLECULES
-        ),
-        figures=expand(
-            "results/{{study}}/figures/{molecule}/{name}.svg",
-            molecule=MOLECULES,
-            name=FIGURES,
-        ),
-        stability="results/{study}/tables/stability.csv",
-        model_errors="results/{study}/tables/model_errors.csv",
-        labels="results/{study}/tables/labels.csv",
+        **molecule_summary_files(),
+        **liquid_summary_files(),
     output:
         html="results/{study}/summary.html",
         # The same page without figures: Snakemake's report cannot show a page of several megabytes.
@@ -148,6 +135,12 @@ rule summary:
         runtime="10m",
     params:
         settings=summary_settings,
-        code=code("summary.py", "report/summary.html", "report/paper_stability.csv"),
+        code=code(
+            "summary.py",
+            "report/summary.html",
+            "report/paper_stability.csv",
+            "report/paper_density.csv",
+            "report/paper_viscosity.csv",
+        ),
     script:
         "../scripts/summary.py"

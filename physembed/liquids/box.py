@@ -1,0 +1,172 @@
+"""Packed boxes: how many molecules of each component, and where packmol puts them."""
+
+from __future__ import annotations
+
+import logging
+import operator
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import reduce
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import parmed
+from ase import Atoms
+from ase.data import atomic_masses
+from ase.io import read, write
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from physembed.analysis.density import G_CM3
+from physembed.errors import PhysEmbedError
+
+log = logging.getLogger(__name__)
+PACKMOL_LOOPS = 20
+"""Rounds of packmol; a box that can be packed takes one or two, one that cannot takes its time to fail."""
+
+
+def molecule_counts(masses_u: Sequence[float], mass_fractions: Sequence[float], total: int) -> list[int]:
+    """Molecules of each component, `total` in all and at least one each, nearest to the wanted mass fractions.
+
+    Largest remainders of the wanted numbers of molecules, then exchanges of up to two molecules of each component
+    for as long as they lessen the squared deviation of the mass fractions.
+
+    Raises:
+        PhysEmbedError: fewer molecules than components.
+    """
+    if total < len(masses_u):
+        raise PhysEmbedError(f"box: {total} molecules for {len(masses_u)} components; give at least one each")
+    masses, wanted = np.asarray(masses_u, dtype=float), np.asarray(mass_fractions, dtype=float)
+    wanted = wanted / wanted.sum()
+
+    def deviation(numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+        got = numbers * masses
+        return ((got / got.sum(axis=-1, keepdims=True) - wanted) ** 2).sum(axis=-1)
+
+    ideal = total * (wanted / masses) / (wanted / masses).sum()
+    counts = np.maximum(1, np.floor(ideal)).astype(np.int64)
+    while counts.sum() != total:
+        step = 1 if counts.sum() < total else -1
+        remainder = np.where(counts + step >= 1, step * (ideal - counts), -np.inf)
+        counts[remainder.argmax()] += step
+    exchanges = np.array([change for change in product(range(-2, 3), repeat=len(counts)) if sum(change) == 0])
+    while True:
+        candidates = counts + exchanges
+        candidates = candidates[candidates.min(axis=1) >= 1]
+        best = candidates[deviation(candidates).argmin()]
+        if deviation(best) >= deviation(counts):
+            return [int(count) for count in counts]
+        counts = best
+
+
+def composition_table(
+    names: Sequence[str],
+    smiles: Sequence[str],
+    mass_fractions: Sequence[float],
+    components: Sequence[parmed.Structure],
+    counts: Sequence[int],
+) -> pd.DataFrame:
+    """What a box consists of: component, smiles, molecules, atoms (of all), mass_fraction_wanted, mass_fraction."""
+    masses = np.array([mass_u(molecule) for molecule in components]) * np.asarray(counts)
+    return pd.DataFrame(
+        {
+            "component": list(names),
+            "smiles": list(smiles),
+            "molecules": list(counts),
+            "atoms": [count * len(molecule.atoms) for molecule, count in zip(components, counts, strict=True)],
+            "mass_fraction_wanted": list(mass_fractions),
+            "mass_fraction": masses / masses.sum(),
+        }
+    )
+
+
+def mass_u(structure: parmed.Structure) -> float:
+    """Mass of all atoms, u, with ASE's atomic masses, which all densities of this program are taken with."""
+    return float(atomic_masses[[atom.atomic_number for atom in structure.atoms]].sum())
+
+
+def cube_length_A(mass_u: float, density_g_cm3: float) -> float:
+    """Length of the cube that holds a mass at a density, Å."""
+    return float((mass_u / (density_g_cm3 * G_CM3)) ** (1 / 3))
+
+
+def molecule_index(structure: parmed.Structure) -> NDArray[np.int64]:
+    """The molecule of each atom, (n_atoms,), counted from 0 in the order of their first atoms, from the bonds."""
+    bonds = np.array([(bond.atom1.idx, bond.atom2.idx) for bond in structure.bonds], dtype=np.int64).reshape(-1, 2)
+    size = len(structure.atoms)
+    graph = coo_array((np.ones(len(bonds)), (bonds[:, 0], bonds[:, 1])), shape=(size, size))
+    return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def pack(
+    components: Sequence[parmed.Structure],
+    counts: Sequence[int],
+    density_g_cm3: float,
+    seed: int,
+    tolerance_A: float = 2.0,
+) -> parmed.Structure:
+    """A cubic periodic box of rigid molecules, packed by packmol.
+
+    Martínez, Andrade, Birgin, Martínez, J. Comput. Chem. 2009, 30, 2157.
+
+    Args:
+        components: topology and coordinates of one molecule of each kind.
+        counts: molecules of each.
+        density_g_cm3: density of the box.
+        seed: fixes the box.
+        tolerance_A: least distance between atoms of different molecules, also over the boundary.
+
+    Returns:
+        Topology, coordinates and box vectors; the molecules of the first component come first. They are whole,
+        and each is a residue: L01 for the first component, L02 for the second, and so on.
+
+    Raises:
+        PhysEmbedError: if packmol fails.
+    """
+    packed = reduce(operator.add, [molecule * count for molecule, count in zip(components, counts, strict=True)])
+    length = cube_length_A(mass_u(packed), density_g_cm3)
+    packed.coordinates = _packmol(components, counts, length, density_g_cm3, seed, tolerance_A)
+    packed.box = [length] * 3 + [90.0] * 3
+    residues = [len(molecule.residues) * count for molecule, count in zip(components, counts, strict=True)]
+    for residue, kind in zip(packed.residues, np.repeat(np.arange(1, len(counts) + 1), residues), strict=True):
+        residue.name = f"L{kind:02d}"
+    log.info("packed %d molecules in a box of %.2f Å (%.3g g/cm^3)", sum(counts), length, density_g_cm3)
+    return packed
+
+
+def _packmol(
+    components: Sequence[parmed.Structure],
+    counts: Sequence[int],
+    length: float,
+    density: float,
+    seed: int,
+    tolerance: float,
+) -> NDArray[np.float64]:
+    """Packed positions, (n_atoms, 3) Å."""
+    with tempfile.TemporaryDirectory(prefix="physembed-box-") as temporary:
+        folder = Path(temporary)
+        lines = [f"tolerance {tolerance}", f"seed {seed}", f"nloop {PACKMOL_LOOPS}", "filetype xyz", "output out.xyz"]
+        lines.append(f"pbc {length:.8f} {length:.8f} {length:.8f}")
+        for kind, (molecule, count) in enumerate(zip(components, counts, strict=True)):
+            numbers = [atom.atomic_number for atom in molecule.atoms]
+            write(folder / f"{kind}.xyz", Atoms(numbers=numbers, positions=molecule.coordinates), format="xyz")
+            lines += [f"structure {kind}.xyz", f"  number {count}", "end structure"]
+        (folder / "in.inp").write_text("\n".join(lines) + "\n")
+        # The package's own command line, which finds its program wherever the package lies.
+        done = subprocess.run(
+            [sys.executable, "-m", "packmol.cli", "-i", "in.inp"],
+            cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        for line in done.stdout.splitlines():
+            log.debug("packmol: %s", line)
+        if done.returncode != 0 or "Success!" not in done.stdout:
+            raise PhysEmbedError(
+                f"box: packmol cannot put {sum(counts)} molecules into a box of {length:.2f} Å ({density:g} g/cm^3) "
+                f"with {tolerance:g} Å between them (exit {done.returncode}); lower the packing density"
+            )
+        return np.asarray(read(folder / "out.xyz", format="xyz").positions)

@@ -1,0 +1,348 @@
+"""Molecular dynamics of a batch of periodic liquids, through torch-sim's integrators.
+
+The systems hold the same atoms, each with its own start, temperature and pressure. docs/npt.md says which ensemble
+each integrator samples and how that was checked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch_sim as ts
+from ase import Atoms, units
+from torch_sim.integrators import (
+    npt_crescale_init,
+    npt_crescale_isotropic_step,
+    npt_langevin_isotropic_init,
+    npt_langevin_isotropic_step,
+    nve_step,
+    nvt_vrescale_init,
+    nvt_vrescale_step,
+)
+from torch_sim.quantities import compute_instantaneous_pressure_tensor
+
+from physembed.analysis.density import G_CM3
+from physembed.errors import PhysEmbedError
+from physembed.units import FS, KB
+
+Ensemble = Literal["npt-crescale", "npt-langevin", "nvt", "nve"]
+
+HOTTEST = 10.0
+"""A system hotter than so many times its temperature is lost."""
+WIDEST = 3.0
+"""A system is lost if its volume exceeds that of its start by this factor, or falls below it by as much."""
+
+STEPS = {
+    "npt-crescale": npt_crescale_isotropic_step,
+    "npt-langevin": npt_langevin_isotropic_step,
+    "nvt": nvt_vrescale_step,
+    "nve": nve_step,
+}
+MOVING = ("positions", "momenta", "cell", "energy", "forces")
+"""What changes in the state of every integrator."""
+PISTON = ("cell_positions", "cell_velocities", "cell_masses", "cell_alpha", "reference_cell")
+"""What the Langevin piston has besides: its variables, and constants that come from the start."""
+KEPT = ("stress", "base_energy", "cso_S0", "cso_S1")
+"""Outputs of a model that are kept beside what the integrators keep; each has a row for each system."""
+CAUSES = ("", "volume", "temperature", "energy", "forces", "stress")
+"""By which a system was lost."""
+
+
+class WatchedModel:
+    """A model that keeps its last outputs (`KEPT`) and holds lost systems still.
+
+    A system is lost, for good, once its energy, a force, its temperature or its volume is no number, or out of all
+    reason. Its last sound geometry then takes the place of the broken one before the model sees it, because one
+    atom without a position, or a vanishing cell, would break the neighbour list of the whole batch. All of this
+    happens on the device, without waiting for it.
+    """
+
+    def __init__(self, model: Any, state: Any, temperatures_K: torch.Tensor, freedom: int) -> None:
+        self.model, self.device, self.dtype = model, model.device, model.dtype
+        self.outputs: dict[str, torch.Tensor] = {}
+        self.positions, self.cell = state.positions, state.cell
+        self.temperatures_K, self.freedom = temperatures_K, freedom
+        self.start_volumes = torch.linalg.det(state.cell).abs()
+        self.cause = torch.zeros(len(temperatures_K), dtype=torch.int64, device=self.device)
+        """Index in `CAUSES`."""
+        self.value = torch.zeros(len(temperatures_K), dtype=self.dtype, device=self.device)
+        """What the volume (Å^3) or the temperature (K) was when the system was lost."""
+
+    def __call__(self, state: Any, **_: Any) -> dict[str, torch.Tensor]:
+        """Outputs of the model at the state, whose lost systems are put back to where they were sound."""
+        n_systems = len(self.cause)
+        volumes = torch.linalg.det(state.cell).abs()
+        widening = volumes / self.start_volumes
+        self._lose("volume", (widening < WIDEST) & (widening > 1 / WIDEST), volumes)
+        if hasattr(state, "momenta"):
+            temperatures = kinetic_temperatures(state.momenta, state.masses, n_systems, self.freedom)
+            self._lose("temperature", temperatures < HOTTEST * self.temperatures_K, temperatures)
+        sound = self.cause == 0
+        state.positions = torch.where(sound[state.system_idx, None], state.positions, self.positions)
+        state.cell = torch.where(sound[:, None, None], state.cell, self.cell)
+        self.positions, self.cell = state.positions, state.cell
+        output = self.model(state)
+        self.outputs = {name: output[name] for name in KEPT if name in output}
+        for name in ("energy", "forces", "stress"):
+            finite = torch.isfinite(output[name]).reshape(n_systems, -1).all(dim=1)
+            self._lose(name, finite, self.value)
+        return {name: output[name] for name in ("energy", "forces", "stress")}
+
+    def _lose(self, name: str, sound: torch.Tensor, values: torch.Tensor) -> None:
+        newly = ~sound & (self.cause == 0)
+        self.cause = torch.where(newly, CAUSES.index(name), self.cause)
+        self.value = torch.where(newly, values, self.value)
+
+
+def kinetic_temperatures(momenta: torch.Tensor, masses: torch.Tensor, n_systems: int, freedom: int) -> torch.Tensor:
+    """Kinetic temperatures (n_systems,) in K of systems with `freedom` degrees of freedom each."""
+    doubled = (momenta.square().sum(dim=1) / masses).view(n_systems, -1).sum(dim=1)
+    return doubled / (freedom * KB)
+
+
+class LiquidBatch:
+    """Periodic systems of the same atoms that advance together, each from its own start.
+
+    Positions are never wrapped, so molecules that are whole stay whole. A system that is lost (`lost` says which and
+    why) stands still from then on and does not disturb the others. After `save` and `load` a batch on a CPU goes on
+    bit for bit, on the same build of torch.
+
+    Args:
+        model: torch-sim model with energies (eV), forces (eV/Å) and stress (eV/Å^3). Its further outputs
+            `cso_S0`, `cso_S1` and `base_energy`, (n_systems,) in eV, are kept.
+        starts: a structure with cell for each system, of the same atoms in the same order. A start with momenta goes
+            on with them, the others draw theirs (Maxwell-Boltzmann, centre of mass at rest).
+        temperatures_K: of each system.
+        pressures_bar: of each system; not used at constant volume.
+        ensemble: `npt-crescale`: stochastic cell rescaling with velocity rescaling (G. Bussi, D. Donadio,
+            M. Parrinello, J. Chem. Phys. 2007, 126, 014101); `npt-langevin`: Langevin piston and Langevin
+            thermostat; `nvt`: velocity rescaling; `nve`.
+        timestep_fs: time step.
+        thermostat_ps: relaxation time of the thermostat.
+        barostat_ps: relaxation time of the barostat.
+        compressibility_per_bar: assumed; it sets the pace of the barostat, not the ensemble.
+        seed: of momenta and noise.
+
+    Raises:
+        PhysEmbedError: starts of different atoms or without a cell, temperatures or pressures that do not match
+            them, or a model without stress.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        starts: Sequence[Atoms],
+        *,
+        temperatures_K: Sequence[float],
+        pressures_bar: Sequence[float] | None = None,
+        ensemble: Ensemble,
+        timestep_fs: float,
+        thermostat_ps: float,
+        barostat_ps: float = 1.0,
+        compressibility_per_bar: float = 8.0e-5,
+        seed: int,
+    ) -> None:
+        pressures_bar = [0.0] * len(starts) if pressures_bar is None else pressures_bar
+        _check(starts, temperatures_K, pressures_bar)
+        self.ensemble: Ensemble = ensemble
+        """`nvt` and `nve` can take each other's place while a batch runs."""
+        self.n_atoms = len(starts[0])
+        # Langevin noise moves the centre of mass too; the global thermostat leaves it at rest.
+        self._freedom = 3 * self.n_atoms - (0 if ensemble == "npt-langevin" else 3)
+        self._mass_u = float(starts[0].get_masses().sum())
+        self._timestep = torch.tensor(timestep_fs * FS, dtype=model.dtype, device=model.device)
+        self._tau = thermostat_ps * 1000 * FS
+        self._kT = torch.tensor(temperatures_K, dtype=model.dtype, device=model.device) * KB
+        self._pressures = torch.tensor(pressures_bar, dtype=model.dtype, device=model.device) * units.bar
+
+        bare = [Atoms(start.numbers, start.positions, cell=start.cell, pbc=True) for start in starts]
+        for atoms, start in zip(bare, starts, strict=True):
+            atoms.set_masses(start.get_masses())
+        state = ts.io.atoms_to_state(bare, device=model.device, dtype=model.dtype)
+        state.rng = seed
+        self._watched = WatchedModel(model, state, self._kT / KB, self._freedom)
+        self.state = self._first_state(state, barostat_ps * 1000 * FS, compressibility_per_bar / units.bar)
+        for row, start in enumerate(starts):
+            if start.has("momenta"):
+                rows = slice(row * self.n_atoms, (row + 1) * self.n_atoms)
+                self.state.momenta[rows] = torch.tensor(start.get_momenta(), dtype=model.dtype, device=model.device)
+
+    def _first_state(self, state: Any, barostat: float, compressibility: float) -> Any:
+        """State of the integrator; times in torch-sim's unit, compressibility in Å^3/eV."""
+        common = {"kT": self._kT}
+        if self.ensemble == "npt-crescale":
+            common |= {"dt": self._timestep}
+            return npt_crescale_init(
+                state, self._watched, **common, tau_p=barostat, isothermal_compressibility=compressibility
+            )
+        if self.ensemble == "npt-langevin":
+            # torch-sim takes friction coefficients (mass / time), one for all atoms of a system, and gives the strain
+            # of the cell the mass (N + 1) kT barostat^2; critical damping of the frequency this has in the liquid.
+            masses = (self.n_atoms + 1) * self._kT * barostat**2
+            stiffness = 9 * torch.linalg.det(state.cell).abs() / compressibility
+            return npt_langevin_isotropic_init(
+                state,
+                self._watched,
+                **common,
+                dt=self._timestep,
+                alpha=torch.full_like(self._kT, self._mass_u / self.n_atoms / self._tau),
+                cell_alpha=2 * torch.sqrt(stiffness * masses),
+                b_tau=torch.full_like(self._kT, barostat),
+            )
+        return nvt_vrescale_init(state, self._watched, **common)
+
+    def advance(self, steps: int) -> None:
+        """Take so many time steps."""
+        arguments: dict[str, Any] = {"dt": self._timestep}
+        if self.ensemble != "nve":
+            arguments["kT"] = self._kT
+        if self.ensemble in ("npt-crescale", "nvt"):
+            arguments["tau"] = self._tau
+        if self.ensemble.startswith("npt"):
+            arguments["external_pressure"] = self._pressures
+        step = STEPS[self.ensemble]
+        for _ in range(steps):
+            self.state = step(state=self.state, model=self._watched, **arguments)
+
+    def keep(self, mask: torch.Tensor, model: Any) -> None:
+        """Go on with the systems where `mask` (n_systems,) is true, and with a model made for these."""
+        generator, kept, watched = self.state.rng, torch.nonzero(mask).flatten(), self._watched
+        self.state = self.state[kept]
+        self.state.rng = generator
+        self._kT, self._pressures = self._kT[kept], self._pressures[kept]
+        watched.model = model
+        watched.positions, watched.cell = self.state.positions, self.state.cell
+        for name in ("temperatures_K", "start_volumes", "cause", "value"):
+            setattr(watched, name, getattr(watched, name)[kept])
+        watched.outputs = {name: value[kept] for name, value in watched.outputs.items()}
+
+    def lost(self) -> list[str]:
+        """For each system why it was lost, in a few words; empty for a system that was not."""
+        watched = self._watched
+        expected = {"volume": watched.start_volumes.tolist(), "temperature": watched.temperatures_K.tolist()}
+        reasons = []
+        for row, (cause, value) in enumerate(zip(watched.cause.tolist(), watched.value.tolist(), strict=True)):
+            name = CAUSES[cause]
+            if name in expected and math.isfinite(value):
+                unit = "Å^3, {:.3g} times that of the start" if name == "volume" else "K, {:.3g} times the thermostat's"
+                reasons.append(f"{name} {value:.4g} {unit.format(value / expected[name][row])}")
+            else:
+                reasons.append(f"{name} is not finite" if name else "")
+        return reasons
+
+    @property
+    def n_systems(self) -> int:
+        """Systems still in the batch."""
+        return int(self.state.n_systems)
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """Positions (n_systems, n_atoms, 3) in Å, not wrapped."""
+        return self.state.positions.view(-1, self.n_atoms, 3)
+
+    @property
+    def momenta(self) -> torch.Tensor:
+        """Momenta (n_systems, n_atoms, 3) in ASE's unit, sqrt(eV u)."""
+        return self.state.momenta.view(-1, self.n_atoms, 3)
+
+    @property
+    def cells(self) -> torch.Tensor:
+        """Cells (n_systems, 3, 3) in Å, vectors as rows."""
+        return self.state.row_vector_cell
+
+    @property
+    def volumes(self) -> torch.Tensor:
+        """Volumes (n_systems,) in Å^3."""
+        return torch.linalg.det(self.state.cell).abs()
+
+    @property
+    def densities_g_cm3(self) -> torch.Tensor:
+        """Densities (n_systems,) in g/cm^3."""
+        return self._mass_u / self.volumes / G_CM3
+
+    @property
+    def energies(self) -> torch.Tensor:
+        """Potential energies (n_systems,) in eV, any correction included."""
+        return self.state.energy
+
+    @property
+    def base_energies(self) -> torch.Tensor:
+        """Potential energies (n_systems,) in eV without the CSO correction."""
+        return self._watched.outputs.get("base_energy", self.energies)
+
+    @property
+    def cso_S0(self) -> torch.Tensor:
+        """S0 of the CSO correction (n_systems,) in eV; 0 with a model that has none."""
+        return self._watched.outputs.get("cso_S0", torch.zeros_like(self.energies))
+
+    @property
+    def cso_S1(self) -> torch.Tensor:
+        """S1 of the CSO correction (n_systems,) in eV; 0 with a model that has none."""
+        return self._watched.outputs.get("cso_S1", torch.zeros_like(self.energies))
+
+    @property
+    def temperatures(self) -> torch.Tensor:
+        """Kinetic temperatures (n_systems,) in K."""
+        return kinetic_temperatures(self.state.momenta, self.state.masses, self.n_systems, self._freedom)
+
+    @property
+    def pressure_tensors(self) -> torch.Tensor:
+        """Pressure tensors (n_systems, 3, 3) in eV/Å^3, kinetic part less stress; positive under compression."""
+        return compute_instantaneous_pressure_tensor(
+            momenta=self.state.momenta,
+            masses=self.state.masses,
+            system_idx=self.state.system_idx,
+            stress=self._watched.outputs["stress"],
+            volumes=self.volumes,
+        )
+
+    def save(self) -> dict[str, Any]:
+        """Everything that the next step and the properties depend on."""
+        watched = self._watched
+        return {
+            "state": {name: getattr(self.state, name).cpu().clone() for name in self._names()},
+            "outputs": {name: value.cpu().clone() for name, value in watched.outputs.items()},
+            "cause": watched.cause.cpu().clone(),
+            "value": watched.value.cpu().clone(),
+            "start_volumes": watched.start_volumes.cpu().clone(),
+            "rng": self.state.rng.get_state(),
+        }
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Go on from `save` of a batch of the same systems in the same ensemble."""
+        watched, device = self._watched, self._watched.device
+        for name in self._names():
+            setattr(self.state, name, saved["state"][name].to(device))
+        watched.outputs = {name: value.to(device) for name, value in saved["outputs"].items()}
+        for name in ("cause", "value", "start_volumes"):
+            setattr(watched, name, saved[name].to(device))
+        watched.positions, watched.cell = self.state.positions, self.state.cell
+        self.state.rng.set_state(saved["rng"])
+
+    def _names(self) -> tuple[str, ...]:
+        stress = ("stress",) if self.ensemble.startswith("npt") else ()
+        return MOVING + stress + (PISTON if self.ensemble == "npt-langevin" else ())
+
+
+def _check(starts: Sequence[Atoms], temperatures_K: Sequence[float], pressures_bar: Sequence[float]) -> None:
+    if not len(starts) == len(temperatures_K) == len(pressures_bar) > 0:
+        raise PhysEmbedError(
+            f"md: {len(starts)} starts, {len(temperatures_K)} temperatures and {len(pressures_bar)} pressures; "
+            "give one of each for every system"
+        )
+    for row, start in enumerate(starts):
+        if not np.array_equal(start.numbers, starts[0].numbers):
+            raise PhysEmbedError(
+                f"md: start {row} ({start.get_chemical_formula()}) holds other atoms, or in another order, than "
+                f"start 0 ({starts[0].get_chemical_formula()}); give starts of one liquid"
+            )
+        if not start.cell.volume > 0:
+            raise PhysEmbedError(f"md: start {row} has no cell ({start.cell.cellpar()}); give a periodic box")
+    for name, values in (("temperature_K", temperatures_K), ("pressure_bar", pressures_bar)):
+        for row, value in enumerate(values):
+            if not math.isfinite(value) or (name == "temperature_K" and value <= 0):
+                raise PhysEmbedError(f"md: {name} of system {row} is {value}; give a number (a temperature above 0)")

@@ -1,0 +1,382 @@
+"""NPT runs of one liquid in a batch: recorded, resumable, reused; what is lost leaves and the others go on."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from ase import Atoms, units
+from numpy.typing import ArrayLike, NDArray
+
+from physembed.analysis.density import EVAPORATED_BELOW, G_CM3, mean_density
+from physembed.config_liquids import NPT
+from physembed.errors import PhysEmbedError
+from physembed.files import atomic
+from physembed.md.liquid import LiquidBatch
+from physembed.md.torn import BondWatch
+from physembed.progress import Progress
+from physembed.provenance import derive_seed, settings_hash
+
+log = logging.getLogger(__name__)
+SAVE_EVERY_SECONDS = 60.0
+SETTINGS = (
+    "timestep_fs", "barostat", "thermostat_ps", "barostat_ps", "compressibility_per_bar", "record_interval_fs",
+    "frame_interval_ps", "dtype",
+)  # fmt: skip
+"""Fields of the settings that a run depends on; a run can be extended in its duration, the only other one."""
+SEEN = (
+    "time_ps", "volume_A3", "density_g_cm3", "potential_energy_eV", "cso_S0_eV", "cso_S1_eV", "temperature_K",
+    "pressure_bar",
+)  # fmt: skip
+"""Columns of a record; the energy is that without CSO, temperature and pressure are instantaneous."""
+
+Frame = tuple[float, NDArray[np.float32], NDArray[np.float64]]
+"""Time in ps, positions (n_atoms, 3) and cell (3, 3) in Å."""
+
+
+@dataclass(frozen=True)
+class NPTPoint:
+    """One run. `alpha` and `a1` are only recorded: the model carries them."""
+
+    label: str
+    """Name of the run, unlike those of the others."""
+    alpha: float
+    a1: float
+    temperature_K: float
+    pressure_bar: float
+
+
+@dataclass
+class Run:
+    """What has been seen of one run, and where it goes on."""
+
+    key: str
+    step: int = 0
+    status: Literal["ok", "blown_up", "evaporated"] = "ok"
+    reason: str = ""
+    rows: list[tuple[float, ...]] = field(default_factory=list)
+    """In the order of `SEEN`."""
+    frames: list[Frame] = field(default_factory=list)
+    last_good: list[Frame] = field(default_factory=list)
+    """Of a lost run, the last frame before that; empty if it was lost at the start."""
+    state: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """Positions, momenta and cell at `step`; empty at the start."""
+
+
+class NPTRuns:
+    """The runs of one liquid; can be killed at any moment and go on from their last saved state.
+
+    A run is lost if it blows up (`WatchedModel`, `BondWatch`) or evaporates: a result, kept with its last good frame.
+
+    The batch is saved every minute in one file, from which the same runs go on bit for bit on a CPU. A run that has
+    ended has a file of its own, named by a hash of its point, start, settings and seed: it is not run again when
+    others are added, and goes on where it ended when the duration grows. In another batch it meets other noise, from
+    a seed derived from the runs there. The hash does not know the model: `restart` must be a folder that belongs to
+    it (`physembed.provenance.restart_folder`).
+
+    Args:
+        make_model: gives the torch-sim model for the runs still in the batch, in their order; called again whenever
+            runs leave it.
+        points: the runs.
+        starts: one structure for each, of the same atoms, with cell and whole molecules.
+        settings: `npt` of the configuration; `duration_ps` is the length of each run.
+        seed: of momenta and noise.
+        restart: folder for the files above.
+        bonds: (n_bonds, 2) indices of bonded atoms, the same in each start; None if molecules are not watched.
+
+    Raises:
+        PhysEmbedError: no runs, labels that stand twice, or starts or bonds that do not fit.
+    """
+
+    def __init__(
+        self,
+        make_model: Callable[[list[NPTPoint]], Any],
+        points: Sequence[NPTPoint],
+        starts: Sequence[Atoms],
+        settings: NPT,
+        *,
+        seed: int,
+        restart: str | Path,
+        bonds: ArrayLike | None = None,
+    ) -> None:
+        self.make_model, self.settings, self.seed, self.restart = make_model, settings, seed, Path(restart)
+        self.points, self.starts = list(points), list(starts)
+        _check(self.points, self.starts)
+        self.bonds = BondWatch(bonds, self.starts)
+        self.record_every = max(1, round(settings.record_interval_fs / settings.timestep_fs))
+        self.frame_every = self.record_every * max(
+            1, round(settings.frame_interval_ps * 1000 / settings.record_interval_fs)
+        )
+        self.total_steps = self.record_every * round(settings.duration_ps * 1000 / settings.record_interval_fs)
+        self._runs: list[Run] = []
+        self._alive: list[int] = []
+        self._saved: dict[str, Any] = {"runs": []}
+        self._keys = [self._key(point, start) for point, start in zip(self.points, self.starts, strict=True)]
+        self._load()
+
+    @property
+    def finished(self) -> int:
+        """Runs that need no more steps."""
+        return len(self._runs) - len(self._alive)
+
+    def run(self) -> None:
+        """Advance until every run has reached the configured duration or is lost.
+
+        Raises:
+            PhysEmbedError: if it lasts longer than `max_walltime_hours`; the state is saved.
+        """
+        self._load()
+        if not self._alive:
+            return
+        began = saved = monotonic()
+        self._compose()
+        on_cpu = self._batch.positions.device.type == "cpu"
+        total_ps = len(self._runs) * self._time_ps(self.total_steps)
+        progress = Progress("npt", total_ps, "ps", start=self._done_ps(), warn_if_long=on_cpu)
+        self._observe([self._runs[row].step == 0 for row in self._alive])
+        while self._alive:
+            self._batch.advance(self.record_every)
+            for row in self._alive:
+                self._runs[row].step += self.record_every
+            self._observe([True] * len(self._alive))
+            progress.update(self._done_ps(), self._note())
+            if self._alive and monotonic() - saved > SAVE_EVERY_SECONDS:
+                self._save_batch()
+                saved = monotonic()
+            self._mind_walltime((monotonic() - began) / 3600)
+        progress.finish(self._note(), done=self._done_ps())
+
+    def _compose(self) -> None:
+        """Make the batch of the runs that are not at their end: as it was saved, or anew from where each one is."""
+        alive = [self._runs[row] for row in self._alive]
+        same = [run.key for run in self._saved["runs"]] == [run.key for run in alive]
+        if not same:
+            for run in self._saved["runs"]:
+                self._save_run(run)
+        points, settings = [self.points[row] for row in self._alive], self.settings
+        self._batch = LiquidBatch(
+            self.make_model(points),
+            [self._start(row) for row in self._alive],
+            temperatures_K=[point.temperature_K for point in points],
+            pressures_bar=[point.pressure_bar for point in points],
+            ensemble="npt-crescale" if settings.barostat == "crescale" else "npt-langevin",
+            timestep_fs=settings.timestep_fs,
+            thermostat_ps=settings.thermostat_ps,
+            barostat_ps=settings.barostat_ps,
+            compressibility_per_bar=settings.compressibility_per_bar,
+            seed=derive_seed(self.seed, "npt", *(f"{run.key}:{run.step}" for run in alive)),
+        )
+        if same:
+            self._batch.load(self._saved["batch"])
+        self._sound = self._batch.positions.clone(), self._batch.cells.clone()
+
+    def _start(self, row: int) -> Atoms:
+        """Where a run goes on."""
+        atoms, state = self.starts[row].copy(), self._runs[row].state
+        if state:
+            atoms.set_cell(state["cell"])
+            atoms.set_positions(state["positions"])
+            atoms.set_momenta(state["momenta"])
+        return atoms
+
+    def _observe(self, wanted: list[bool]) -> None:
+        """Note what is seen of the wanted runs of the batch, and take out what is lost or at its end."""
+        batch = self._batch
+        pressures = torch.einsum("nii->n", batch.pressure_tensors) / (3 * units.bar)
+        seen = (batch.volumes, batch.densities_g_cm3, batch.base_energies, batch.cso_S0, batch.cso_S1)
+        values = torch.stack([*seen, batch.temperatures, pressures]).double().cpu().numpy().T
+        torn = self.bonds.broken(batch.positions, self._alive)
+        broken = [lost or bond for lost, bond in zip(batch.lost(), torn, strict=True)]
+        keep = []
+        for place, row in enumerate(self._alive):
+            if wanted[place]:
+                self._look(row, place, values[place], broken[place])
+            keep.append(self._runs[row].status == "ok" and self._runs[row].step < self.total_steps)
+        if not all(keep):
+            self._leave(keep)
+        if self._alive:
+            self._sound = batch.positions.clone(), batch.cells.clone()
+
+    def _look(self, row: int, place: int, values: NDArray[np.float64], broken: str) -> None:
+        """Note what is seen of one run, or how it was lost."""
+        run, time_ps = self._runs[row], self._time_ps(self._runs[row].step)
+        density, at_start = values[1], _density(self.starts[row])
+        if broken:
+            run.status, run.reason = "blown_up", f"{broken}, at {time_ps:g} ps"
+        elif not density >= EVAPORATED_BELOW * at_start:
+            run.status = "evaporated"
+            run.reason = f"density {density:.3f} g/cm^3, {at_start:.3f} g/cm^3 at the start, at {time_ps:g} ps"
+        if run.status != "ok":
+            run.last_good = [(last[0], *_frame(*self._sound, place)) for last in run.rows[-1:]]
+            log.warning("npt: run %s is lost (%s): %s", self.points[row].label, run.status, run.reason)
+            return
+        run.rows.append((time_ps, *values.tolist()))
+        if run.step % self.frame_every == 0:
+            run.frames.append((time_ps, *_frame(self._batch.positions, self._batch.cells, place)))
+
+    def _leave(self, keep: list[bool]) -> None:
+        """Take runs out of the batch; their own files come first, as the batch's file counts until it is replaced."""
+        self._note_states()
+        for row, stays in zip(self._alive, keep, strict=True):
+            if not stays:
+                self._save_run(self._runs[row])
+        self._alive = [row for row, stays in zip(self._alive, keep, strict=True) if stays]
+        if self._alive:
+            mask = torch.tensor(keep, device=self._batch.positions.device)
+            self._batch.keep(mask, self.make_model([self.points[row] for row in self._alive]))
+            self._save_batch()
+        else:
+            self._batch_file.unlink(missing_ok=True)
+
+    def _mind_walltime(self, hours: float) -> None:
+        limit = self.settings.max_walltime_hours
+        if limit is None or hours < limit or not self._alive:
+            return
+        self._save_batch()
+        raise PhysEmbedError(
+            f"npt: ended after {hours:.3g} h (max_walltime_hours is {limit:g}) with {self._done_ps():g} ps of "
+            f"{len(self._runs) * self._time_ps(self.total_steps):g} ps done; the state is saved, run again to go on"
+        )
+
+    def _note_states(self) -> None:
+        batch = self._batch
+        arrays = {"positions": batch.positions, "momenta": batch.momenta, "cell": batch.cells}
+        on_host = {name: value.double().cpu().numpy() for name, value in arrays.items()}
+        for place, row in enumerate(self._alive):
+            self._runs[row].state = {name: value[place].copy() for name, value in on_host.items()}
+
+    @property
+    def _batch_file(self) -> Path:
+        return self.restart / "npt_batch.pt"
+
+    def _run_file(self, key: str) -> Path:
+        return self.restart / f"npt_{key}.pt"
+
+    def _save_batch(self) -> None:
+        self._note_states()
+        with atomic(self._batch_file) as temporary:
+            torch.save({"runs": [self._runs[row] for row in self._alive], "batch": self._batch.save()}, temporary)
+
+    def _save_run(self, run: Run) -> None:
+        with atomic(self._run_file(run.key)) as temporary:
+            torch.save(run, temporary)
+
+    def _load(self) -> None:
+        # Our own files, which hold Python objects beside tensors.
+        exists = self._batch_file.exists()
+        self._saved = torch.load(self._batch_file, weights_only=False) if exists else {"runs": []}
+        in_batch = {run.key: run for run in self._saved["runs"]}
+        self._runs = []
+        for key in self._keys:
+            file = self._run_file(key)
+            at_hand = in_batch.get(key) or (torch.load(file, weights_only=False) if file.exists() else None)
+            self._runs.append(at_hand or Run(key))
+        self._alive = [row for row, run in enumerate(self._runs) if run.status == "ok" and run.step < self.total_steps]
+
+    def _key(self, point: NPTPoint, start: Atoms) -> str:
+        structure = hashlib.sha256()
+        for array in (start.numbers, start.get_masses(), start.positions, start.cell.array, start.get_momenta()):
+            structure.update(np.ascontiguousarray(array).tobytes())
+        settings = {name: getattr(self.settings, name) for name in SETTINGS}
+        return settings_hash([asdict(point), structure.hexdigest(), settings, self.seed, self.bonds.bonds.tolist()])
+
+    def _time_ps(self, step: int) -> float:
+        # Without the noise of binary fractions, which tables would show.
+        return round(step * self.settings.timestep_fs / 1000, 9)
+
+    def _done_ps(self) -> float:
+        return sum(self._time_ps(min(run.step, self.total_steps)) for run in self._runs)
+
+    def _note(self) -> str:
+        densities = [f"{run.rows[-1][2]:.3f}" for run in self._runs if run.status == "ok" and run.rows]
+        lost = sum(run.status != "ok" for run in self._runs)
+        shown = " ".join(densities[:6]) + (" ..." if len(densities) > 6 else "")
+        return f"density {shown} g/cm^3" + (f", {lost} of {len(self._runs)} lost" if lost else "")
+
+    def _results(self) -> list[tuple[NPTPoint, Run, bool, pd.DataFrame]]:
+        """Each run with whether it was lost, and its rows, both within the configured duration."""
+        end = self._time_ps(self.total_steps)
+        results = []
+        for point, run in zip(self.points, self._runs, strict=True):
+            rows = pd.DataFrame([row for row in run.rows if row[0] <= end], columns=list(SEEN), dtype=float)
+            results.append((point, run, run.status != "ok" and run.step <= self.total_steps, rows))
+        return results
+
+    def series(self) -> pd.DataFrame:
+        """One row per run and record: run, alpha, a1 and `SEEN`."""
+        tables = []
+        for point, _, _, rows in self._results():
+            for place, name in enumerate(("label", "alpha", "a1")):
+                rows.insert(place, "run" if name == "label" else name, getattr(point, name))
+            tables.append(rows)
+        return pd.concat(tables, ignore_index=True)
+
+    def runs(self) -> pd.DataFrame:
+        """One row per run: its status and reason, and its mean density (`physembed.analysis.density`).
+
+        `length_ps` is that of the sound part; the density of a lost run is nan.
+        """
+        table = []
+        for start, (point, run, lost, rows) in zip(self.starts, self._results(), strict=True):
+            row: dict[str, Any] = {"run": point.label, "alpha": point.alpha, "a1": point.a1}
+            row |= {"status": run.status if lost else "ok", "reason": run.reason if lost else ""}
+            row["length_ps"] = rows["time_ps"].max() if len(rows) else 0.0
+            if lost:
+                numbers = ("density_g_cm3", "standard_error_g_cm3", "equilibration_ps", "effective_samples")
+                row |= dict.fromkeys(numbers, math.nan) | {"density_status": run.status, "density_reason": run.reason}
+            else:
+                mean = mean_density(rows["time_ps"], rows["volume_A3"], start.get_masses().sum())
+                row |= {
+                    "density_g_cm3": mean.density_g_cm3,
+                    "standard_error_g_cm3": mean.standard_error,
+                    "equilibration_ps": mean.equilibration_ps,
+                    "effective_samples": mean.effective_samples,
+                    "density_status": mean.status,
+                    "density_reason": mean.reason,
+                }
+            table.append(row)
+        return pd.DataFrame(table)
+
+    def trajectory(self, label: str) -> list[Atoms]:
+        """Frames of one run, not wrapped, with run, time_ps and density_g_cm3 in `info`; a lost run's last good frame
+        is among them."""
+        row = [point.label for point in self.points].index(label)
+        _, run, lost, _ = self._results()[row]
+        frames = [frame for frame in run.frames if frame[0] <= self._time_ps(self.total_steps)]
+        if lost:
+            frames += [frame for frame in run.last_good if frame[0] > frames[-1][0]]
+        trajectory = []
+        for time_ps, positions, cell in frames:
+            atoms = self.starts[row].copy()
+            atoms.set_momenta(None)
+            atoms.set_cell(cell)
+            atoms.set_positions(positions)
+            atoms.info = {"run": label, "time_ps": time_ps, "density_g_cm3": _density(atoms)}
+            trajectory.append(atoms)
+        return trajectory
+
+
+def _frame(positions: torch.Tensor, cells: torch.Tensor, place: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    return positions[place].cpu().numpy().astype(np.float32), cells[place].double().cpu().numpy()
+
+
+def _density(atoms: Atoms) -> float:
+    return float(atoms.get_masses().sum() / atoms.cell.volume / G_CM3)
+
+
+def _check(points: list[NPTPoint], starts: list[Atoms]) -> None:
+    if not points or len(points) != len(starts):
+        raise PhysEmbedError(f"npt: {len(points)} runs and {len(starts)} starts; give one start for each run")
+    for label, count in Counter(point.label for point in points).items():
+        if count > 1:
+            raise PhysEmbedError(f"npt: {count} runs are called {label!r}; give each a label of its own")

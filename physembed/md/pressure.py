@@ -1,0 +1,251 @@
+"""The pressure tensor of NVT or NVE replicas of a liquid, averaged over blocks, for its viscosity.
+
+The tensor of every step is added up on the device; only whole stretches of blocks are copied from there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from ase import Atoms
+from numpy.typing import ArrayLike, NDArray
+
+from physembed.config_liquids import Viscosity
+from physembed.errors import PhysEmbedError
+from physembed.files import atomic
+from physembed.md.liquid import LiquidBatch
+from physembed.md.torn import BondWatch
+from physembed.progress import Progress
+
+log = logging.getLogger(__name__)
+SAVE_EVERY_SECONDS = 60.0
+LOOK_EVERY_FS = 500.0
+"""Time between two looks at the replicas, at which blocks are copied and lost replicas leave."""
+
+
+@dataclass
+class Record:
+    """What has been seen so far; it is saved with the state of the batch."""
+
+    block: int = 0
+    """Blocks done, those of the equilibration included."""
+    alive: list[int] = field(default_factory=list)
+    lost: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """For a lost replica the blocks done and the reason."""
+    pressures: list[NDArray[Any]] = field(default_factory=list)
+    """Stretches (n_alive, n_blocks, 3, 3) eV/Å^3."""
+    temperatures: list[NDArray[Any]] = field(default_factory=list)
+    """Of the same stretches (n_alive, n_blocks) K."""
+
+    def keep(self, stays: list[bool]) -> None:
+        """Leave out the replicas that do not stay."""
+        self.alive = [replica for replica, stay in zip(self.alive, stays, strict=True) if stay]
+        self.pressures = [stretch[stays] for stretch in self.pressures]
+        self.temperatures = [stretch[stays] for stretch in self.temperatures]
+
+    def join(self) -> None:
+        """Make one stretch of all."""
+        self.pressures = [np.concatenate(self.pressures, axis=1)] if self.pressures else []
+        self.temperatures = [np.concatenate(self.temperatures, axis=1)] if self.temperatures else []
+
+
+class PressureRun:
+    """Replicas of a liquid at constant volume; can be killed at any moment and goes on from its last saved state.
+
+    They are equilibrated in NVT, whatever `settings.ensemble` is, then recorded. A replica that blows up
+    (`WatchedModel`, `BondWatch`) is dropped with all that was recorded of it, and the others go on; if all do, that
+    is the result. The saved state does not depend on the duration, so a longer run goes on where a finished one
+    ended. `restart` must be a folder that belongs to the model, the starts, the seed and the settings but the
+    duration (`physembed.provenance.restart_folder`).
+
+    Args:
+        make_model: gives the torch-sim model for so many replicas; called again whenever one leaves the batch.
+        starts: one structure for each replica, of the same atoms, with cell and whole molecules; none for a liquid
+            of which no NPT run held, which gives no pressure.
+        settings: `viscosity` of the configuration.
+        temperature_K: of the thermostat and of the first momenta.
+        seed: of momenta and noise.
+        restart: folder for the saved state.
+        bonds: (n_bonds, 2) indices of bonded atoms, the same in each start; None if molecules are not watched.
+
+    Raises:
+        PhysEmbedError: starts or bonds that do not fit; see also `LiquidBatch`.
+    """
+
+    def __init__(
+        self,
+        make_model: Callable[[int], Any],
+        starts: Sequence[Atoms],
+        settings: Viscosity,
+        *,
+        temperature_K: float,
+        seed: int,
+        restart: str | Path,
+        bonds: ArrayLike | None = None,
+    ) -> None:
+        self.make_model, self.starts, self.settings = make_model, list(starts), settings
+        self.temperature_K, self.seed = temperature_K, seed
+        self.restart = Path(restart) / "pressure.pt"
+        self.bonds = BondWatch(bonds, self.starts)
+        self.block_steps = max(1, round(settings.block_fs / settings.timestep_fs))
+        block_ps = self.block_steps * settings.timestep_fs / 1000
+        self.equilibration = round(settings.equilibration_ps / block_ps)
+        """Blocks before recording begins."""
+        self.total = self.equilibration + round(settings.duration_ps / block_ps)
+        self._look_every = max(1, round(LOOK_EVERY_FS / 1000 / block_ps))
+        self._block_ps = block_ps
+        self._saved: dict[str, Any] | None = None
+        self._load()
+
+    def run(self) -> None:
+        """Advance until the configured duration, or until no replica is left.
+
+        Raises:
+            PhysEmbedError: if it lasts longer than `max_walltime_hours`; the state is saved.
+        """
+        self._load()
+        record, total = self.record, self.total
+        if record.block >= total or not record.alive:
+            return
+        began = saved = monotonic()
+        self._compose()
+        on_cpu = self._batch.positions.device.type == "cpu"
+        progress = Progress("pressure", total, "blocks", start=record.block, warn_if_long=on_cpu)
+        while record.block < total and record.alive:
+            recording = record.block >= self.equilibration
+            end = total if recording else self.equilibration
+            blocks = min(end - record.block, self._look_every - record.block % self._look_every)
+            self._batch.ensemble = self.settings.ensemble if recording else "nvt"
+            if recording:
+                self._record(blocks)
+            else:
+                self._batch.advance(blocks * self.block_steps)
+            record.block += blocks
+            self._look()
+            progress.update(record.block, self._note())
+            if monotonic() - saved > SAVE_EVERY_SECONDS:
+                self._save()
+                saved = monotonic()
+            self._mind_walltime((monotonic() - began) / 3600)
+        self._save()
+        progress.finish(self._note(), done=record.block)
+
+    def _compose(self) -> None:
+        replicas, settings = self.record.alive, self.settings
+        self._batch = LiquidBatch(
+            self.make_model(len(replicas)),
+            [self.starts[replica] for replica in replicas],
+            temperatures_K=[self.temperature_K] * len(replicas),
+            ensemble="nvt",
+            timestep_fs=settings.timestep_fs,
+            thermostat_ps=settings.thermostat_ps,
+            seed=self.seed,
+        )
+        if self._saved is not None:
+            self._batch.load(self._saved["batch"])
+
+    def _record(self, blocks: int) -> None:
+        """Advance by so many blocks, averaging the pressure tensor of every step and the temperature over each."""
+        batch = self._batch
+        pressures, temperatures = [], []
+        for _ in range(blocks):
+            pressure, temperature = torch.zeros_like(batch.cells), torch.zeros_like(batch.volumes)
+            for _ in range(self.block_steps):
+                batch.advance(1)
+                pressure += batch.pressure_tensors
+                temperature += batch.temperatures
+            pressures.append(pressure / self.block_steps)
+            temperatures.append(temperature / self.block_steps)
+        self.record.pressures.append(torch.stack(pressures, dim=1).cpu().numpy())
+        self.record.temperatures.append(torch.stack(temperatures, dim=1).cpu().numpy())
+
+    def _look(self) -> None:
+        """Take replicas that are lost out of the batch."""
+        record, batch = self.record, self._batch
+        torn = self.bonds.broken(batch.positions, record.alive)
+        reasons = [lost or bond for lost, bond in zip(batch.lost(), torn, strict=True)]
+        if not any(reasons):
+            return
+        for replica, reason in zip(record.alive, reasons, strict=True):
+            if reason:
+                record.lost[replica] = record.block, f"{reason}, at {record.block * self._block_ps:g} ps"
+                log.warning("pressure: replica %d is lost: %s", replica, record.lost[replica][1])
+        stays = [not reason for reason in reasons]
+        record.keep(stays)
+        if record.alive:
+            batch.keep(torch.tensor(stays, device=batch.positions.device), self.make_model(len(record.alive)))
+
+    def _mind_walltime(self, hours: float) -> None:
+        limit = self.settings.max_walltime_hours
+        if limit is None or hours < limit or self.record.block >= self.total or not self.record.alive:
+            return
+        self._save()
+        raise PhysEmbedError(
+            f"pressure: ended after {hours:.3g} h (max_walltime_hours is {limit:g}) at "
+            f"{self.record.block * self._block_ps:g} of {self.total * self._block_ps:g} ps; the state is saved, run "
+            "again to go on"
+        )
+
+    def _note(self) -> str:
+        return f"{len(self.record.lost)} of {len(self.starts)} replicas lost" if self.record.lost else ""
+
+    def _save(self) -> None:
+        self.record.join()
+        with atomic(self.restart) as temporary:
+            torch.save({"batch": self._batch.save(), "record": self.record}, temporary)
+
+    def _load(self) -> None:
+        self._saved = None
+        self.record = Record(alive=list(range(len(self.starts))))
+        if self.restart.exists():
+            # Our own file, which holds Python objects beside tensors.
+            self._saved = torch.load(self.restart, weights_only=False)
+            self.record = self._saved["record"]
+
+    def _recorded(self, stretches: list[NDArray[Any]], empty: tuple[int, ...]) -> NDArray[np.float64]:
+        blocks = self.total - self.equilibration
+        joined = np.concatenate(stretches, axis=1)[:, :blocks] if stretches else np.empty(empty)
+        return joined.astype(np.float64)
+
+    def pressure_tensors(self) -> NDArray[np.float64]:
+        """Block averages (n_replicas, n_blocks, 3, 3) in eV/Å^3 of the replicas that were not lost, in their order."""
+        return self._recorded(self.record.pressures, (len(self.record.alive), 0, 3, 3))
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """What a viscosity needs, of the replicas that were not lost.
+
+        pressure_tensor (n_replicas, n_blocks, 3, 3) eV/Å^3, block_fs (), volume_A3 (n_replicas,), temperature_K (),
+        that of the thermostat.
+        """
+        return {
+            "pressure_tensor": self.pressure_tensors(),
+            "block_fs": np.array(1000 * self._block_ps),
+            "volume_A3": np.array([self.starts[replica].cell.volume for replica in self.record.alive]),
+            "temperature_K": np.array(self.temperature_K),
+        }
+
+    def replicas(self) -> pd.DataFrame:
+        """One row per replica: replica, status, reason, length_ps recorded, volume_A3, mean kinetic temperature_K."""
+        means = self._recorded(self.record.temperatures, (len(self.record.alive), 0))
+        table = []
+        for replica, start in enumerate(self.starts):
+            row: dict[str, Any] = {"replica": replica, "status": "ok", "reason": ""}
+            if replica in self.record.lost:
+                block, reason = self.record.lost[replica]
+                row |= {"status": "blown_up", "reason": reason}
+                length, temperature = max(0, block - self.equilibration), np.nan
+            else:
+                mean = means[self.record.alive.index(replica)]
+                length, temperature = len(mean), mean.mean() if len(mean) else np.nan
+            row |= {"length_ps": round(length * self._block_ps, 9), "volume_A3": start.cell.volume}
+            table.append(row | {"temperature_K": temperature})
+        columns = ["replica", "status", "reason", "length_ps", "volume_A3", "temperature_K"]
+        return pd.DataFrame(table, columns=columns)

@@ -1,0 +1,141 @@
+"""The NPT runs of a scan over alpha and a1: a run at each point, or only where the reweighted density is not known.
+
+`direct` runs the uncorrected model and every point of alphas and a1 in one batch. `reweighted` runs the uncorrected
+model and one point per alpha, then asks `physembed.analysis.scan.next_point` for each alpha where to run next, in
+rounds of one batch each, until every alpha is settled or the runs allowed are spent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ase import Atoms, units
+from numpy.typing import ArrayLike
+
+from physembed.analysis.reweighting import Reweighting
+from physembed.analysis.scan import next_point
+from physembed.analysis.tuning import npt_runs
+from physembed.config_liquids import NPT
+from physembed.errors import PhysEmbedError
+from physembed.md.npt import NPTPoint, NPTRuns
+
+log = logging.getLogger(__name__)
+
+
+def label(alpha: float, a1: float) -> str:
+    """Name of the run at a point; the same point has the same name in every scan."""
+    return f"alpha={alpha:.10g} a1={a1:.10g}" if alpha else "uncorrected"
+
+
+class Scan:
+    """The scan of one model on one liquid. Runs that are there already, from an earlier scan too, are not run again.
+
+    Args:
+        make_model: gives the torch-sim model for a list of points, with alpha and a1 of each.
+        start: equilibrated box from which each run starts.
+        bonds: (n_bonds, 2) bonded atoms.
+        settings: of the NPT runs; `duration_ps` is that of the scan.
+        temperature_K: of the runs.
+        pressure_bar: of the runs.
+        seed: of momenta and noise.
+        restart: folder that belongs to this model.
+    """
+
+    def __init__(
+        self,
+        make_model: Callable[[list[NPTPoint]], Any],
+        start: Atoms,
+        bonds: ArrayLike,
+        settings: NPT,
+        *,
+        temperature_K: float,
+        pressure_bar: float,
+        seed: int,
+        restart: str | Path,
+    ) -> None:
+        self.make_model, self.start, self.bonds, self.settings = make_model, start, bonds, settings
+        self.temperature_K, self.pressure_bar = temperature_K, pressure_bar
+        self.seed, self.restart = seed, restart
+        self.points: list[NPTPoint] = []
+        self.add(0.0, 0.0)
+
+    def add(self, alpha: float, a1: float) -> bool:
+        """One point more; False if it is there already."""
+        point = NPTPoint(label(alpha, a1), alpha, a1, self.temperature_K, self.pressure_bar)
+        if point in self.points:
+            return False
+        self.points.append(point)
+        return True
+
+    def run(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Run what is not there yet; the series and the table of all runs."""
+        runs = NPTRuns(
+            self.make_model,
+            self.points,
+            [self.start] * len(self.points),
+            self.settings,
+            seed=self.seed,
+            restart=self.restart,
+            bonds=self.bonds,
+        )
+        log.info("scan: %d of %d runs are there", runs.finished, len(self.points))
+        runs.run()
+        return runs.series(), runs.runs()
+
+    def direct(self, alphas: Sequence[float], a1: Sequence[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Every point of the grid; the series and the table of all runs."""
+        for alpha in alphas:
+            for value in a1:
+                self.add(alpha, value)
+        return self.run()
+
+    def reweighted(
+        self,
+        alphas: Sequence[float],
+        *,
+        start_a1: float,
+        a1_range: tuple[float, float],
+        target_g_cm3: float,
+        max_runs: int,
+        minimum_effective_samples: float,
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Points where they are needed, in rounds; the series and the table of all runs.
+
+        Args:
+            alphas: prefactors.
+            start_a1: first point of each.
+            a1_range: lowest and highest a1 allowed.
+            target_g_cm3: density to be met.
+            max_runs: runs at most, the uncorrected one included.
+            minimum_effective_samples: below this a reweighted density is not believed.
+
+        Raises:
+            PhysEmbedError: `max_runs` does not hold the first points; MBAR does not converge.
+        """
+        if 1 + len(alphas) > max_runs:
+            raise PhysEmbedError(
+                f"scan.max_runs: {max_runs}: the uncorrected run and one for each of {len(alphas)} alphas are "
+                f"{1 + len(alphas)}; give more"
+            )
+        for alpha in alphas:
+            self.add(alpha, start_a1)
+        mass = float(self.start.get_masses().sum())
+        while True:
+            series, runs = self.run()
+            held = npt_runs(series, runs, self.temperature_K, self.pressure_bar)
+            if not held:
+                return series, runs
+            reweighting = Reweighting(held, self.temperature_K, self.pressure_bar * units.bar, mass)
+            grown = False
+            for alpha in alphas:
+                budget = max_runs - len(self.points)
+                step = next_point(reweighting, alpha, target_g_cm3, a1_range, budget, minimum_effective_samples)
+                log.info("scan: alpha = %g: %s: %s", alpha, step.action, step.reason)
+                # A point that was run and still has too few samples is not mended by running it again.
+                grown |= step.action == "run" and self.add(alpha, round(step.tuning.a1, 6))
+            if not grown:
+                return series, runs

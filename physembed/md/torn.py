@@ -1,0 +1,76 @@
+"""Molecules of a liquid that are torn or crushed: their bonds against those of the start frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.geometry import find_mic
+from numpy.typing import ArrayLike, NDArray
+
+from physembed.errors import PhysEmbedError
+
+TORN_A = 1.5
+"""A bond longer than at the start by this much, in Å, is torn."""
+CRUSHED = 0.5
+"""A bond shorter than this fraction of its length at the start is crushed."""
+
+
+class BondWatch:
+    """Bonds of the molecules in boxes of the same atoms.
+
+    Args:
+        bonds: (n_bonds, 2) indices of bonded atoms, the same in each start; None to watch none.
+        starts: of each box, with whole molecules.
+
+    Raises:
+        PhysEmbedError: bonds of atoms that are not there, or a start whose molecules are not whole.
+    """
+
+    def __init__(self, bonds: ArrayLike | None, starts: Sequence[Atoms]) -> None:
+        self.bonds = np.empty((0, 2), dtype=int) if bonds is None else np.asarray(bonds)
+        n_atoms = len(starts[0]) if starts else self.bonds.max(initial=-1) + 1
+        fitting = self.bonds.ndim == 2 and self.bonds.shape[1] == 2
+        if not (fitting and ((self.bonds >= 0) & (self.bonds < n_atoms)).all()):
+            raise PhysEmbedError(
+                f"md: bonds of shape {self.bonds.shape} do not fit {n_atoms} atoms; give (n_bonds, 2) indices from 0 "
+                f"to {n_atoms - 1}"
+            )
+        self.lengths = np.array([self._start_lengths(row, start) for row, start in enumerate(starts)])
+        """(n_boxes, n_bonds) Å, at the start."""
+
+    def _start_lengths(self, row: int, start: Atoms) -> NDArray[np.float64]:
+        vectors = start.positions[self.bonds[:, 1]] - start.positions[self.bonds[:, 0]]
+        lengths = np.linalg.norm(vectors, axis=1)
+        if len(vectors):
+            cut = lengths > find_mic(vectors, start.cell, pbc=True)[1] + 1e-3
+            if cut.any():
+                i, j = self.bonds[cut.argmax()]
+                raise PhysEmbedError(
+                    f"md: start {row}: bond {i}-{j} is {lengths[cut.argmax()]:.2f} Å long, across the box; give "
+                    "molecules that are whole"
+                )
+        return lengths
+
+    def broken(self, positions: torch.Tensor, rows: Sequence[int]) -> list[str]:
+        """For each of the boxes in `rows` its worst bond, if that is torn or crushed, in a few words; else nothing.
+
+        Args:
+            positions: (len(rows), n_atoms, 3) Å, not wrapped.
+            rows: which of the starts.
+        """
+        if not len(self.bonds):
+            return [""] * len(rows)
+        first, second = torch.as_tensor(self.bonds.T, device=positions.device)
+        lengths = (positions[:, first] - positions[:, second]).norm(dim=2)
+        reference = torch.as_tensor(self.lengths[list(rows)], dtype=lengths.dtype, device=lengths.device)
+        crushed = (reference - lengths) / ((1 - CRUSHED) * reference)
+        worst = torch.maximum((lengths - reference) / TORN_A, crushed).nan_to_num(torch.inf).max(dim=1)
+        words = []
+        for row, (amount, bond) in enumerate(zip(worst.values.tolist(), worst.indices.tolist(), strict=True)):
+            i, j = self.bonds[bond]
+            now, then = float(lengths[row, bond]), float(reference[row, bond])
+            words.append(f"bond {i}-{j} is {now:.2f} Å long, {then:.2f} Å at the start" if amount > 1 else "")
+        return words

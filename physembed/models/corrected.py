@@ -1,0 +1,241 @@
+"""The corrected model as one file that is given away: MACE + CSO with its facts and a card, and its loaders.
+
+`corrected_model.pt` is a pickle, which can run any code when it is loaded: load only files that you trust. One line
+each gives a model:
+
+    from physembed.models.corrected import load_ase, load_torchsim
+    atoms.calc = load_ase("corrected_model.pt")
+    model = load_torchsim("corrected_model.pt")
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase.calculators.calculator import Calculator
+from ase.calculators.mixing import SumCalculator
+from mace.calculators import MACECalculator
+
+from physembed.errors import PhysEmbedError
+from physembed.files import atomic
+from physembed.models.cso import CSOCalculator, CSOParameters, Cutoffs, get_convention
+from physembed.models.cso.parameters import A2, A3, A4
+from physembed.models.device import resolve_device
+from physembed.models.liquid import LiquidModel, corrected
+from physembed.models.mace import default_head, load_module, load_pickle
+from physembed.provenance import file_hash, package_versions
+
+FORMAT = "physembed corrected model 1"
+"""What the file's entry `format` says; another layout gets another number."""
+
+
+def write_corrected(
+    model_file: str | Path,
+    facts_file: str | Path,
+    card_file: str | Path,
+    *,
+    name: str,
+    base_model: str | Path,
+    description: Mapping[str, Any],
+    tuning: Mapping[str, Any],
+    target_source: str,
+    confirmation: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the corrected model, its facts as JSON and a card to read.
+
+    Args:
+        model_file: where the model goes.
+        facts_file: where the facts go.
+        card_file: where the card goes, in Markdown.
+        name: of the model in the configuration.
+        base_model: file of the MACE model that is corrected.
+        description: what is known of it (`model.json`); its `source` and `sha256` stand in the card.
+        tuning: the row of the tuning table that is taken: alpha, a1, a1_low, a1_high, convention, method, tuned_on,
+            target_g_cm3, density_g_cm3, standard_error_g_cm3, status, reason.
+        target_source: where the target density was measured.
+        confirmation: row of a density table (density_g_cm3, standard_error_g_cm3) of a run with the corrected
+            model on the tuning liquid.
+
+    Raises:
+        PhysEmbedError: the base model is not the described one or holds no MACE model, the tuning gave no a1 or
+            alpha, or its convention is unknown.
+    """
+    convention = get_convention(str(tuning["convention"]))
+    alpha, a1 = (_finite(tuning, key) for key in ("alpha", "a1"))
+    sha256 = file_hash(base_model)
+    if description.get("sha256", sha256) != sha256:
+        raise PhysEmbedError(
+            f"corrected model: {base_model}: has SHA-256 {sha256}, its description {description['sha256']}; "
+            "describe the model anew"
+        )
+    module = load_module(base_model, "cpu", "corrected model")
+    default_head(module, f"corrected model: {base_model}")
+    correction = {"convention": convention.name, "alpha": alpha, "a1": a1, "cutoffs": asdict(convention.cutoffs)}
+    facts = {
+        "format": FORMAT,
+        "name": name,
+        "base_model": {**description, "sha256": sha256},
+        "correction": {**correction, "s6": convention.s6, "a2": A2, "a3": A3, "a4": A4},
+        "tuning": {**{key: _plain(value) for key, value in tuning.items()}, "target_source": target_source},
+        "residual_g_cm3": _difference(tuning, tuning),
+        "confirmation": None if confirmation is None else {key: _plain(value) for key, value in confirmation.items()},
+        "confirmation_residual_g_cm3": None if confirmation is None else _difference(confirmation, tuning),
+        "versions": package_versions(),
+    }
+    # An open file, because torch would store the name of the (temporary) file otherwise.
+    with atomic(model_file) as temporary, temporary.open("wb") as handle:
+        torch.save({"format": FORMAT, "mace": module, **correction, "facts": facts}, handle)
+    facts["sha256"] = file_hash(model_file)
+    with atomic(facts_file) as temporary:
+        temporary.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with atomic(card_file) as temporary:
+        temporary.write_text(card(facts, Path(model_file).name), encoding="utf-8")
+
+
+def card(facts: Mapping[str, Any], file_name: str) -> str:
+    """The facts of `write_corrected` for a reader, in Markdown.
+
+    Args:
+        facts: the content of the JSON file.
+        file_name: name of the model's file.
+    """
+    base, correction, tuning = facts["base_model"], facts["correction"], facts["tuning"]
+    cutoffs, versions = correction["cutoffs"], facts["versions"]
+    interval = ""
+    if tuning.get("a1_low") is not None and tuning.get("a1_high") is not None:
+        interval = f" (95 % confidence: {tuning['a1_low']:.4g} to {tuning['a1_high']:.4g})"
+    coordination = f", coordination numbers {cutoffs['coordination']:g} Å" if correction["convention"] == "d3" else ""
+    rows = {
+        "base model": f"{base.get('source') or 'trained by this study'}, SHA-256 `{base['sha256']}`",
+        "elements": ", ".join(base.get("elements", [])),
+        "correction": "E = E_MACE + alpha E_CSO (Schröder, Creon, Schwabe, J. Chem. Theory Comput. 2015, 11, 3163)",
+        "convention": f"{correction['convention']}; alpha and a1 mean nothing without it",
+        "cutoffs": f"dispersion {cutoffs['dispersion']:g} Å, switched off over {cutoffs['dispersion_width']:g} Å"
+        + coordination,
+        "alpha": f"{correction['alpha']:g}",
+        "a1": f"{correction['a1']:.6g}{interval}",
+        "tuned on": f"{tuning['tuned_on']}, method {tuning['method']}, status {tuning['status']}"
+        + (f": {tuning['reason']}" if tuning.get("reason") else ""),
+        "target": f"{tuning['target_g_cm3']:.4f} g/cm^3 ({facts['tuning']['target_source']})",
+        "density at a1": _density(tuning, facts["residual_g_cm3"], "of the fit"),
+    }
+    if facts["confirmation"] is not None:
+        rows["confirming run"] = _density(facts["confirmation"], facts["confirmation_residual_g_cm3"], "of the run")
+    rows |= {"file": f"`{file_name}`, SHA-256 `{facts['sha256']}`"}
+    rows |= {"made with": ", ".join(f"{name} {version}" for name, version in versions.items())}
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    return f"""# {facts["name"]}, corrected
+
+| | |
+| --- | --- |
+{table}
+
+## Loading
+
+The file is a pickle, which can run any code when it is loaded: load it only if you trust where it comes from, and
+compare its SHA-256 with the one above.
+
+```python
+from physembed.models.corrected import load_ase, load_torchsim
+
+atoms.calc = load_ase("{file_name}")  # energy, forces and stress in ASE
+model = load_torchsim("{file_name}")  # for any number of systems in torch-sim
+```
+
+## Licence
+
+The file contains the weights of the base model. They stay under the licence of their owner, which also says whether
+this file may be passed on; the correction adds no restriction of its own.
+"""
+
+
+def load_torchsim(path: str | Path, device: str = "auto", dtype: str = "float64") -> LiquidModel:
+    """The corrected model for torch-sim, with the same parameters for any number of systems.
+
+    The file is a pickle, which can run any code when it is loaded: load only files that you trust.
+
+    Args:
+        path: `corrected_model.pt`.
+        device: `auto`, `cpu` or `cuda`.
+        dtype: `float64`, or `float32`, which is faster.
+
+    Raises:
+        PhysEmbedError: the file holds no corrected model.
+    """
+    saved, device = _load(path), resolve_device(device)
+    return corrected(
+        saved["mace"],
+        device,
+        dtype,
+        convention=saved["convention"],
+        alpha=saved["alpha"],
+        a1=saved["a1"],
+        cutoffs=Cutoffs(**saved["cutoffs"]),
+    )
+
+
+def load_ase(path: str | Path, device: str = "auto", dtype: str = "float64") -> Calculator:
+    """The corrected model for ASE: energy, forces and stress of MACE's own calculator and of `CSOCalculator`.
+
+    The file is a pickle, which can run any code when it is loaded: load only files that you trust.
+
+    Args:
+        path: `corrected_model.pt`.
+        device: `auto`, `cpu` or `cuda`, of MACE; the correction runs on the CPU.
+        dtype: `float64`, or `float32`, which is faster, of MACE.
+
+    Raises:
+        PhysEmbedError: the file holds no corrected model.
+    """
+    saved, device = _load(path), resolve_device(device)
+    mace = MACECalculator(
+        models=[saved["mace"]],
+        device=device,
+        default_dtype=dtype,
+        head=default_head(saved["mace"], str(path)),
+        enable_cueq=device == "cuda",
+    )
+    parameters = CSOParameters(alpha=saved["alpha"], a1=saved["a1"])
+    return SumCalculator([mace, CSOCalculator(parameters, saved["convention"], Cutoffs(**saved["cutoffs"]))])
+
+
+def _load(path: str | Path) -> dict[str, Any]:
+    saved = load_pickle(path, "cpu", "corrected model")
+    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
+        raise PhysEmbedError(f"corrected model: {path}: holds {type(saved).__name__}, not a corrected model")
+    return saved
+
+
+def _finite(row: Mapping[str, Any], key: str) -> float:
+    value = float(row[key])
+    if not math.isfinite(value):
+        raise PhysEmbedError(
+            f"corrected model: the tuning on {row['tuned_on']} gave {key} = {value} "
+            f"(status {row['status']}: {row['reason']}); scan other points or another alpha"
+        )
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """A value of a table as JSON has it; a number that is not finite is null."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _difference(row: Mapping[str, Any], tuning: Mapping[str, Any]) -> float | None:
+    difference = _plain(row["density_g_cm3"] - tuning["target_g_cm3"])
+    return None if difference is None else float(difference)
+
+
+def _density(row: Mapping[str, Any], residual: float | None, whose: str) -> str:
+    if residual is None:
+        return f"not known ({row['status']}: {row['reason']})"
+    error = row.get("standard_error_g_cm3")
+    uncertainty = "" if error is None else f" ± {error:.4f}"
+    return f"{row['density_g_cm3']:.4f}{uncertainty} g/cm^3 {whose}, {residual:+.4f} from the target"

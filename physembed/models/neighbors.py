@@ -1,0 +1,237 @@
+"""Edges for models: all pairs of isolated molecules, and a list with a skin for periodic liquids.
+
+Both stand in for a neighbour list of torch-sim. They are called with positions (n_atoms, 3) in Å, cells
+(n_systems, 3, 3) in Å with the lattice vectors as rows, periodicity (3,) or (n_systems, 3), a cutoff in Å and the
+system of each atom (n_atoms,); and give edges (2, n_edges) in both directions, the system of each edge (n_edges,)
+and its shifts (n_edges, 3) in lattice vectors: the edge is positions[second] - positions[first] + shifts @ cell.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from nvalchemiops.neighbors.neighbor_utils import (  # type: ignore[import-untyped]
+    NeighborOverflowError,
+    estimate_max_neighbors,
+)
+from nvalchemiops.torch.neighbors import batch_cell_list  # type: ignore[import-untyped]
+from torch import Tensor
+
+from physembed.models.cso.model import unique_pairs
+
+Edges = tuple[Tensor, Tensor, Tensor]
+
+
+class AllPairs:
+    """Every ordered pair of atoms of the same system, in place of a neighbour list, for isolated molecules.
+
+    MACE's radial functions vanish from r_max on and its radial network has no bias, so pairs beyond r_max add
+    exactly nothing. The list depends on the sizes of the systems alone and is kept until they change: no
+    neighbour search in a step, and a replica that blows up cannot break one.
+
+    With `prune`, pairs beyond the cutoff are left out of each step. That saves arithmetic, which bounds a CPU,
+    at the price of shapes that change from step to step, which a GPU would rather not have.
+    """
+
+    def __init__(self, prune: bool = False) -> None:
+        self.prune = prune
+        self._system_idx = torch.empty(0, dtype=torch.long)
+        self._pairs = (torch.empty(2, 0, dtype=torch.long), torch.empty(0, dtype=torch.long), torch.empty(0, 3))
+
+    def __call__(self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: Any, system_idx: Tensor) -> Edges:
+        """Edges (2, n_edges), the system of each edge (n_edges,), and zero shifts (n_edges, 3)."""
+        if not torch.equal(system_idx, self._system_idx):
+            self._system_idx = system_idx.clone()
+            counts = torch.bincount(system_idx).tolist()
+            edges, start = [], 0
+            for count in counts:
+                first, second = torch.meshgrid(torch.arange(count), torch.arange(count), indexing="ij")
+                edges.append(torch.stack([first[first != second], second[first != second]]) + start)
+                start += count
+            edge_index = torch.cat(edges, dim=1).to(system_idx.device)
+            shifts = torch.zeros(edge_index.shape[1], 3, dtype=positions.dtype, device=positions.device)
+            self._pairs = edge_index, system_idx[edge_index[0]], shifts
+        if not self.prune:
+            return self._pairs
+        edge_index, mapping, shifts = self._pairs
+        vectors = positions[edge_index[1]] - positions[edge_index[0]]
+        # A distance that is not a number is kept: its replica has to show that it is lost.
+        near = ~(vectors.square().sum(1) > cutoff**2)
+        return edge_index[:, near], mapping[near], shifts[near]
+
+
+class SkinList:
+    """Pairs within the cutoff, picked in each call from a list that is kept until a pair could be missing in it.
+
+    The list holds all pairs (with their images) nearer than cutoff + skin in the structure it was made of. Let h0
+    be the cell of a system then and h its cell now (lattice vectors as rows), s0 and s the fractional coordinates
+    of its atoms, s0 in the unit cell, and n the lattice vectors by which an atom stands elsewhere (wrapped or not),
+    s - s0 to the nearest integer. The pair of atoms i and j with shift S has
+
+        d0 = (s0_j - s0_i + S) h0            then,
+        d  = (s_j - n_j - s_i + n_i + S) h   now, which is  d0 F + u_j - u_i,
+
+    with F = h0^-1 h, the affine motion of the cell, and u = (s - n - s0) h, the motion of an atom beyond it. So
+    |d0| <= (|d| + |u_i| + |u_j|) / sigma, where sigma is the smallest singular value of F, and the list is kept
+    while
+
+        cutoff + 2 max |u| < sigma (cutoff + skin)
+
+    holds in every system: then |d| <= cutoff implies |d0| < cutoff + skin, and the pair is in the list. (With a
+    fixed cell sigma is 1, and no atom may move by half the skin.) The proof uses no property of n but that the
+    pairs' shifts follow it, so an atom that moves further than half a cell, or a cell that is replaced by another
+    of the same lattice, costs a new list and nothing else. The edges carry S + n_i - n_j, which belongs to the
+    positions of the call, wrapped or not.
+
+    What is given, the order of the edges included, depends on the structure alone and not on when the list was made, so
+    that a run that is continued without its list repeats bit for bit.
+
+    Without periodicity F is 1. Boxes may be shorter than the cutoff: the images are pairs of their own.
+
+    Args:
+        skin_A: width of the skin in Å.
+        half: give each pair in one direction only, that of `unique_pairs`.
+
+    Attributes:
+        rebuilds: how often the list was made.
+    """
+
+    def __init__(self, skin_A: float = 1.0, *, half: bool = False) -> None:
+        self.skin_A, self.half = skin_A, half
+        self.rebuilds = 0
+        self._made_for: tuple[Any, ...] | None = None
+        self._max_neighbors = 0
+
+    def __call__(self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: Any, system_idx: Tensor) -> Edges:
+        """Edges of the structure (see the module)."""
+        first, second, _, near, wraps = self._near(positions, cell, pbc, float(cutoff), system_idx)
+        shifts = self._shifts.index_select(0, self._image.index_select(0, near) % len(self._shifts))
+        if bool(wraps.any()):
+            shifts = shifts + wraps.index_select(0, first) - wraps.index_select(0, second)
+        return torch.stack([first, second]), system_idx.index_select(0, first), shifts
+
+    def pairs(
+        self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: Any, system_idx: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """First and second atoms of the edges (n_edges,) and the vectors between them, (n_edges, 3) in Å."""
+        return self._near(positions, cell, pbc, float(cutoff), system_idx)[:3]
+
+    def _near(
+        self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """First and second atoms, vectors, places of these edges in the list, and n of each atom."""
+        cell = cell.reshape(-1, 3, 3)
+        pbc = pbc.to(torch.bool).reshape(-1, 3).expand(len(cell), 3)
+        # A system that is not periodic needs no cell, and what stands there may have no inverse.
+        frame = torch.where(pbc.any(1)[:, None, None], cell, torch.eye(3, dtype=cell.dtype, device=cell.device))
+        fractional = _transform(positions, torch.linalg.inv(frame), system_idx)
+        cells = torch.where(pbc.index_select(0, system_idx), fractional.floor(), 0.0)
+        wraps = self._wraps(fractional, frame, pbc, cutoff, system_idx)
+        if wraps is None:
+            wraps = cells
+            self._make(fractional - cells, frame, pbc, cutoff, system_idx)
+        wrapped = _transform(fractional - cells, frame, system_idx)
+        lattice = _lattice(self._shifts, frame[:, None]).index_select(0, system_idx)
+        images = (wrapped[:, None] + lattice).reshape(-1, 3)
+        vectors = images.index_select(0, self._image) - wrapped.index_select(0, self._first)
+        # Atoms that have left the cell that they were in, and came back on its other side.
+        left = wraps - cells
+        has_left = left.any(1)
+        if bool(has_left.any()):
+            rows = (has_left.index_select(0, self._first) | has_left.index_select(0, self._second)).nonzero()[:, 0]
+            first, second = self._first.index_select(0, rows), self._second.index_select(0, rows)
+            shifts = self._shifts.index_select(0, self._image.index_select(0, rows) % len(self._shifts))
+            shifts = shifts + left.index_select(0, first) - left.index_select(0, second)
+            vectors[rows] = (
+                wrapped.index_select(0, second)
+                + _lattice(shifts, frame.index_select(0, system_idx.index_select(0, first)))
+                - wrapped.index_select(0, first)
+            )
+        # This leaves out the skin, which bounds a CPU. A list of fixed length, for CUDA graphs, would keep it.
+        x, y, z = vectors.unbind(1)
+        near = (x * x + y * y + z * z < cutoff**2).nonzero()[:, 0]
+        first, second = self._first.index_select(0, near), self._second.index_select(0, near)
+        return first, second, vectors.index_select(0, near), near, wraps
+
+    def _wraps(
+        self, fractional: Tensor, frame: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor
+    ) -> Tensor | None:
+        """n of each atom, (n_atoms, 3), or None if a pair could be missing in the list."""
+        made_for = (cutoff, system_idx, pbc)
+        if self._made_for is None or not all(map(_same, made_for, self._made_for)):
+            return None
+        change = fractional - self._fractional
+        wraps = torch.where(pbc[system_idx], change.round(), 0.0)
+        moved = torch.linalg.vector_norm(_transform(change - wraps, frame, system_idx), dim=1)
+        furthest = moved.new_zeros(len(frame)).scatter_reduce(0, system_idx, moved, "amax")
+        sigma = torch.linalg.svdvals(torch.linalg.solve(self._frame, frame))[:, -1]
+        complete = cutoff + 2.0 * furthest < sigma * (cutoff + self.skin_A)
+        return wraps if bool(complete.all()) else None
+
+    def _make(self, fractional: Tensor, frame: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor) -> None:
+        """Search the pairs within cutoff + skin and keep them with what their use depends on."""
+        positions = _transform(fractional, frame, system_idx)
+        pairs, shifts = self._search(positions, frame, pbc, cutoff + self.skin_A, system_idx)
+        if self.half:
+            once = unique_pairs(pairs, shifts).nonzero()[:, 0]
+            pairs, shifts = pairs.index_select(1, once), shifts.index_select(0, once)
+        # There are far fewer images of atoms than pairs: a table of images, made anew in each call, and a look-up
+        # for each pair cost less than the vectors of the pairs one by one.
+        bounds = torch.cat([shifts, shifts.new_zeros(1, 3)])
+        low, high = bounds.amin(0).tolist(), bounds.amax(0).tolist()
+        ranges = [torch.arange(a, b + 1, device=shifts.device) for a, b in zip(low, high, strict=True)]
+        self._shifts = torch.cartesian_prod(*ranges).to(positions.dtype)
+        x, y, z = (shifts - torch.tensor(low, device=shifts.device)).unbind(1)
+        number = (x * len(ranges[1]) + y) * len(ranges[2]) + z
+        # By first atom, second atom and shift: an order that the wrapping of atoms does not change, because it moves
+        # all images of a pair alike.
+        n_images = len(positions) * len(self._shifts)
+        code, _ = (pairs[0] * n_images + pairs[1] * len(self._shifts) + number).sort()
+        self._first, self._image = code // n_images, code % n_images
+        self._second = self._image // len(self._shifts)
+        self._made_for = (cutoff, system_idx.clone(), pbc.clone())
+        self._fractional, self._frame = fractional, frame.clone()
+        self.rebuilds += 1
+
+    def _search(
+        self, positions: Tensor, frame: Tensor, pbc: Tensor, reach: float, system_idx: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """All pairs within `reach` in both directions, (2, n), and their shifts (n, 3), as integers.
+
+        This is torch-sim's `alchemiops_nl_cell_list`, which takes no bound on the number of neighbours: a box
+        that a model contracts would exceed that one and end the run.
+        """
+        self._max_neighbors = max(self._max_neighbors, estimate_max_neighbors(reach))
+        while True:
+            try:
+                pairs, _, shifts = batch_cell_list(
+                    positions,
+                    reach,
+                    frame.contiguous(),
+                    pbc.contiguous(),
+                    system_idx.to(torch.int32),
+                    max_neighbors=self._max_neighbors,
+                    return_neighbor_list=True,
+                )
+            except NeighborOverflowError:
+                self._max_neighbors *= 2
+            else:
+                return pairs.long(), shifts.long()
+
+
+def _transform(rows: Tensor, matrices: Tensor, system: Tensor) -> Tensor:
+    """Each row (n, 3) times the matrix of its system (n_systems, 3, 3)."""
+    if len(matrices) == 1:
+        return rows @ matrices[0]
+    return torch.bmm(rows[:, None], matrices.index_select(0, system))[:, 0]
+
+
+def _lattice(shifts: Tensor, cells: Tensor) -> Tensor:
+    """Lattice vectors (..., n, 3) of shifts (n, 3) in cells (..., 3, 3), by the same operations for any shape."""
+    x, y, z = shifts.split(1, dim=-1)
+    return x * cells[..., 0, :] + y * cells[..., 1, :] + z * cells[..., 2, :]
+
+
+def _same(one: Any, other: Any) -> bool:
+    return torch.equal(one, other) if isinstance(one, Tensor) else one == other

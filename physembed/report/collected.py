@@ -1,0 +1,87 @@
+"""The files of a study, put together into what its summary page shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from physembed.report.liquid_summary import ModelSummary
+from physembed.report.liquid_tables import of_model
+from physembed.report.reading import by_molecule, read_table
+from physembed.report.summary import MoleculesPart, MoleculeSummary
+
+Files = Mapping[str, Any]
+"""Paths by name, each a path or a list of them."""
+
+
+def molecules_part(files: Files, names: Sequence[str], stability: Mapping[str, Any]) -> MoleculesPart | None:
+    """The part about isolated molecules, or None in a study without them.
+
+    Args:
+        files: fractions, comparisons and figures of each molecule in turn; the tables stability, model_errors, labels.
+        names: of the molecules.
+        stability: that section of the configuration.
+    """
+    if not names:
+        return None
+    fractions, comparisons, figures = (
+        by_molecule(files[key], names) for key in ("fractions", "comparisons", "figures")
+    )
+    return MoleculesPart(
+        [
+            MoleculeSummary(
+                name,
+                fractions=read_table(*fractions[name]),
+                comparison=read_table(*comparisons[name]),
+                figures={Path(path).stem: Path(path) for path in figures[name]},
+            )
+            for name in names
+        ],
+        stability=read_table(files["stability"]),
+        model_errors=read_table(files["model_errors"]),
+        ledger=read_table(files["labels"]),
+        duration_ps=stability["duration_ps"],
+        temperature_K=stability["temperature_K"],
+    )
+
+
+def model_summaries(files: Files, models: Mapping[str, Sequence[str]], liquids: Sequence[str]) -> list[ModelSummary]:
+    """The parts about models of liquids; none in a study without them.
+
+    Args:
+        files: liquid_tables (densities, viscosities, liquid_errors, tuning); descriptions of each model in turn;
+            compositions and boxes (the GAFF series) of each liquid; model_figures of all models.
+        models: names of the liquids of each model.
+        liquids: names of all liquids, in the order of compositions and boxes.
+    """
+    if not models:
+        return []
+    tables = {Path(path).stem: read_table(path) for path in files["liquid_tables"]}
+    rows = []
+    for liquid, composition, series in zip(liquids, files["compositions"], files["boxes"], strict=True):
+        box, volume = read_table(composition), read_table(series).volume_A3.iloc[-1]
+        sizes = {"molecules": box.molecules.sum(), "atoms": box.atoms.sum(), "box_length_A": volume ** (1 / 3)}
+        rows.append({"liquid": liquid} | sizes)
+    boxes = pd.DataFrame(rows)
+    summaries = []
+    for (name, own), description in zip(models.items(), files["descriptions"], strict=True):
+        figures = {Path(path).stem: Path(path) for path in files["model_figures"] if Path(path).parent.name == name}
+        structures = {liquid: figures.pop(f"structure_{liquid}") for liquid in own}
+        tuning = tables["tuning"]
+        summaries.append(
+            ModelSummary(
+                name,
+                facts=json.loads(Path(description).read_text(encoding="utf-8")),
+                tuning=tuning[tuning.model == name],
+                densities=of_model(tables["densities"], name),
+                viscosities=of_model(tables["viscosities"], name),
+                boxes=boxes[boxes.liquid.isin(own)],
+                figures=figures,
+                structures=structures,
+            )
+        )
+    return summaries

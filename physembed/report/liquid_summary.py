@@ -1,0 +1,312 @@
+"""What the summary page says of a model of liquids: the result, what limits it, its tables and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from physembed.errors import PhysEmbedError
+from physembed.report.liquid_page_tables import (
+    density_rows,
+    error_rows,
+    reason_text,
+    tuned_a1,
+    tuning_rows,
+    viscosity_rows,
+)
+from physembed.report.liquid_tables import HELD_OUT, HERE, TUNED, VARIANTS, mean_absolute_errors
+from physembed.report.page import Table, flatten
+from physembed.report.scan_figures import status_name
+
+LIQUID_FIGURES = {
+    "density_scan": (
+        "Density against a1",
+        "Runs of the liquid tuned on, at each alpha (Figure 4a, b of the paper). Bars and band: standard error; "
+        "orange: a1 with its 95 % interval.",
+    ),
+    "densities": (
+        "Densities against experiment",
+        "Before and after, with standard errors. The marked row was tuned on: agreement there was put in by hand.",
+    ),
+    "density_traces": (
+        "Density over time",
+        "NPT runs, one line per replica. The thick line is the mean over the part found to be in equilibrium.",
+    ),
+    "viscosities": (
+        "Viscosities against experiment",
+        "Before and after, with standard errors, on a logarithmic axis. No viscosity was tuned on.",
+    ),
+    "green_kubo": (
+        "Running Green-Kubo integrals",
+        "Mean over components and replicas. Dashed with a band: STACIE's estimate, drawn only where the data suffice; "
+        "triangle: the time-decomposition fit, a cross-check.",
+    ),
+    "volume_scan": (
+        "Rigid volume scan",
+        "Energy (relative to the frame as it was) and forces of frames of the liquid tuned on, scaled with rigid "
+        "molecules (Figure 5 of the paper).",
+    ),
+    "liquid_training": (
+        "Training",
+        "Validation errors and losses. A validation loss that rises again would be a warning.",
+    ),
+    "structure": (
+        "Structure",
+        "Radial distributions between molecules and angular ones within them, before and after.",
+    ),
+}
+"""Title and caption of each figure, in the order of the page. `structure` is drawn of each liquid."""
+IF_TRAINED = "liquid_training"
+"""The figure that a model has only if the study trained it."""
+PAPER_NPT_PS = 1000.0
+PAPER_VISCOSITY_PS = 5000.0
+DEMONSTRATION = 0.1
+"""Runs shorter than this share of the paper's show that the pipeline works, and nothing else."""
+FEW_SAMPLES = 100
+"""Below this many independent frames the standard error is itself known to no better than about 10 %."""
+SMALL_BOX_A = 20.0
+"""Below this the dispersion, which reaches 10 Å, and the radial distributions see a molecule's own images."""
+WIDE = 2.0
+"""Standard errors beyond which a confirming run does not confirm."""
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What the page shows of one model of liquids."""
+
+    name: str
+    facts: Mapping[str, Any]
+    """`model.json`: where the model is from, its SHA-256, elements, cutoff and size."""
+    tuning: pd.DataFrame
+    """Its rows of `physembed.report.liquid_tables.tuning_table`, a row per alpha."""
+    densities: pd.DataFrame
+    """Its rows of `density_table` and the paper's beside them (`of_model`)."""
+    viscosities: pd.DataFrame
+    """Likewise of `viscosity_table`."""
+    boxes: pd.DataFrame
+    """liquid, molecules, atoms, box_length_A (shortest edge) of each box."""
+    figures: Mapping[str, Path]
+    """SVG file of each figure by its name in `LIQUID_FIGURES`, but for `structure`."""
+    structures: Mapping[str, Path] = field(default_factory=dict)
+    """SVG file of `structure` of each liquid."""
+
+
+def check_figures(model: ModelSummary) -> None:
+    """Refuse a model that lacks a figure, or has one that the page does not know.
+
+    Raises:
+        PhysEmbedError: one line that names it.
+    """
+    wanted = set(LIQUID_FIGURES) - {"structure", IF_TRAINED}
+    if wrong := sorted(wanted ^ (set(model.figures) - {IF_TRAINED})):
+        known = ", ".join(name for name in LIQUID_FIGURES if name != "structure")
+        raise PhysEmbedError(f"report: {model.name}: figure {wrong[0]!r} is missing or unknown; known: {known}")
+    if wrong := sorted(set(_here(model.densities)["liquid"]) ^ set(model.structures)):
+        raise PhysEmbedError(
+            f"report: {model.name}: the figure of the structure of {wrong[0]!r} is missing, or no such liquid was run"
+        )
+
+
+def shown_figures(model: ModelSummary) -> list[tuple[str, str, Path]]:
+    """Title, caption and file of each figure, in the order of the page."""
+    shown = [
+        (title, caption, model.figures[name])
+        for name, (title, caption) in LIQUID_FIGURES.items()
+        if name in model.figures
+    ]
+    title, caption = LIQUID_FIGURES["structure"]
+    return shown + [(f"{title} of {liquid}", caption, path) for liquid, path in model.structures.items()]
+
+
+def _here(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["origin"] == HERE]
+
+
+def _alpha(row: Mapping[Any, Any]) -> str:
+    return f"\N{GREEK SMALL LETTER ALPHA} = {row['alpha']:+g}"
+
+
+def answer(model: ModelSummary) -> str:
+    """The result of a model as a sentence, without its name.
+
+    `a1 = 0.43 (95 % interval 0.41 to 0.45) at α = +0.05, convention d3, tuned on the density of EMC; densities of 10
+    held-out liquids: mean deviation 2.9 % before, 0.2 % after; viscosities of ...`
+    """
+    first = model.tuning.iloc[0].to_dict()
+    text = (
+        f"{tuned_a1(first)} at {_alpha(first)}, convention {first['convention']}, tuned on the density of "
+        f"{first['tuned_on']}"
+    )
+    for name, table in (("densities", model.densities), ("viscosities", model.viscosities)):
+        errors = mean_absolute_errors(_here(table))
+        held_out = errors[(errors["role"] == HELD_OUT) & (errors["liquids"] > 0)].to_dict("records")
+        if not held_out:
+            text += f"; no {name} of held-out liquids to judge by"
+            continue
+        row = held_out[0]
+        liquids = "1 held-out liquid" if row["liquids"] == 1 else f"{row['liquids']} held-out liquids"
+        text += (
+            f"; {name} of {liquids}: mean deviation {row['uncorrected_mae_percent']:.1f} % before, "
+            f"{row['corrected_mae_percent']:.1f} % after"
+        )
+    return text.replace(" %", "\N{NO-BREAK SPACE}%") + "."
+
+
+def cautions(model: ModelSummary) -> list[str]:
+    """What limits the result of a model, a sentence each."""
+    return [
+        *_about_length(model),
+        *_about_tuning(model),
+        *_about_densities(model),
+        *_about_viscosities(model),
+        *_about_boxes(model),
+    ]
+
+
+def _lengths(table: pd.DataFrame) -> list[float]:
+    """Lengths in ps of all runs of this study in a table."""
+    rows = _here(table)
+    return sorted({float(x) for variant in VARIANTS for x in rows[f"{variant}_length_ps"].dropna()})
+
+
+def _about_length(model: ModelSummary) -> Iterator[str]:
+    for kind, table, paper_ps in (
+        ("NPT", model.densities, PAPER_NPT_PS),
+        ("viscosity", model.viscosities, PAPER_VISCOSITY_PS),
+    ):
+        lengths = _lengths(table)
+        # A record more or less is no difference.
+        if not lengths or lengths[0] > 0.99 * paper_ps:
+            continue
+        span = f"{lengths[0]:g} ps" if len(lengths) == 1 else f"{lengths[0]:g} to {lengths[-1]:g} ps"
+        verdict = "shorter than the paper's"
+        if lengths[0] < DEMONSTRATION * paper_ps:
+            verdict = "a demonstration, too short to mean anything"
+        yield f"The {kind} runs last {span}, the paper's {paper_ps:g} ps: {verdict}."
+
+
+def _about_tuning(model: ModelSummary) -> Iterator[str]:
+    first = model.tuning.iloc[0]
+    for row in model.tuning.to_dict("records"):
+        if row["status"] != "ok":
+            yield f"No a1 at {_alpha(row)}: {reason_text(row['reason']) or status_name(row['status'])}."
+    if first["status"] != "ok" and pd.notna(first["a1"]):
+        yield f"The corrected runs use the best a1 known, {first['a1']:.3g}, which is not known to meet the target."
+    in_errors = first["confirming_deviation_errors"]
+    if abs(in_errors) > WIDE:
+        yield (
+            f"The confirming run at a1 is {abs(in_errors):.1f} standard errors from the target: the tuning is not "
+            "confirmed."
+        )
+    elif pd.isna(in_errors) and first["status"] == "ok":
+        state = status_name(str(first["confirming_status"]))
+        yield f"Nothing confirms the tuning: the corrected run of {first['tuned_on']} is {state}."
+    yield (
+        f"a1 belongs to convention {first['convention']}; in another convention the same number is another correction."
+    )
+
+
+def _lost(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Liquid and variant of each result that does not count, by status."""
+    lost: dict[str, list[str]] = {}
+    for row in _here(table).to_dict("records"):
+        for variant in VARIANTS:
+            if (status := str(row[f"{variant}_status"])) != "ok":
+                lost.setdefault(status, []).append(f"{row['liquid']} {variant}")
+    return lost
+
+
+def _about_densities(model: ModelSummary) -> Iterator[str]:
+    rows = _here(model.densities)
+    if lost := _lost(model.densities):
+        groups = "; ".join(f"{status_name(status)}: {', '.join(runs)}" for status, runs in lost.items())
+        yield f"Of {2 * len(rows)} densities, {sum(map(len, lost.values()))} cannot be judged ({groups})."
+    few = [
+        f"{row['liquid']} {variant} {row[f'{variant}_effective_samples']:.0f}"
+        for row in rows.to_dict("records")
+        for variant in VARIANTS
+        if row[f"{variant}_status"] == "ok" and row[f"{variant}_effective_samples"] < FEW_SAMPLES
+    ]
+    partly = [
+        f"{row['liquid']} {variant} {row[f'{variant}_replicas_ok']:.0f} of {row[f'{variant}_replicas']:.0f}"
+        for row in rows.to_dict("records")
+        for variant in VARIANTS
+        if row[f"{variant}_status"] == "ok" and row[f"{variant}_replicas_ok"] < row[f"{variant}_replicas"]
+    ]
+    if partly:
+        yield f"Densities that stand on a part of the replicas: {', '.join(partly)}."
+    if few:
+        yield f"Few independent frames, so that standard errors are rough: {', '.join(few)}."
+    if (rows["role"] == TUNED).any():
+        name = rows.loc[rows["role"] == TUNED, "liquid"].iloc[0]
+        yield f"The density of {name} was tuned on: its agreement is no evidence, and it counts in no mean here."
+    errors = mean_absolute_errors(rows)
+    if not errors.loc[errors["role"] == HELD_OUT, "liquids"].sum():
+        yield "No held-out density can be judged, so that nothing here tests the correction."
+    if missing := list(rows.loc[rows["experiment_g_cm3"].isna(), "liquid"]):
+        yield f"No measured density of {', '.join(missing)}."
+
+
+def _about_viscosities(model: ModelSummary) -> Iterator[str]:
+    rows = _here(model.viscosities)
+    if lost := _lost(model.viscosities):
+        groups = "; ".join(f"{status.replace('_', ' ')}: {', '.join(runs)}" for status, runs in lost.items())
+        needed = pd.concat([rows[f"{variant}_needed_ps"] for variant in VARIANTS]).max()
+        hint = "" if pd.isna(needed) else f"; runs of {needed:.0f} ps would do for each"
+        yield f"Of {2 * len(rows)} viscosities, {sum(map(len, lost.values()))} have no number ({groups}{hint})."
+    if rows.empty:
+        yield "No viscosity was run."
+
+
+def _about_boxes(model: ModelSummary) -> Iterator[str]:
+    small = model.boxes[model.boxes["box_length_A"] < SMALL_BOX_A]
+    if len(small):
+        sizes = ", ".join(
+            f"{row['liquid']} {row['box_length_A']:.1f} Å ({row['molecules']:.0f} molecules, {row['atoms']:.0f} atoms)"
+            for row in small.to_dict("records")
+        )
+        yield (
+            f"Boxes shorter than {SMALL_BOX_A:g} Å, in which molecules feel their own images: {sizes}. Densities and "
+            "viscosities of larger boxes may differ."
+        )
+
+
+KINDS = {
+    "file": "a model file that was given",
+    "data": "trained in this study on a data set that was given",
+    "reference": "trained in this study on reference data of its own",
+}
+"""Where a model is from, by `kind` in `model.json`."""
+
+
+def facts(model: ModelSummary) -> list[tuple[str, str]]:
+    """What the model is, as pairs of a name and a value; hashes are shortened, what is not known is left out."""
+    pairs = []
+    for key, value in model.facts.items():
+        for name, text in flatten({key: value}):
+            if isinstance(value, Sequence) and not isinstance(value, str):
+                text = ", ".join(map(str, value))
+            if text == "null":
+                continue
+            if name.endswith("sha256"):
+                text = f"{text[:12]}\N{HORIZONTAL ELLIPSIS}"
+            name = f"{name.removesuffix('_A')} / Å" if name.endswith("_A") else name
+            pairs.append((name.replace("_", " "), KINDS.get(text, text) if key == "kind" else text))
+    first = model.tuning.iloc[0]
+    pairs.append(("convention of the correction", str(first["convention"])))
+    pairs.append(("tuned on", f"{first['tuned_on']}, {first['target_g_cm3']:.4f} g/cm³ measured"))
+    return pairs
+
+
+def tables(model: ModelSummary) -> list[Table]:
+    """The tables of a model: tuning, densities, viscosities, and the mean deviations of both."""
+    return [
+        tuning_rows(model.tuning),
+        density_rows(model.densities),
+        viscosity_rows(model.viscosities),
+        error_rows(model.densities, model.viscosities),
+    ]

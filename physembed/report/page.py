@@ -1,0 +1,53 @@
+"""What the summary page is made of: tables of text, figures embedded in it, and numbers as they are written there."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page; all cells are text."""
+
+    title: str
+    headings: list[str]
+    rows: list[list[str]]
+    classes: list[str] = field(default_factory=list)
+    """How each row looks, as in the style sheet (`tuned`, `paper`, or empty); a table with classes is set smaller."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences below the table."""
+
+
+def embedded(svg: Path) -> str:
+    """A figure as an address that holds it."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as pairs of a dotted key and a value."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def plus_minus(value: float, error: float, most_decimals: int) -> str:
+    """`1.0168 ± 0.0012`: a value with its standard error to two figures, at most to so many decimals."""
+    if math.isnan(error):
+        return f"{value:.{most_decimals}f}"
+    decimals = most_decimals if error <= 0 else min(most_decimals, max(0, 1 - math.floor(math.log10(error))))
+    # A line never breaks within a number.
+    return f"{value:.{decimals}f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{error:.{decimals}f}"
+
+
+def signed_percent(value: float, decimals: int) -> str:
+    """A deviation as `+1.2 %`."""
+    # A line never breaks before the sign.
+    return f"{value:+.{decimals}f}\N{NO-BREAK SPACE}%"

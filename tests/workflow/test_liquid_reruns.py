@@ -1,0 +1,79 @@
+"""After a complete run of a liquid, what a change reruns and what it leaves alone."""
+
+from __future__ import annotations
+
+import re
+
+from .conftest import LIQUIDS, Checkout
+
+REPORT = {"liquid_figures", "liquid_tables", "summary"}
+AFTER_TUNING = {"corrected_model", "npt", "density", "viscosity_run", "viscosity", "structure", "volume_scan"} | REPORT
+EXPERIMENT = "config/experiment.tsv"
+
+
+def test_nothing_changed(finished_liquids: Checkout) -> None:
+    assert finished_liquids.planned() == {}
+
+
+def test_a_new_a1_reruns_no_training_and_only_the_missing_point(copy_of_finished_liquids: Checkout) -> None:
+    study = copy_of_finished_liquids
+    study.edit(LIQUIDS, "a1: [0.2, 0.8]", "a1: [0.2, 0.5, 0.8]")
+    planned = study.planned()
+    assert set(planned) == {"scan", "tuning"} | AFTER_TUNING
+    assert planned["npt"] == 2, "the uncorrected runs do not depend on a1"
+    done = study.snakemake("--cores", "1", "results/minimal_liquids/models/tiny/scan/runs.csv")
+    assert done.returncode == 0, done.stderr
+    log = (study.root / "results/minimal_liquids/models/tiny/logs/scan.log").read_text()
+    assert re.search(r"scan: 3 of 4 runs are there", log)
+
+
+def test_a_new_experimental_density_reruns_the_fit_alone(copy_of_finished_liquids: Checkout) -> None:
+    study = copy_of_finished_liquids
+    study.edit(EXPERIMENT, "1.063", "1.053")
+    planned = study.planned()
+    assert "scan" not in planned
+    assert set(planned) == {"tuning"} | AFTER_TUNING
+    assert planned["npt"] == 2, "only the corrected runs follow the fit"
+
+
+def test_a_new_experimental_viscosity_reruns_the_report_alone(copy_of_finished_liquids: Checkout) -> None:
+    copy_of_finished_liquids.edit(EXPERIMENT, "0.583", "0.593")
+    assert set(copy_of_finished_liquids.planned()) <= REPORT
+
+
+def test_a_longer_npt_run_leaves_scan_and_training(copy_of_finished_liquids: Checkout) -> None:
+    copy_of_finished_liquids.edit(LIQUIDS, "npt:\n  duration_ps: 0.05", "npt:\n  duration_ps: 0.06")
+    planned = copy_of_finished_liquids.planned()
+    assert set(planned) == {"npt", "density", "viscosity_run", "viscosity", "structure"} | REPORT
+    done = copy_of_finished_liquids.snakemake(
+        "--cores", "1", "results/minimal_liquids/models/tiny/npt/DMC_298K/uncorrected/series.csv"
+    )
+    assert done.returncode == 0, done.stderr
+    log = copy_of_finished_liquids.root / "results/minimal_liquids/models/tiny/logs/npt_DMC_298K_uncorrected.log"
+    assert re.search(r"resumes at 100/120 steps", log.read_text())
+
+
+def test_a_longer_viscosity_run_reruns_no_npt(copy_of_finished_liquids: Checkout) -> None:
+    copy_of_finished_liquids.edit(LIQUIDS, "replicas: 2\n  duration_ps: 0.05", "replicas: 2\n  duration_ps: 0.06")
+    assert set(copy_of_finished_liquids.planned()) == {"viscosity_run", "viscosity"} | REPORT
+
+
+def test_the_estimate_of_viscosity_reruns_no_md(copy_of_finished_liquids: Checkout) -> None:
+    copy_of_finished_liquids.edit(LIQUIDS, "viscosity:\n", "viscosity:\n  relative_error: 0.2\n")
+    assert set(copy_of_finished_liquids.planned()) == {"viscosity"} | REPORT
+
+
+def test_another_liquid_leaves_the_first_alone(copy_of_finished_liquids: Checkout) -> None:
+    study = copy_of_finished_liquids
+    study.edit(LIQUIDS, "    reference:\n", "    reference:\n      liquids: [DMC_298K, DMC_320K]\n")
+    with (study.root / "tests/workflow/liquids.tsv").open("a") as file:
+        file.write("DMC_310K\tDMC COC(=O)OC\t310\t1.01325\t8\t\n")
+    planned = study.planned()
+    assert set(planned) == {"box", "gaff_npt", "npt", "density", "viscosity_run", "viscosity", "structure"} | REPORT
+    assert (planned["gaff_npt"], planned["npt"]) == (1, 2)
+
+
+def test_training_change_remakes_no_labels(copy_of_finished_liquids: Checkout) -> None:
+    copy_of_finished_liquids.edit(LIQUIDS, "epochs: 20", "epochs: 21")
+    planned = copy_of_finished_liquids.planned()
+    assert set(planned) == {"liquid_training", "liquid_model", "scan", "tuning"} | AFTER_TUNING

@@ -1,0 +1,164 @@
+"""`make plan`: the jobs of Snakemake's own dry run, with reasons, and as many of them as there are batches of work."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from physembed.plan.liquid_costs import COSTS
+
+from .conftest import CONFIG, LIQUIDS, ROOT, Checkout, copy_repository
+
+Rows = dict[str, tuple[int, str, str]]
+LIQUID_MODELS = """\
+liquids:
+  models: [carbonates, esters]
+models:
+  carbonates:
+    tune_on: EC-EMC-3-7_298K
+    evaluate_on: [EC-EMC-3-7_293K, EC-EMC-3-7_298K, EC-EMC-5-5_298K]
+  esters:
+    tune_on: EMC_298K
+    evaluate_on: [EMC_298K, EA_298K]
+"""
+
+
+def run_plan(checkout: Checkout, *overlays: str) -> subprocess.CompletedProcess[str]:
+    """`python workflow/plan.py` in a copy of the repository."""
+    environment = os.environ | {"PYTHONPATH": str(checkout.root), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "workflow/plan.py", *overlays]
+    return subprocess.run(command, cwd=checkout.root, env=environment, text=True, capture_output=True)
+
+
+def plan(checkout: Checkout, *overlays: str) -> Rows:
+    """Jobs, reasons and source of the estimate by rule."""
+    done = run_plan(checkout, *overlays)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = re.findall(r"^(\w+) +(\d+)  (\S.*?)  +\S+ +\S+ +\S+ GB(?:  (.+))?$", done.stdout, re.MULTILINE)
+    return {rule: (int(jobs), why, source) for rule, jobs, why, source in rows}
+
+
+def counts(rows: Rows) -> dict[str, int]:
+    return {rule: jobs for rule, (jobs, _, _) in rows.items()}
+
+
+def batches(molecules: int, arms: int, seeds: int) -> dict[str, int]:
+    """The batches of work of chain A: one job for each, whatever the number of frames and replicas."""
+    models = molecules * arms * seeds
+    once = ("molecule", "gaff_topology", "gaff_md", "frames", "starts", "survival", "figures")
+    return (
+        dict.fromkeys(once, molecules)
+        | {"bond_sampling": molecules * arms, "labels": molecules * (arms + 1), "evaluation": molecules * arms}
+        | {"training": models, "stability": models, "tables": 1, "summary": 1}
+    )
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy of the repository in which nothing was run."""
+    return copy_repository(tmp_path_factory.mktemp("plan"))
+
+
+@pytest.mark.parametrize("config", [CONFIG, LIQUIDS])
+def test_jobs_are_those_of_the_dry_run(checkout: Checkout, config: str) -> None:
+    rows = plan(checkout, config)
+    assert counts(rows) == Checkout(checkout.root, config).planned()
+    assert {why for _, why, _ in rows.values()} == {"missing output"}
+    assert {source for _, _, source in rows.values()} == {"model"}
+    assert not (checkout.root / "results").exists()
+
+
+def test_one_hundred_molecules_have_as_many_jobs_as_batches(checkout: Checkout) -> None:
+    # 100 different ethers: one alkyl chain on either side of the oxygen.
+    ethers = [(f"ether{i}-{j}", "C" * i + "O" + "C" * j) for i in range(1, 11) for j in range(i, i + 10)]
+    table = "name\tsmiles\n" + "".join(f"{name}\t{smiles}\n" for name, smiles in ethers)
+    (checkout.root / "hundred.tsv").write_text(table)
+    (checkout.root / "hundred.yaml").write_text(
+        "study: hundred\nmolecules:\n  table: hundred.tsv\n  names: all\nliquids:\n  models: []\n"
+    )
+    assert counts(plan(checkout, "hundred.yaml")) == batches(molecules=100, arms=2, seeds=5)
+
+
+def test_papers_molecules_have_as_many_jobs_as_batches(checkout: Checkout) -> None:
+    (checkout.root / "molecules_alone.yaml").write_text("liquids:\n  models: []\n")
+    assert counts(plan(checkout, "molecules_alone.yaml")) == batches(molecules=4, arms=2, seeds=5)
+
+
+def test_models_of_liquids_add_as_many_jobs_as_batches(checkout: Checkout) -> None:
+    (checkout.root / "liquids.yaml").write_text(LIQUID_MODELS)
+    jobs = counts(plan(checkout, "liquids.yaml"))
+    molecules, components, liquids, pairs, models = 4, 3, 5, 5, 2
+    once = ("liquid_training", "liquid_model", "scan", "tuning", "corrected_model", "volume_scan")
+    expected = (
+        batches(molecules, arms=2, seeds=5)
+        | dict.fromkeys(("molecule", "gaff_topology"), molecules + components)
+        | dict.fromkeys(("box", "gaff_npt"), liquids)
+        | dict.fromkeys(("reference_frames", "reference_labels", "structure"), pairs)
+        | dict.fromkeys(once, models)
+        | dict.fromkeys(("npt", "density", "viscosity_run", "viscosity"), 2 * pairs)
+    )
+    report = {"liquid_figures", "liquid_tables"}
+    assert {rule: number for rule, number in jobs.items() if rule not in report} == expected
+    assert all(number <= models for rule, number in jobs.items() if rule in report)
+
+
+def test_every_rule_has_a_benchmark_and_a_provenance_that_the_plan_finds(checkout: Checkout) -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'workflow'); import plan\n"
+        "for name, files in plan.rule_files().items(): print(name, files.benchmark, files.provenance)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=checkout.root, text=True, capture_output=True, check=True)
+    found = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+    files = (ROOT / "workflow/rules").glob("*.smk")
+    assert set(found) == {name for file in files for name in re.findall(r"^rule (\w+):", file.read_text(), re.M)}
+    assert set(found) <= set(COSTS)
+    for benchmark, provenance in found.values():
+        # The wildcards of the one are enough to find the other.
+        assert set(re.findall(r"{(\w+)}", provenance)) == set(re.findall(r"{(\w+)}", benchmark))
+
+
+def test_wrong_configuration_ends_in_one_line(checkout: Checkout) -> None:
+    (checkout.root / "wrong.yaml").write_text("training:\n  epochs: 0\n")
+    done = run_plan(checkout, "wrong.yaml")
+    assert done.returncode != 0
+    assert done.stdout == ""
+    message = [line for line in done.stderr.splitlines() if not line.startswith("Using workflow specific profile")]
+    assert len(message) == 1
+    assert "training.epochs" in message[0]
+
+
+def test_finished_study_has_nothing_to_do(finished: Checkout) -> None:
+    assert "Nothing to be done" in run_plan(finished, CONFIG).stdout
+
+
+def test_change_is_named_and_judged_by_what_the_jobs_took_before(copy_of_finished: Checkout) -> None:
+    copy_of_finished.edit(CONFIG, "epochs: 4", "epochs: 5")
+    rows = plan(copy_of_finished, CONFIG)
+    assert counts(rows) == copy_of_finished.planned()
+    assert rows["training"][1:] == ("settings changed", "scaled")
+    assert rows["stability"][1:] == ("follows another", "measured")
+
+
+def test_lost_result_and_changed_code_are_named(copy_of_finished: Checkout) -> None:
+    shutil.rmtree(copy_of_finished.root / "results/minimal/methanol/survival")
+    copy_of_finished.edit("physembed/report/tables.py", "def ", "def changed() -> None: ...\n\n\ndef ")
+    rows = plan(copy_of_finished, CONFIG)
+    assert counts(rows) == copy_of_finished.planned()
+    assert rows["survival"][1] == "missing output"
+    assert rows["tables"][1] == "code changed"
+
+
+def test_plan_writes_nothing(copy_of_finished: Checkout) -> None:
+    def state() -> dict[Path, int]:
+        files = (copy_of_finished.root / "results").rglob("*")
+        return {path: path.stat().st_mtime_ns for path in files if path.is_file()}
+
+    before = state()
+    plan(copy_of_finished, CONFIG)
+    assert state() == before

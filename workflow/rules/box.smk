@@ -1,0 +1,28 @@
+"""Packed boxes of liquids."""
+
+
+rule box:
+    input:
+        prmtop=component_files("topology.prmtop"),
+        inpcrd=component_files("topology.inpcrd"),
+    output:
+        prmtop="results/{study}/liquids/{liquid}/box/topology.prmtop",
+        inpcrd="results/{study}/liquids/{liquid}/box/topology.inpcrd",
+        bonds="results/{study}/liquids/{liquid}/box/bonds.csv",
+        composition="results/{study}/liquids/{liquid}/box/composition.csv",
+        provenance="results/{study}/liquids/{liquid}/box/provenance.json",
+    log:
+        "results/{study}/liquids/{liquid}/logs/box.log",
+    benchmark:
+        "results/{study}/liquids/{liquid}/benchmarks/box.tsv"
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="30m",
+    params:
+        settings=box_settings,
+        code=code("box.py"),
+    script:
+        "../scripts/box.py"

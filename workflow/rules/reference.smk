@@ -1,0 +1,52 @@
+"""Reference data of our own: frames of GAFF liquids, and their xTB labels."""
+
+
+rule reference_frames:
+    input:
+        prmtop=component_files("topology.prmtop"),
+        inpcrd=component_files("topology.inpcrd"),
+    output:
+        frames="results/{study}/models/{model}/reference/{liquid}.xyz",
+        bonds="results/{study}/models/{model}/reference/{liquid}_bonds.csv",
+        provenance="results/{study}/models/{model}/reference/{liquid}_provenance.json",
+    log:
+        "results/{study}/models/{model}/logs/reference_frames_{liquid}.log",
+    benchmark:
+        "results/{study}/models/{model}/benchmarks/reference_frames_{liquid}.tsv"
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="4h",
+    params:
+        settings=reference_settings,
+        code=code("reference_frames.py"),
+    script:
+        "../scripts/reference_frames.py"
+
+
+rule reference_labels:
+    input:
+        frames="results/{study}/models/{model}/reference/{liquid}.xyz",
+        bonds="results/{study}/models/{model}/reference/{liquid}_bonds.csv",
+    output:
+        frames="results/{study}/models/{model}/labels/{liquid}.xyz",
+        ledger="results/{study}/models/{model}/labels/{liquid}_ledger.csv",
+        provenance="results/{study}/models/{model}/labels/{liquid}_provenance.json",
+    log:
+        "results/{study}/models/{model}/logs/reference_labels_{liquid}.log",
+    benchmark:
+        "results/{study}/models/{model}/benchmarks/reference_labels_{liquid}.tsv"
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 16
+    resources:
+        mem_mb=8000,
+        runtime="24h",
+    params:
+        settings=settings("labels"),
+        code=code("reference_labels.py"),
+        restart="results/{study}/restart/reference_labels/{model}",
+    script:
+        "../scripts/reference_labels.py"

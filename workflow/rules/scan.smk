@@ -1,0 +1,83 @@
+"""Scan of the correction's a1 against the density of one liquid, its tuning, and the corrected model."""
+
+
+rule scan:
+    input:
+        model="results/{study}/models/{model}/model/mace.model",
+        starts=tuning_start,
+        bonds=tuning_bonds,
+    output:
+        series="results/{study}/models/{model}/scan/series.csv",
+        runs="results/{study}/models/{model}/scan/runs.csv",
+        provenance="results/{study}/models/{model}/scan/provenance.json",
+    log:
+        "results/{study}/models/{model}/logs/scan.log",
+    benchmark:
+        "results/{study}/models/{model}/benchmarks/scan.tsv"
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime="48h",
+        gpu=gpus("npt"),
+    params:
+        settings=scan_settings,
+        code=code("scan.py"),
+        restart="results/{study}/restart/scan/{model}",
+    script:
+        "../scripts/scan.py"
+
+
+rule tuning:
+    input:
+        series="results/{study}/models/{model}/scan/series.csv",
+        runs="results/{study}/models/{model}/scan/runs.csv",
+        starts=tuning_start,
+    output:
+        tuning="results/{study}/models/{model}/tuning/tuning.csv",
+        curve="results/{study}/models/{model}/tuning/curve.csv",
+        provenance="results/{study}/models/{model}/tuning/provenance.json",
+    log:
+        "results/{study}/models/{model}/logs/tuning.log",
+    benchmark:
+        "results/{study}/models/{model}/benchmarks/tuning.tsv"
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="30m",
+    params:
+        settings=tuning_settings,
+        code=code("tuning.py"),
+    script:
+        "../scripts/tuning.py"
+
+
+rule corrected_model:
+    input:
+        model="results/{study}/models/{model}/model/mace.model",
+        description="results/{study}/models/{model}/model/model.json",
+        tuning="results/{study}/models/{model}/tuning/tuning.csv",
+        confirmation=confirmation,
+    output:
+        model="results/{study}/models/{model}/corrected/corrected_model.pt",
+        facts="results/{study}/models/{model}/corrected/corrected_model.json",
+        card="results/{study}/models/{model}/corrected/card.md",
+        provenance="results/{study}/models/{model}/corrected/provenance.json",
+    log:
+        "results/{study}/models/{model}/logs/corrected_model.log",
+    benchmark:
+        "results/{study}/models/{model}/benchmarks/corrected_model.tsv"
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="10m",
+    params:
+        settings=correction_settings,
+        code=code("corrected_model.py"),
+    script:
+        "../scripts/corrected_model.py"

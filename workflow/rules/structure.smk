@@ -1,0 +1,60 @@
+"""Structure of a liquid with and without the correction, and the rigid volume scan."""
+
+
+rule structure:
+    input:
+        trajectories=expand(
+            "results/{{study}}/models/{{model}}/npt/{{liquid}}/{variant}/trajectory.xyz",
+            variant=VARIANTS,
+        ),
+        runs=expand(
+            "results/{{study}}/models/{{model}}/npt/{{liquid}}/{variant}/runs.csv",
+            variant=VARIANTS,
+        ),
+        bonds="results/{study}/liquids/{liquid}/box/bonds.csv",
+    output:
+        rdf="results/{study}/models/{model}/structure/{liquid}/rdf.csv",
+        adf="results/{study}/models/{model}/structure/{liquid}/adf.csv",
+        provenance="results/{study}/models/{model}/structure/{liquid}/provenance.json",
+    log:
+        "results/{study}/models/{model}/logs/structure_{liquid}.log",
+    benchmark:
+        "results/{study}/models/{model}/benchmarks/structure_{liquid}.tsv"
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="2h",
+    params:
+        settings=structure_settings,
+        code=code("structure.py"),
+    script:
+        "../scripts/structure.py"
+
+
+rule volume_scan:
+    input:
+        model="results/{study}/models/{model}/model/mace.model",
+        tuning="results/{study}/models/{model}/tuning/tuning.csv",
+        frames=tuning_start,
+    output:
+        scan="results/{study}/models/{model}/volume_scan/volume_scan.csv",
+        provenance="results/{study}/models/{model}/volume_scan/provenance.json",
+    log:
+        "results/{study}/models/{model}/logs/volume_scan.log",
+    benchmark:
+        "results/{study}/models/{model}/benchmarks/volume_scan.tsv"
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+        runtime="12h",
+        gpu=gpus("npt"),
+    params:
+        settings=volume_scan_settings,
+        code=code("volume_scan.py"),
+        restart="results/{study}/restart/volume_scan/{model}",
+    script:
+        "../scripts/volume_scan.py"

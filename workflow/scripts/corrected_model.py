@@ -1,0 +1,25 @@
+"""The model and its tuned correction -> one file to take away, its facts and its card."""
+
+from physembed.stage import stage
+
+with stage(snakemake):
+    # Imported here, so that what these packages print on their way goes to the log.
+    import json
+    from pathlib import Path
+
+    from physembed.models.corrected import write_corrected
+    from physembed.report.reading import read_table
+
+    settings, source, output = snakemake.params.settings, snakemake.input, snakemake.output
+    write_corrected(
+        output.model,
+        output.facts,
+        output.card,
+        name=settings["model"],
+        base_model=source.model,
+        description=json.loads(Path(source.description).read_text()),
+        # The first alpha of the configuration is that of the corrected model.
+        tuning=read_table(source.tuning).iloc[0].to_dict(),
+        target_source=settings["target_source"],
+        confirmation=read_table(source.confirmation).iloc[0].to_dict(),
+    )

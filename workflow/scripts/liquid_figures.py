@@ -1,0 +1,29 @@
+"""All that is known of a model of liquids -> its figures, each as SVG and PNG."""
+
+from pathlib import Path
+
+from physembed.report import comparison_figures, liquid_figures, scan_figures
+from physembed.report.liquid_tables import of_model
+from physembed.report.reading import read_by_liquid, read_table
+from physembed.report.style import save
+from physembed.stage import stage
+
+with stage(snakemake):
+    source, model = snakemake.input, snakemake.wildcards.model
+    liquids = snakemake.params.settings["liquids"]
+
+    def of_liquids(files):
+        return read_by_liquid(files, {model: liquids})
+
+    figures = {
+        "density_scan": scan_figures.density_scan(
+            *map(read_table, (source.scan_runs, source.tuning, source.curve, source.confirming))
+        ),
+        "volume_scan": scan_figures.volume_scan(read_table(source.volume_scan)),
+        "densities": comparison_figures.densities(of_model(read_table(source.density_table), model)),
+        "viscosities": comparison_figures.viscosities(of_model(read_table(source.viscosity_table), model)),
+        "density_traces": liquid_figures.density_traces(of_liquids(source.series), of_liquids(source.runs), liquids),
+        "green_kubo": liquid_figures.green_kubo(of_liquids(source.integrals), of_liquids(source.viscosities), liquids),
+    }
+    for name, figure in figures.items():
+        save(figure, Path(snakemake.output[name]).with_suffix(""))

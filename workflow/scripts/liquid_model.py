@@ -1,0 +1,20 @@
+"""A model file, given or trained -> the model that all later stages use, and what it is."""
+
+from physembed.stage import stage
+
+with stage(snakemake):
+    # Imported here, so that what these packages print on their way goes to the log.
+    import json
+    import shutil
+
+    from physembed.files import atomic
+    from physembed.models.given import check_model_file
+
+    settings, file, output = snakemake.params.settings, snakemake.input.model, snakemake.output
+    key = f"models.{snakemake.wildcards.model}"
+    description = check_model_file(key, file, settings["sha256"], settings["elements"])
+    with atomic(output.model) as temporary:
+        shutil.copyfile(file, temporary)
+    with atomic(output.description) as temporary:
+        facts = {"kind": settings["kind"], "source": settings["source"], **description}
+        temporary.write_text(json.dumps(facts, indent=1) + "\n")

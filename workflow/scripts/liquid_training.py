@@ -1,0 +1,28 @@
+"""Labelled frames of liquids -> a MACE model and its training curve."""
+
+from physembed.stage import stage
+
+with stage(snakemake):
+    # Imported here, so that what these packages print on their way goes to the log.
+    import ase.io
+    import torch
+
+    from physembed.config_liquids import LiquidTraining
+    from physembed.models.training import split, train
+    from physembed.provenance import restart_folder
+    from physembed.trajectory import write_trajectory
+
+    torch.set_num_threads(snakemake.threads)
+    settings, output = snakemake.params.settings, snakemake.output
+    training = LiquidTraining(**settings["training"])
+    frames = [frame for file in snakemake.input.frames for frame in ase.io.read(file, ":")]
+    parts = split(frames, training.validation_fraction, training.seed)
+    for file, part in zip((output.train, output.validation), parts, strict=True):
+        write_trajectory(file, part)
+    restart = restart_folder(
+        snakemake.params.restart, settings=settings, code=snakemake.params.code, inputs=list(snakemake.input)
+    )
+    curve = train(
+        training, output.train, output.validation, seed=training.seed, restart=restart, model_file=output.model
+    )
+    curve.to_csv(output.curve, index=False)

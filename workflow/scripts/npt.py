@@ -1,0 +1,43 @@
+"""A model, corrected or not, and a box of a liquid -> NPT runs of it."""
+
+from physembed.stage import stage
+
+with stage(snakemake):
+    # Imported here, so that what these packages print on their way goes to the log.
+    import ase.io
+    import torch
+
+    from physembed.config_liquids import NPT
+    from physembed.md.npt import NPTPoint, NPTRuns
+    from physembed.models.liquid import models_of_points
+    from physembed.molecules.bonds import read_bond_table
+    from physembed.provenance import restart_folder
+    from physembed.report.reading import read_correction
+    from physembed.trajectory import write_trajectory
+
+    torch.set_num_threads(snakemake.threads)
+    values, source, output = snakemake.params.settings, snakemake.input, snakemake.output
+    settings, conditions = NPT(**values["npt"]), (values["temperature_K"], values["pressure_bar"])
+    correction = read_correction(source.get("tuning"))
+    # The duration and the number of replicas do not belong to the key, so that both can be extended.
+    lasting = {key: value for key, value in values["npt"].items() if key not in ("duration_ps", "replicas")}
+    restart = restart_folder(
+        snakemake.params.restart,
+        settings=[lasting, values["convention"], conditions, values["seed"], correction],
+        code=snakemake.params.code,
+        inputs=[source.model, source.starts, source.bonds],
+    )
+    points = [NPTPoint(str(replica), *correction, *conditions) for replica in range(settings.replicas)]
+    runs = NPTRuns(
+        models_of_points(source.model, settings.device, settings.dtype, values["convention"]),
+        points,
+        [ase.io.read(source.starts, -1)] * len(points),
+        settings,
+        seed=values["seed"],
+        restart=restart,
+        bonds=read_bond_table(source.bonds)[["i", "j"]].to_numpy(),
+    )
+    runs.run()
+    runs.series().rename(columns={"run": "replica"}).to_csv(output.series, index=False)
+    runs.runs().rename(columns={"run": "replica"}).to_csv(output.runs, index=False)
+    write_trajectory(output.trajectory, [frame for point in points for frame in runs.trajectory(point.label)])

@@ -1,0 +1,48 @@
+"""NPT frames of a liquid at its mean density -> the pressure tensor of replicas at constant volume."""
+
+from physembed.stage import stage
+
+with stage(snakemake):
+    # Imported here, so that what these packages print on their way goes to the log.
+    import ase.io
+    import numpy as np
+    import torch
+
+    from physembed.analysis.liquid_density import equilibrated
+    from physembed.config_liquids import Viscosity
+    from physembed.files import atomic
+    from physembed.liquids.rigid import at_density
+    from physembed.md.pressure import PressureRun
+    from physembed.models.liquid import models_of_points
+    from physembed.molecules.bonds import read_bond_table
+    from physembed.provenance import restart_folder
+    from physembed.report.reading import read_correction, read_table
+    from physembed.trajectory import spread
+
+    torch.set_num_threads(snakemake.threads)
+    values, source, output = snakemake.params.settings, snakemake.input, snakemake.output
+    settings, correction = Viscosity(**values["viscosity"]), read_correction(source.get("tuning"))
+    lasting = {key: value for key, value in values.items() if key != "viscosity"}
+    restart = restart_folder(
+        snakemake.params.restart,
+        settings=[lasting, settings.model_dump(exclude={"duration_ps"}), correction],
+        code=snakemake.params.code,
+        inputs=[source.model, source.trajectory, source.bonds],
+    )
+    frames = equilibrated(ase.io.read(source.trajectory, ":"), read_table(source.runs))
+    density = read_table(source.density).density_g_cm3.iloc[0]
+    make_model = models_of_points(source.model, settings.device, settings.dtype, values["convention"])
+    run = PressureRun(
+        lambda count: make_model([correction] * count),
+        # None at all if no replica of the NPT run held.
+        [at_density(frame, density) for frame in spread(frames, settings.replicas)],
+        settings,
+        temperature_K=values["temperature_K"],
+        seed=values["seed"],
+        restart=restart,
+        bonds=read_bond_table(source.bonds)[["i", "j"]].to_numpy(),
+    )
+    run.run()
+    with atomic(output.pressure) as temporary:
+        np.savez(temporary, **run.arrays())
+    run.replicas().to_csv(output.runs, index=False)
