@@ -181,8 +181,10 @@ LIQUID_COSTS: dict[str, Cost] = {
     "viscosity": fixed(30.0),
     "structure": structure,
     "volume_scan": volume_scan,
-    "liquid_figures": fixed(10.0),
     "liquid_tables": fixed(3.0),
+    "liquid_figures": fixed(10.0),
+    "structure_figure": fixed(5.0),
+    "liquid_training_figure": fixed(4.0),
 }
 COSTS: dict[str, Cost] = MOLECULE_COSTS | LIQUID_COSTS
 """Cost by rule, of the whole workflow."""

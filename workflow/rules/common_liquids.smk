@@ -76,11 +76,16 @@ def gaff_npt_settings(wildcards):
 def reference_settings(wildcards):
     reference = MODELS[wildcards.model].settings.reference
     return {
-        "reference": reference.model_dump(mode="json", exclude={"liquids"}),
+        "reference": reference.model_dump(mode="json", exclude={"liquids", "method"}),
         "components": composition(wildcards.liquid),
         "parameter_set": STUDY.config.topology.parameter_set,
         "seed": task_seed("reference", wildcards.model, wildcards.liquid),
     }
+
+
+def reference_label_settings(wildcards):
+    method = MODELS[wildcards.model].settings.reference.method
+    return {"labels": section("labels") | {"method": method}}
 
 
 # liquid_training
@@ -255,11 +260,8 @@ def volume_scan_settings(wildcards):
         "dtype": STUDY.config.npt.dtype,
         "device": STUDY.config.npt.device,
     }
-    return (
-        values | settings("labels")(wildcards)
-        if structure.volume_scan_labels
-        else values
-    )
+    labels = reference_label_settings(wildcards)
+    return values | labels if structure.volume_scan_labels else values
 
 
 # report
@@ -280,7 +282,7 @@ TRAINED = [name for name, model in MODELS.items() if not model.settings.file]
 
 
 def of_liquids(file):
-    """Input function: a file of each liquid and variant of a model, in the order of `model_liquids`."""
+    """Input function: a file of each liquid and variant of a model, liquids in the order of the model's."""
 
     def files(wildcards):
         return expand(
@@ -315,13 +317,6 @@ def drawn_of_model(name):
     )
 
 
-def model_liquids(wildcards):
-    return {
-        "liquids": MODELS[wildcards.model].liquids,
-        "tuned_on": MODELS[wildcards.model].settings.tune_on,
-    }
-
-
 def liquid_facts(name):
     """What the tables state of a liquid."""
     liquid, measured = LIQUIDS[name], STUDY.measurements[name]
@@ -338,6 +333,11 @@ def liquid_facts(name):
         "viscosity_mPa_s": measured and measured.viscosity_mPa_s,
         "viscosity_source": measured.source if measured else "",
     }
+
+
+def liquid_figure_settings(wildcards):
+    liquids = MODELS[wildcards.model].liquids
+    return {"liquids": [liquid_facts(name) for name in liquids]}
 
 
 def liquid_table_settings(wildcards):

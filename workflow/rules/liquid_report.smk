@@ -62,7 +62,7 @@ rule liquid_figures:
         mem_mb=4000,
         runtime="30m",
     params:
-        settings=model_liquids,
+        settings=liquid_figure_settings,
         code=code("liquid_figures.py"),
     script:
         "../scripts/liquid_figures.py"

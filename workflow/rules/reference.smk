@@ -45,7 +45,7 @@ rule reference_labels:
         mem_mb=8000,
         runtime="24h",
     params:
-        settings=settings("labels"),
+        settings=reference_label_settings,
         code=code("reference_labels.py"),
         restart="results/{study}/restart/reference_labels/{model}",
     script:

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from physembed.report import comparison_figures, liquid_figures, scan_figures
-from physembed.report.liquid_tables import of_model
+from physembed.report.liquid_tables import LiquidFacts, of_model
 from physembed.report.reading import read_by_liquid, read_table
 from physembed.report.style import save
 from physembed.stage import stage
 
 with stage(snakemake):
     source, model = snakemake.input, snakemake.wildcards.model
-    liquids = snakemake.params.settings["liquids"]
+    liquids = [LiquidFacts(**facts) for facts in snakemake.params.settings["liquids"]]
 
     def of_liquids(files):
-        return read_by_liquid(files, {model: liquids})
+        return read_by_liquid(files, {model: [liquid.name for liquid in liquids]})
 
     figures = {
         "density_scan": scan_figures.density_scan(

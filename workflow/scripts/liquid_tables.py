@@ -15,11 +15,12 @@ from physembed.stage import stage
 with stage(snakemake):
     settings, source, output = snakemake.params.settings, snakemake.input, snakemake.output
     liquids = [LiquidFacts(**facts) for facts in settings["liquids"]]
-    densities = density_table(read_by_liquid(source.densities, settings["models"]), liquids, settings["tuned_on"])
+    runs = read_by_liquid(source.densities, settings["models"])
+    densities = density_table(runs, liquids, settings["tuned_on"])
     viscosities = viscosity_table(read_by_liquid(source.viscosities, settings["models"]), liquids, settings["tuned_on"])
     tunings = dict(zip(settings["models"], map(read_table, source.tunings), strict=True))
     densities.to_csv(output.densities, index=False)
     viscosities.to_csv(output.viscosities, index=False)
     errors = pd.concat([mean_absolute_errors(table) for table in (densities, viscosities)])
     errors.to_csv(output.liquid_errors, index=False)
-    tuning_table(tunings, densities).to_csv(output.tuning, index=False)
+    tuning_table(tunings, runs).to_csv(output.tuning, index=False)
