@@ -135,10 +135,11 @@ def _run_remarks(runs: pd.DataFrame) -> list[str]:
 def _in_sight(axes: Axes, traces: Sequence[pd.DataFrame], experiment: float | None, room: float) -> None:
     """Limits that one run which evaporates or blows up does not set alone; room (a share) for remarks below."""
     starts = [float(trace["density_g_cm3"].iloc[0]) for trace in traces]
-    middle = experiment or (float(np.median(starts)) if starts else 1.0)
+    middle = float(np.median(starts)) if starts else experiment or 1.0
     values = np.concatenate([trace["density_g_cm3"].to_numpy(float) for trace in traces] or [np.array([middle])])
     values = values[np.isfinite(values) & (np.abs(values / middle - 1) < SIGHT)]
-    low, high = min([middle, *values]), max([middle, *values])
+    shown = [*values, experiment or middle]
+    low, high = min(shown), max(shown)
     span = max(high - low, 0.01 * middle)
     axes.set_ylim(low - room * span, high + 0.06 * span)
 
