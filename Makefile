@@ -10,7 +10,7 @@ UV := 0.13.8
 CORES ?= all
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help install demo run report test unit-test lint format lock schema clean
+.PHONY: help install demo run plan report archive test unit-test lint format lock schema clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,12 +29,18 @@ $(INSTALLED): envs/requirements.lock pyproject.toml
 system-libraries:
 	@envs/system-libraries liblapack.so.3:liblapack3 libblas.so.3:libblas3 libgfortran.so.5:libgfortran5
 
-demo: install  ## the whole chain on paracetamol, in minutes, and its report
+demo: install  ## both chains, on paracetamol and dimethyl carbonate, in minutes, and the report
 	@$(SNAKEMAKE) --configfile config/demo.yaml
 	@$(MAKE) --no-print-directory report CONFIG=config/demo.yaml STUDY=demo
 
 run: install  ## the study of config/config.yaml
 	@$(SNAKEMAKE)
+
+plan: install  ## what would run and what it would cost (CONFIG=config/x.yaml)
+	@$(BIN)/python workflow/plan.py $(CONFIG)
+
+archive: install  ## the results of a study packed for publication (STUDY=x)
+	@$(BIN)/python -m physembed.archive results/$(STUDY)
 
 report:  ## Snakemake's report as one HTML file (CONFIG=config/x.yaml STUDY=x)
 	@if [ results/$(STUDY)/report.html -nt results/$(STUDY)/summary.html ]; then \

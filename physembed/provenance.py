@@ -17,7 +17,8 @@ from physembed.files import atomic
 ROOT = Path(__file__).parent
 PACKAGES = (
     "torch", "mace-torch", "torch-sim-atomistic", "cuequivariance-torch", "openmm", "parmed",
-    "acpype", "rdkit", "tblite", "ase", "numpy", "scipy", "snakemake",
+    "acpype", "rdkit", "packmol", "tblite", "tad-dftd3", "pymbar", "stacie", "mdanalysis", "ase", "numpy", "scipy",
+    "snakemake",
 )  # fmt: skip
 
 

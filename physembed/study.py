@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from physembed.config import Config, load
@@ -20,6 +21,9 @@ from physembed.liquids.table import (
 )
 from physembed.models.given import check_model_file, check_training_data
 from physembed.molecules.table import MoleculeSpec, read_table
+
+REMEMBERED = Path(".snakemake/physembed")
+"""What model files hold, by hash: to look takes seconds, and every start of Snakemake would have to."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ def _check_files(model: ModelStudy, study: Study) -> None:
     settings, key = model.settings, f"config: models.{model.name}"
     wanted = {name: elements(study.liquids[name]) for name in model.liquids}
     if settings.file:
-        check_model_file(f"{key}.file", settings.file, settings.sha256, wanted)
+        check_model_file(f"{key}.file", settings.file, settings.sha256, wanted, remembered=REMEMBERED)
     elif settings.data:
         stress = settings.training.stress_weight > 0
         check_training_data(f"{key}.data", settings.data, settings.sha256, wanted, stress=stress)

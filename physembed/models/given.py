@@ -5,7 +5,11 @@ Packages that read models are imported where they are used: a configuration that
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -17,11 +21,17 @@ from ase.data import atomic_numbers, chemical_symbols
 from ase.io.extxyz import key_val_str_to_dict
 
 from physembed.errors import PhysEmbedError
-from physembed.provenance import file_hash
+from physembed.files import atomic
+from physembed.provenance import ROOT, file_hash
 
 
 def check_model_file(
-    key: str, path: str | Path, sha256: str | None, liquids: Mapping[str, Collection[int]]
+    key: str,
+    path: str | Path,
+    sha256: str | None,
+    liquids: Mapping[str, Collection[int]],
+    *,
+    remembered: Path | None = None,
 ) -> dict[str, Any]:
     """Check a MACE model; its hash is compared before anything in it is unpickled.
 
@@ -30,6 +40,8 @@ def check_model_file(
         path: the file.
         sha256: hash that it must have, if that is known.
         liquids: atomic numbers of each liquid that the model is for.
+        remembered: folder of descriptions by hash. With it the model is loaded in a process of its own, which keeps
+            what the packages print and their memory apart, and only if its description is not there yet.
 
     Returns:
         The description of the model (see `describe_model`).
@@ -39,8 +51,25 @@ def check_model_file(
             none called default, or it does not know an element of a liquid.
     """
     _check_file(key, path, sha256)
-    description = describe_model(path, key)
+    description = describe_model(path, key) if remembered is None else _described(path, key, remembered)
     _check_elements(f"{key}: {path}: the model", {atomic_numbers[e] for e in description["elements"]}, liquids)
+    return description
+
+
+def _described(path: str | Path, key: str, folder: Path) -> dict[str, Any]:
+    """`describe_model` in a process of its own, remembered by the hash of the file."""
+    file = folder / f"{file_hash(path)}.json"
+    if not file.exists():
+        command = [sys.executable, "-m", "physembed.models.given", str(path), key]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT.parent)}
+        )
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"{key}: {path}: loading it ended with code {done.returncode}"]
+            raise PhysEmbedError(said[-1])
+        with atomic(file) as temporary:
+            temporary.write_text(done.stdout.splitlines()[-1])
+    description: dict[str, Any] = json.loads(file.read_text())
     return description
 
 
@@ -188,3 +217,15 @@ def _numbers(value: Any, sizes: tuple[int, ...]) -> bool:
     """Whether a value is so many finite numbers."""
     array = np.asarray(value)
     return array.dtype.kind in "if" and array.size in sizes and all(map(math.isfinite, array.ravel()))
+
+
+def main() -> None:
+    """Print the description of a model as one line: `python -m physembed.models.given FILE KEY`."""
+    try:
+        print(json.dumps(describe_model(*sys.argv[1:])))
+    except PhysEmbedError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

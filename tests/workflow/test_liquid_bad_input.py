@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.unit.models_for_tests import random_mace
+
 from .conftest import LIQUIDS, Checkout, copy_repository
 from .test_bad_input import assert_refused
 
@@ -74,11 +76,14 @@ def test_model_files(checkout: Checkout, tmp_path: Path) -> None:
     text, other = tmp_path / "text.model", tmp_path / "other.model"
     text.write_text("not a model")
     torch.save({"weights": torch.zeros(3)}, other)
+    hydrocarbons = tmp_path / "hydrocarbons.model"
+    torch.save(random_mace((1, 6)), hydrocarbons)
     digest = hashlib.sha256(other.read_bytes()).hexdigest()
     for settings, expected in [
         (f"file: {text}", ["models.tiny.file", "text.model"]),
         (f"file: {other}", ["models.tiny.file", "other.model", "MACE"]),
-        (f"{{file: {other}, sha256: {'0' * 64}}}".strip("{}"), ["models.tiny.file", digest]),
+        (f"file: {other}, sha256: {'a' * 64}", ["models.tiny.file", digest]),
+        (f"file: {hydrocarbons}", ["models.tiny.file", "does not know O", "DMC_298K"]),
     ]:
         (tmp_path / "bad.yaml").write_text(f"models: {{tiny: {{{settings}}}}}")
         assert_refused(checkout, tmp_path / "bad.yaml", expected)
