@@ -11,8 +11,8 @@ from torch_sim.models.interface import ModelInterface
 from physembed.md.liquid import LiquidBatch
 from physembed.units import FS, KB
 
-SIGMA, EPSILON, MASS = 3.405, 119.8 * KB, 4.0
-"""Argon's, Å and eV, but so light (u) that 3.4 fs is a good time step, as in the liquids of the field."""
+SIGMA, EPSILON, MASS = 3.405, 119.8 * KB, 2.0
+"""Argon's, Å and eV, but so light (u) that 3 fs is a good time step, as in organic liquids."""
 TAU_FS = SIGMA * math.sqrt(MASS / EPSILON) / FS
 """Lennard-Jones unit of time."""
 PRESSURE_BAR = EPSILON / SIGMA**3 / 6.241509e-7

@@ -46,7 +46,7 @@ def gas_volumes(model, ensemble, boxes, timestep_fs, relaxation_steps, samples):
     for _ in range(samples):
         batch.advance(relaxation_steps // 3)
         volumes.append(batch.volumes.numpy() / KT_P)
-    assert not any(batch.lost())
+    assert not any(batch.lost()), batch.lost()
     return np.array(volumes), batch
 
 
@@ -97,7 +97,7 @@ def test_stiff_molecules_press_as_molecules_at_a_long_time_step(ensemble):
     # The virial of a bond and the kinetic energy along it cancel, at a finite time step too if both are as the time
     # step has them. Were they not (with momenta of full steps in C-rescale), the volume would be off by
     # h^2 / 12 / (1 - h^2 / 4), here 6.3 %, with h = 0.8 radians per time step; 1.8 % with C-H at 1 fs.
-    molecules, count, timestep_fs, h = 24, 96, 1.0, 0.8
+    molecules, count, timestep_fs, h = 48, 180, 1.0, 0.8
     kT, mass = TEMPERATURE_GAS * KB, 12.0
     stiffness = mass / 2 * (h / (timestep_fs * FS)) ** 2
     # The discrete motion stretches as with a spring softer by 1 - h^2 / 4; momenta and forces do not mix here.
@@ -110,9 +110,9 @@ def test_stiff_molecules_press_as_molecules_at_a_long_time_step(ensemble):
         positions = np.stack([centres - halves, centres + halves], axis=1).reshape(-1, 3)
         boxes.append(Atoms(f"C{2 * molecules}", positions, cell=[edge] * 3, pbc=True))
         boxes[-1].set_masses([mass] * 2 * molecules)
-    volumes, _ = gas_volumes(StiffPairs(stiffness), ensemble, boxes, timestep_fs, 450, 25)
+    # Molecules that do not meet keep their share of the energy, so many systems count for more than many steps.
+    volumes, _ = gas_volumes(StiffPairs(stiffness), ensemble, boxes, timestep_fs, 450, 8)
     mean, error = mean_and_error(volumes)
-    print(ensemble, mean, error)
     assert error < 0.015 * molecules
     assert mean == pytest.approx(molecules, abs=4 * error)
 
@@ -221,13 +221,13 @@ def test_density_of_argon_is_that_of_the_literature():
     # corrections: at T* = 0.9 and rho* = 0.82 p* = 0.82386 (at 0.78 and 0.86: 0.27851, 1.5781).
     model = LennardJones(cutoff=3.0)
     batch = LiquidBatch(
-        model, liquid_argon(model, 4, 0.80, 3), temperatures_K=[TEMPERATURE * KELVIN] * 3,
+        model, liquid_argon(model, 4, 0.82, 3), temperatures_K=[TEMPERATURE * KELVIN] * 3,
         pressures_bar=[PRESSURES[0] * PRESSURE_BAR] * 3, ensemble="npt-crescale", timestep_fs=0.005 * TAU_FS,
         thermostat_ps=0.2, barostat_ps=0.35, compressibility_per_bar=1.7e-4, seed=8,
     )  # fmt: skip
-    batch.advance(500)
+    batch.advance(700)
     densities = []
-    for _ in range(75):
+    for _ in range(90):
         batch.advance(20)
         densities.append(256 / batch.volumes.numpy() * SIGMA**3)
     assert np.mean(densities) == pytest.approx(0.82, abs=0.012)
