@@ -40,7 +40,7 @@ plan: install  ## what would run and what it would cost (CONFIG=config/x.yaml)
 	@$(BIN)/python workflow/plan.py $(CONFIG)
 
 archive: install  ## the results of a study packed for publication (STUDY=x)
-	@$(BIN)/python -m physembed.archive results/$(STUDY)
+	@$(BIN)/python -m physembed.archive "results/$(STUDY)"
 
 report:  ## Snakemake's report as one HTML file (CONFIG=config/x.yaml STUDY=x)
 	@if [ results/$(STUDY)/report.html -nt results/$(STUDY)/summary.html ]; then \

@@ -22,10 +22,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtr
 
-from physembed.analysis.density import G_CM3, mean_density
+from physembed.analysis.density import mean_density
 from physembed.analysis.reweighting import NPTRun, Reweighting
 from physembed.analysis.scan import ScanPoint, direct_line, next_point
-from physembed.units import KB
+from physembed.units import G_CM3, KB
 
 TEMPERATURE_K, PRESSURE_EV_A3, MASS_U = 298.15, 6.24e-7, 4800.0
 BETA = 1 / (KB * TEMPERATURE_K)

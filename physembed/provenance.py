@@ -6,6 +6,8 @@ import ast
 import hashlib
 import json
 import platform
+import subprocess
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +33,28 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[name] = "not installed"
     return versions
+
+
+@cache
+def code_version() -> str:
+    """The package's version and, in a git checkout, its commit: `0.1.0+g<commit>`, with `-dirty` if files were changed.
+
+    Files that git does not track do not count as changes.
+    """
+    if not (ROOT.parent / ".git").exists():
+        return __version__
+    command = ["git", "-C", str(ROOT.parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        described = subprocess.run(command, text=True, capture_output=True)
+    except FileNotFoundError:  # a checkout on a node without git
+        return __version__
+    return f"{__version__}+g{described.stdout.strip()}" if described.returncode == 0 else __version__
+
+
+def gpu_name() -> str | None:
+    """The GPU that this process may have used; None if there is none or torch was not loaded."""
+    torch = sys.modules.get("torch")
+    return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None
 
 
 def file_hash(path: str | Path) -> str:
@@ -129,8 +153,9 @@ def write_provenance(
         "settings": settings,
         "inputs_sha256": {str(name): file_hash(name) for name in inputs if Path(name).is_file()},
         "code_hash": code,
+        "code_version": code_version(),
         "versions": package_versions(),
-        "host": {"machine": platform.machine(), "system": platform.system()},
+        "host": {"machine": platform.machine(), "system": platform.system(), "gpu": gpu_name()},
         "wall_seconds": round(seconds, 2),
     }
     with atomic(path) as temporary:

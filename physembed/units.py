@@ -25,3 +25,6 @@ GPA = units.GPa
 
 KJ_MOL = units.kJ / units.mol
 """One kJ/mol in eV."""
+
+G_CM3 = 1e-3 * units.kg / (1e-2 * units.m) ** 3
+"""One g/cm^3 in u/Å^3."""

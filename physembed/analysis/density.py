@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from ase import units
 from numpy.typing import ArrayLike, NDArray
 
 from physembed.errors import PhysEmbedError
+from physembed.units import G_CM3
 
-G_CM3 = 1e-3 * units.kg / (1e-2 * units.m) ** 3
-"""One g/cm^3 in u/Å^3."""
 PAPER_WINDOW_PS = 200.0
 """The paper takes the mean over the last 200 ps of a run."""
 EVAPORATED_BELOW = 0.5

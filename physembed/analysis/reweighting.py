@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
-from physembed.analysis.density import EVAPORATED_BELOW, G_CM3, detect_equilibration, statistical_inefficiency
+from physembed.analysis.density import EVAPORATED_BELOW, detect_equilibration, statistical_inefficiency
 from physembed.errors import PhysEmbedError
-from physembed.units import KB
+from physembed.units import G_CM3, KB
 
 Array = NDArray[np.float64]
 

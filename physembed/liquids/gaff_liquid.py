@@ -21,15 +21,15 @@ from ase import Atoms
 from numpy.typing import NDArray
 from openmm import app, unit
 
-from physembed.analysis.density import G_CM3
 from physembed.config import GaffNPT
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
-from physembed.liquids.box import cube_length_A, mass_u, molecule_index
+from physembed.liquids.box import mass_u, molecule_index
+from physembed.liquids.composition import cube_length_A
 from physembed.liquids.rigid import scale_rigid
 from physembed.progress import Progress
 from physembed.provenance import derive_seed
-from physembed.units import KJ_MOL
+from physembed.units import G_CM3, KJ_MOL
 
 log = logging.getLogger(__name__)
 INFO = ("time_ps", "density_g_cm3", "temperature_K", "potential_energy_eV")

@@ -10,8 +10,8 @@ from ase.geometry import get_distances
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
-from physembed.analysis.density import G_CM3
 from physembed.errors import PhysEmbedError
+from physembed.units import G_CM3
 
 
 def molecule_numbers(atoms: Atoms) -> NDArray[np.int64]:

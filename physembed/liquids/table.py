@@ -197,7 +197,7 @@ def masses_u(liquid: LiquidSpec) -> list[float]:
 
 def box_length_A(liquid: LiquidSpec, density_g_cm3: float) -> float:
     """Length of the cubic box that holds the liquid's molecules at a density, Å."""
-    from physembed.liquids.box import cube_length_A, molecule_counts
+    from physembed.liquids.composition import cube_length_A, molecule_counts
 
     masses = masses_u(liquid)
     counts = molecule_counts(masses, [component.mass_fraction for component in liquid.components], liquid.molecules)

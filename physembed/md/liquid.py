@@ -25,9 +25,8 @@ from torch_sim.integrators import (
 )
 from torch_sim.quantities import compute_instantaneous_pressure_tensor
 
-from physembed.analysis.density import G_CM3
 from physembed.errors import PhysEmbedError
-from physembed.units import FS, KB
+from physembed.units import FS, G_CM3, KB
 
 Ensemble = Literal["npt-crescale", "npt-langevin", "nvt", "nve"]
 

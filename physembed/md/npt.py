@@ -18,7 +18,7 @@ import torch
 from ase import Atoms, units
 from numpy.typing import ArrayLike, NDArray
 
-from physembed.analysis.density import EVAPORATED_BELOW, G_CM3, mean_density
+from physembed.analysis.density import EVAPORATED_BELOW, mean_density
 from physembed.config_liquids import NPT
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
@@ -26,6 +26,7 @@ from physembed.md.liquid import LiquidBatch
 from physembed.md.torn import BondWatch
 from physembed.progress import Progress
 from physembed.provenance import derive_seed, settings_hash
+from physembed.units import G_CM3
 
 log = logging.getLogger(__name__)
 SAVE_EVERY_SECONDS = 60.0

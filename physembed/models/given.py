@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
-from ase.io.extxyz import key_val_str_to_dict
 
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
@@ -169,6 +168,8 @@ class _Frame:
 
 def _frames(key: str, path: str | Path) -> Iterator[_Frame]:
     """The frames of an extended XYZ file, without the values of the atoms: large sets are checked often."""
+    from ase.io.extxyz import key_val_str_to_dict
+
     line = 0
     with Path(path).open(encoding="utf-8", errors="replace") as lines:
         for first in lines:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 COLUMNS = ("name", "smiles", "structure", "topology", "coordinates", "comment")
 """Columns of the table; a table may leave out those it does not use."""
-RESERVED = frozenset(
-    {"benchmarks", "figures", "liquids", "logs", "models", "overview.html", "restart", "summary.html", "tables"}
-)
+RESERVED = frozenset({
+    "benchmarks", "figures", "liquids", "logs", "models", "overview.html", "provenance.json", "report.html", "restart",
+    "summary.html", "tables",
+})  # fmt: skip
 """What stands beside the molecules' folders in results/<study>/."""
 GAFF_ELEMENTS = ("H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I")
 """Elements that GAFF has parameters for. GFN2-xTB has all of these: its own parameters reach from H to Rn."""

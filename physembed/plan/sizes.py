@@ -57,7 +57,7 @@ def molecule_atoms(spec: MoleculeSpec) -> int:
 
 def liquid_atoms(liquid: LiquidSpec) -> int:
     """Atoms in the box that will be packed for a liquid."""
-    from physembed.liquids.box import molecule_counts
+    from physembed.liquids.composition import molecule_counts
     from physembed.liquids.table import masses_u
 
     fractions = [component.mass_fraction for component in liquid.components]

@@ -15,11 +15,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.signal import lfilter
 
-from physembed.analysis.density import G_CM3, mean_density
+from physembed.analysis.density import mean_density
 from physembed.analysis.scan import ScanPoint, direct_line
 from physembed.report import comparison_figures, liquid_figures, scan_figures
 from physembed.report.liquid_tables import LiquidFacts, density_table, viscosity_table
 from physembed.report.paper_liquids import SMILES
+from physembed.units import G_CM3
 
 MASS_U = 6000.0
 VARIANTS = ("uncorrected", "corrected")

@@ -11,15 +11,16 @@ import parmed
 import pytest
 from ase import Atoms, units
 
-from physembed.analysis.density import G_CM3
 from physembed.config import GaffNPT
 from physembed.errors import PhysEmbedError
 from physembed.liquids import gaff_liquid
-from physembed.liquids.box import cube_length_A, mass_u, pack
+from physembed.liquids.box import mass_u, pack
+from physembed.liquids.composition import cube_length_A
 from physembed.liquids.gaff_liquid import GaffLiquidRun, constant_volume_frames
 from physembed.molecules.structure import from_smiles, write_sdf
 from physembed.molecules.topology import gaff_topology
 from physembed.trajectory import write_trajectory
+from physembed.units import G_CM3
 
 DMC, ATOMS = "COC(=O)OC", 12
 COLUMNS = ["time_ps", "density_g_cm3", "volume_A3", "temperature_K", "potential_energy_eV"]

@@ -5,12 +5,13 @@ import pytest
 import torch
 from ase import Atoms, units
 
-from physembed.analysis.density import G_CM3, mean_density
+from physembed.analysis.density import mean_density
 from physembed.config_liquids import NPT
 from physembed.errors import PhysEmbedError
 from physembed.md import npt
 from physembed.md.liquid import LiquidBatch
 from physembed.md.npt import NPTPoint, NPTRuns
+from physembed.units import G_CM3
 from tests.unit.fluids import MASS, SIGMA, IdealGas, LennardJones, argon
 
 N_ATOMS = 32

@@ -7,11 +7,11 @@ import pytest
 from scipy.signal import lfilter
 from scipy.special import ndtr
 
-from physembed.analysis.density import G_CM3, mean_density
+from physembed.analysis.density import mean_density
 from physembed.analysis.reweighting import NPTRun, Reweighting
 from physembed.analysis.scan import GRID, ScanPoint, deviation, direct_line, next_point, reweighted_tuning
 from physembed.errors import PhysEmbedError
-from physembed.units import KB
+from physembed.units import G_CM3, KB
 
 TEMPERATURE_K = 298.15
 PRESSURE_EV_A3 = 6.24e-7  # 1 bar

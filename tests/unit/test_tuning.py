@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from physembed.analysis.density import G_CM3
 from physembed.analysis.tuning import npt_runs, tune
-from physembed.units import KB
+from physembed.units import G_CM3, KB
 
 TEMPERATURE, MASS, FRAMES = 300.0, 9000.0, 2000
 SPREAD = 150.0

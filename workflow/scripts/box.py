@@ -1,6 +1,7 @@
 """Topologies of the components -> a packed box, its bonds and its composition."""
 
-from physembed.liquids.box import composition_table, mass_u, molecule_counts, pack
+from physembed.liquids.box import composition_table, mass_u, pack
+from physembed.liquids.composition import molecule_counts
 from physembed.molecules.bonds import bond_table, write_bond_table
 from physembed.molecules.topology import load_topology, write_topology
 from physembed.stage import stage

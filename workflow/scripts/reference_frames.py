@@ -1,7 +1,8 @@
 """Topologies of the components -> frames of their liquid at several densities and temperatures, to be labelled."""
 
 from physembed.config_liquids import Reference
-from physembed.liquids.box import mass_u, molecule_counts, pack
+from physembed.liquids.box import mass_u, pack
+from physembed.liquids.composition import molecule_counts
 from physembed.molecules.bonds import bond_table, write_bond_table
 from physembed.molecules.topology import load_topology
 from physembed.sampling.liquid_frames import reference_frames
