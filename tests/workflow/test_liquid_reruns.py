@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pandas as pd
+
 from .conftest import LIQUIDS, Checkout
 
 REPORT = {"liquid_figures", "liquid_tables", "summary"}
@@ -77,3 +79,20 @@ def test_training_change_remakes_no_labels(copy_of_finished_liquids: Checkout) -
     copy_of_finished_liquids.edit(LIQUIDS, "epochs: 20", "epochs: 21")
     planned = copy_of_finished_liquids.planned()
     assert set(planned) == {"liquid_training", "liquid_model", "scan", "tuning"} | AFTER_TUNING
+
+
+def test_a_reweighted_scan_uses_the_runs_that_are_there(copy_of_finished_liquids: Checkout) -> None:
+    study = copy_of_finished_liquids
+    reweighted = "scan:\n  method: reweighted\n  start_a1: 0.8\n  max_runs: 3\n  a1: [0.2, 0.8]"
+    study.edit(LIQUIDS, "scan:\n  a1: [0.2, 0.8]", reweighted)
+    assert {"scan", "tuning"} <= set(study.planned())
+    folder = study.root / "results/minimal_liquids/models/tiny"
+    done = study.snakemake("--cores", "1", "results/minimal_liquids/models/tiny/tuning/tuning.csv")
+    assert done.returncode == 0, done.stderr
+    assert "scan: 2 of 2 runs are there" in (folder / "logs/scan.log").read_text()
+    (row,) = pd.read_csv(folder / "tuning/tuning.csv").itertuples()
+    assert row.method == "reweighted"
+    assert row.status in ("unresolved", "unreachable")
+    assert row.reason
+    assert len(pd.read_csv(folder / "scan/runs.csv")) <= 3
+    assert len(pd.read_csv(folder / "tuning/curve.csv")) > 10
