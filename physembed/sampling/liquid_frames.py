@@ -1,6 +1,6 @@
 """Frames of a liquid to be labelled: GAFF frames at fixed volume, with modified bonds, and rigid volume scans.
 
-Frames near equilibrium alone teach a model neither what holds a molecule together nor what keeps molecules apart.
+Frames near equilibrium alone teach a model little of what holds a molecule together and what keeps molecules apart.
 Of each GAFF run, at one temperature and density, come three kinds of frames (`origin` in their info):
 
 - `md`: frames of the run as they are;
@@ -17,12 +17,10 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from itertools import product
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import parmed
 from ase import Atoms
 from ase.data import chemical_symbols
 from ase.neighborlist import neighbor_list
@@ -30,12 +28,8 @@ from ase.neighborlist import neighbor_list
 from physembed.config import Arm
 from physembed.config_liquids import Reference
 from physembed.errors import PhysEmbedError
-from physembed.liquids.box import pack
-from physembed.liquids.gaff_liquid import constant_volume_frames
 from physembed.liquids.rigid import molecule_numbers, scale_rigid, whole_positions
 from physembed.molecules.bonds import equilibrium_length_matrix
-from physembed.progress import Progress
-from physembed.provenance import derive_seed
 from physembed.sampling.bond_sampling import BondSampler
 from physembed.sampling.geometry import Clash
 from physembed.sampling.ranges import bond_ranges, reference_force_constant
@@ -44,42 +38,6 @@ log = logging.getLogger(__name__)
 
 Components = Sequence[tuple[pd.DataFrame, int]]
 """Bond table and number of molecules of each component, in the order in which they stand in the frames."""
-
-
-PACKING_DENSITY_G_CM3 = 0.5
-"""Of the packed boxes from which the GAFF runs are brought to their densities."""
-
-
-def constant_volume_runs(
-    structures: Sequence[parmed.Structure], counts: Sequence[int], settings: Reference, seed: int, *, threads: int = 1
-) -> list[list[Atoms]]:
-    """A GAFF run at each of `temperatures_K` and `densities_g_cm3`, each from a packed box of its own.
-
-    Args:
-        structures: topology and coordinates of one molecule of each component.
-        counts: molecules of each.
-        settings: the section `reference` of the model.
-        seed: not negative; each run has random numbers of its own.
-        threads: threads of the MD.
-
-    Returns:
-        `frames_per_run` frames of each run as `reference_frames` wants them; `temperature_K` is the thermostat's.
-
-    Raises:
-        PhysEmbedError: as `pack` and `constant_volume_frames`.
-    """
-    runs = []
-    progress = Progress("GAFF runs", len(settings.temperatures_K) * len(settings.densities_g_cm3), "runs")
-    for temperature, density in product(settings.temperatures_K, settings.densities_g_cm3):
-        own = derive_seed(seed, str(temperature), str(density))
-        box = pack(structures, counts, PACKING_DENSITY_G_CM3, own)
-        count, interval = settings.frames_per_run, settings.frame_interval_ps
-        runs.append(constant_volume_frames(box, temperature, density, count, interval, own, threads))
-        for frame in runs[-1]:
-            frame.info["temperature_K"] = temperature
-        progress.update(len(runs))
-    progress.finish()
-    return runs
 
 
 class ContactCheck:

@@ -30,6 +30,9 @@ def constant_volume_runs(
         seed: of packing, velocities and thermostats; a run does not depend on which others there are.
         threads: of OpenMM.
 
+    Returns:
+        `frames_per_run` frames of each run; `temperature_K` in their info is that of the thermostat.
+
     Raises:
         PhysEmbedError: a box cannot be packed, or compressed to its density.
     """
@@ -49,6 +52,8 @@ def constant_volume_runs(
                 threads,
             )
         )
+        for frame in runs[-1]:
+            frame.info["temperature_K"] = temperature_K
         progress.update(done)
     progress.finish()
     return runs

@@ -16,7 +16,8 @@ from physembed.liquids.rigid import centres_of_mass, scale_rigid
 from physembed.molecules.bonds import bond_table, bond_types
 from physembed.molecules.structure import from_smiles, write_sdf
 from physembed.molecules.topology import gaff_topology
-from physembed.sampling.liquid_frames import ContactCheck, constant_volume_runs, reference_frames
+from physembed.sampling.liquid_frames import ContactCheck, reference_frames
+from physembed.sampling.liquid_runs import constant_volume_runs
 from physembed.sampling.ranges import reference_force_constant
 
 COUNTS = {"CO": 3, "COC": 2}
