@@ -36,7 +36,7 @@ class IdealGas(ModelInterface):
 
 
 class LennardJones(ModelInterface):
-    """Argon in cubic boxes of more than twice the cutoff: shifted at the cutoff, with the tail as if g = 1 beyond.
+    """Even numbers of argon atoms in cubic boxes of more than twice the cutoff; the tail as if g = 1 beyond it.
 
     The tail's energy is c / V with the c whose -dE/dV is the tail's pressure
     16 pi / 3 rho^2 eps sigma^3 (2/3 (sigma/rc)^9 - (sigma/rc)^3) (M. P. Allen, D. J. Tildesley, Computer Simulation of
@@ -54,19 +54,26 @@ class LennardJones(ModelInterface):
         box = torch.linalg.det(state.cell) ** (1 / 3)
         scaled = (state.positions.view(n, -1, 3) / box[:, None, None]).permute(2, 0, 1).contiguous()
         atoms = scaled.shape[2]
-        vectors = scaled[:, :, :, None] - scaled[:, :, None, :]
+        # Atom i with each of the half = atoms / 2 that follow it, in a circle: each pair once, but twice across it.
+        half = atoms // 2
+        others = torch.cat([scaled[:, :, 1:], scaled[:, :, :half]], dim=2).unfold(2, half, 1)
+        vectors = scaled[:, :, :, None] - others
         vectors -= torch.round(vectors)
         vectors *= (box / SIGMA)[:, None, None]
         squares = vectors.square().sum(dim=0)
-        squares.diagonal(dim1=1, dim2=2).fill_(2 * self.cutoff**2)
+        squares[:, half:, -1] = 2 * self.cutoff**2
         near = squares < self.cutoff**2
         sixth = torch.where(near, squares, torch.inf).pow_(-3)
         shift = self.cutoff**-12 - self.cutoff**-6
-        energies = 2 * EPSILON * ((sixth.square() - sixth).sum(dim=(1, 2)) - shift * near.sum(dim=(1, 2)))
+        energies = 4 * EPSILON * ((sixth.square() - sixth).sum(dim=(1, 2)) - shift * near.sum(dim=(1, 2)))
         # -du/dr / r times the vector, in eps / sigma
         pair_forces = (48 * sixth.square() - 24 * sixth).div_(squares) * vectors
-        forces = pair_forces.sum(dim=3).permute(1, 2, 0) * (EPSILON / SIGMA)
-        virial = 0.5 * EPSILON * torch.einsum("inp,jnp->nij", pair_forces.flatten(2), vectors.flatten(2))
+        virial = EPSILON * torch.einsum("inp,jnp->nij", pair_forces.flatten(2), vectors.flatten(2))
+        # The reaction on atom j comes from the atoms before it: a diagonal through their rows, the circle unrolled.
+        rows = torch.cat([pair_forces[:, :, atoms - half :], pair_forces], dim=2)
+        strides = (rows.stride(0), rows.stride(1), half, half - 1)
+        reactions = rows.as_strided(pair_forces.shape, strides, half - 1)
+        forces = (pair_forces.sum(dim=3) - reactions.sum(dim=3)).permute(1, 2, 0) * (EPSILON / SIGMA)
         volumes = box**3
         if self.tail:
             constant = 16 / 3 * math.pi * (2 / 3 * self.cutoff**-9 - self.cutoff**-3) * EPSILON * SIGMA**3 * atoms**2
