@@ -357,9 +357,7 @@ def test_a_hot_or_a_collapsing_run_blows_up(tmp_path):
 
 def test_an_evaporating_run_is_recorded_as_such(tmp_path):
     points = [point("gas", temperature_K=400, pressure_bar=1.0), point("liquid")]
-    runs = NPTRuns(
-        Counting, points, [box(seed=1), box(seed=2)], settings(barostat_ps=0.02), seed=1, restart=tmp_path
-    )
+    runs = NPTRuns(Counting, points, [box(seed=1), box(seed=2)], settings(barostat_ps=0.02), seed=1, restart=tmp_path)
     runs.run()
     table = runs.runs().set_index("run")
     assert table.status.to_dict() == {"gas": "evaporated", "liquid": "ok"}

@@ -50,9 +50,7 @@ def settings(**changes):
 
 def made(folder, model=SmallArgon, **changes):
     bonds = changes.pop("bonds", None)
-    return PressureRun(
-        model, starts(), settings(**changes), temperature_K=100.0, seed=4, restart=folder, bonds=bonds
-    )
+    return PressureRun(model, starts(), settings(**changes), temperature_K=100.0, seed=4, restart=folder, bonds=bonds)
 
 
 def finished(*args, **kwargs):
