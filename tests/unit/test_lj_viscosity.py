@@ -1,8 +1,9 @@
 """Viscosity of the Lennard-Jones liquid near its triple point, from replicas in one batch to STACIE."""
 
+import math
+
 import numpy as np
 import pytest
-import torch
 
 from physembed.analysis.viscosity import estimate_viscosity
 from physembed.config_liquids import Viscosity
@@ -10,35 +11,35 @@ from physembed.md.pressure import PressureRun
 from physembed.units import GPA, KB
 from tests.unit.fluids import EPSILON, SIGMA, TAU_FS, LennardJones, liquid_argon
 
-TEMPERATURE, DENSITY = 0.722, 0.8442
-REPLICAS = 20
+TEMPERATURE_K = 0.722 * EPSILON / KB
+REPLICAS = 40
+UNIT_MPA_S = EPSILON / SIGMA**3 / GPA * TAU_FS / 1000
 
 
 def test_viscosity_near_the_triple_point_is_that_of_the_literature(tmp_path):
-    # eta* = 3.24 +- 0.04 with 2048 atoms: M. Ferrario, G. Ciccotti, B. L. Holian, J. P. Ryckaert, Phys. Rev. A 1991,
-    # 44, 6936; 3.2 to 3.4 in the other work that K. Meier, A. Laesecke, S. Kabelac, J. Chem. Phys. 2004, 121, 3671
-    # compare. In a box of 108 atoms it is lower: 2.6 to 3.2 in this engine's runs, with 256 atoms 2.9 to 3.3.
+    # eta* = 3.24 +- 0.04 at rho* = 0.8442, T* = 0.722 with 2048 atoms: M. Ferrario, G. Ciccotti, B. L. Holian,
+    # J. P. Ryckaert, Phys. Rev. A 1991, 44, 6936. 108 atoms, which fit a test, may flow 8 % more easily.
     model = LennardJones(cutoff=2.5, tail=False)
-    settings = Viscosity(
-        replicas=REPLICAS, duration_ps=29.0, equilibration_ps=3.0, timestep_fs=0.008 * TAU_FS, block_fs=0.032 * TAU_FS,
-        thermostat_ps=1.0,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    run = PressureRun(
-        lambda count: model, liquid_argon(model, 3, DENSITY, REPLICAS), settings,
-        temperature_K=TEMPERATURE * EPSILON / KB, seed=3, restart=tmp_path,
-    )  # fmt: skip
-    run.run()
-    assert (run.replicas().status == "ok").all()
-    kelvin = run.replicas().temperature_K.mean()
-    assert kelvin == pytest.approx(TEMPERATURE * EPSILON / KB, rel=0.02)
-    arrays = run.arrays()
-    assert np.ptp(arrays["volume_A3"]) == 0
-    found = estimate_viscosity(arrays["pressure_tensor"], run.settings.block_fs, arrays["volume_A3"][0], kelvin)
-    unit_mPa_s = EPSILON / SIGMA**3 / GPA * TAU_FS / 1000
-    print(found)
-    print(found.viscosity_mPa_s / unit_mPa_s, found.standard_error_mPa_s / unit_mPa_s)
+    boxes = liquid_argon(model, 3, 0.8442, REPLICAS)
+    for duration_ps in (45.0, 65.0, 90.0):
+        settings = Viscosity(
+            replicas=REPLICAS, duration_ps=duration_ps, equilibration_ps=4.0, timestep_fs=0.0082 * TAU_FS,
+            block_fs=4 * 0.0082 * TAU_FS, thermostat_ps=1.0,
+        )  # fmt: skip
+        run = PressureRun(lambda _: model, boxes, settings, temperature_K=TEMPERATURE_K, seed=3, restart=tmp_path)
+        run.run()
+        replicas, arrays = run.replicas(), run.arrays()
+        assert (replicas.status == "ok").all()
+        assert arrays["pressure_tensor"].shape[0] == REPLICAS
+        assert replicas.temperature_K.mean() == pytest.approx(TEMPERATURE_K, rel=0.01)
+        found = estimate_viscosity(
+            arrays["pressure_tensor"], float(arrays["block_fs"]), arrays["volume_A3"][0], replicas.temperature_K.mean()
+        )
+        # Which length suffices is the estimator's word; the run goes on where it ended.
+        if found.status == "ok":
+            break
     assert found.status == "ok", found.reason
-    value, error = found.viscosity_mPa_s / unit_mPa_s, found.standard_error_mPa_s / unit_mPa_s
-    assert error < 0.1 * value
-    assert value == pytest.approx(3.24, abs=3 * error + 0.1 * 3.24)
+    assert np.ptp(arrays["volume_A3"]) == 0
+    value, error = found.viscosity_mPa_s / UNIT_MPA_S, found.standard_error_mPa_s / UNIT_MPA_S
+    assert error < 0.06 * value
+    assert value == pytest.approx(3.24, abs=0.08 * 3.24 + 2 * math.hypot(error, 0.04))
