@@ -73,7 +73,7 @@ class LennardJones(ModelInterface):
         rows = torch.cat([pair_forces[:, :, atoms - half :], pair_forces], dim=2)
         strides = (rows.stride(0), rows.stride(1), half, half - 1)
         reactions = rows.as_strided(pair_forces.shape, strides, half - 1)
-        forces = (pair_forces.sum(dim=3) - reactions.sum(dim=3)).permute(1, 2, 0) * (EPSILON / SIGMA)
+        forces = (pair_forces.sum(dim=3) - reactions.sum(dim=3)).permute(1, 2, 0).reshape(-1, 3) * (EPSILON / SIGMA)
         volumes = box**3
         if self.tail:
             constant = 16 / 3 * math.pi * (2 / 3 * self.cutoff**-9 - self.cutoff**-3) * EPSILON * SIGMA**3 * atoms**2
@@ -81,7 +81,7 @@ class LennardJones(ModelInterface):
             virial = virial + (constant / volumes)[:, None, None] * torch.eye(3, dtype=self.dtype)
         return {
             "energy": energies,
-            "forces": forces.reshape(-1, 3),
+            "forces": forces.contiguous(),
             "stress": -virial / volumes[:, None, None],
         }
 

@@ -54,7 +54,7 @@ def test_a_longer_npt_run_leaves_scan_and_training(copy_of_finished_liquids: Che
     )
     assert done.returncode == 0, done.stderr
     log = copy_of_finished_liquids.root / "results/minimal_liquids/models/tiny/logs/npt_DMC_298K_uncorrected.log"
-    assert re.search(r"resumes at 100/120 steps", log.read_text())
+    assert re.search(r"resumes at 0.05/0.06 ps", log.read_text())
 
 
 def test_a_longer_viscosity_run_reruns_no_npt(copy_of_finished_liquids: Checkout) -> None:

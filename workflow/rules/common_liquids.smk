@@ -93,7 +93,9 @@ def reference_label_settings(wildcards):
 
 def training_frames(wildcards):
     model = MODELS[wildcards.model]
-    return model.settings.data or expand(
+    if model.settings.data:
+        return [model.settings.data]
+    return expand(
         "results/{{study}}/models/{{model}}/labels/{liquid}.xyz", liquid=model.reference
     )
 
@@ -121,16 +123,17 @@ def model_file(wildcards):
 
 
 def model_settings(wildcards):
-    settings = MODELS[wildcards.model].settings
+    model = MODELS[wildcards.model]
+    settings = model.settings
     kind = "file" if settings.file else "data" if settings.data else "reference"
     return {
         "kind": kind,
         "source": settings.file or settings.data,
         "sha256": settings.sha256 if settings.file else None,
-        "elements": {
-            name: sorted(elements(LIQUIDS[name]))
-            for name in MODELS[wildcards.model].liquids
-        },
+        # All of them together, so that one more liquid of the same elements changes nothing.
+        "elements": sorted(
+            set().union(*(elements(LIQUIDS[name]) for name in model.liquids))
+        ),
     }
 
 

@@ -12,7 +12,7 @@ with stage(snakemake):
 
     settings, file, output = snakemake.params.settings, snakemake.input.model, snakemake.output
     key = f"models.{snakemake.wildcards.model}"
-    description = check_model_file(key, file, settings["sha256"], settings["elements"])
+    description = check_model_file(key, file, settings["sha256"], {"of the study": settings["elements"]})
     with atomic(output.model) as temporary:
         shutil.copyfile(file, temporary)
     with atomic(output.description) as temporary:
