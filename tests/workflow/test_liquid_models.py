@@ -37,8 +37,8 @@ def test_a_file_is_checked_and_used_as_it_is(copy_of_finished_liquids: Checkout)
 
 def test_a_data_set_is_trained_on(copy_of_finished_liquids: Checkout) -> None:
     study = copy_of_finished_liquids
-    training = "{num_channels: 4, max_L: 0, max_ell: 1, correlation: 2, r_max_A: 3.0, epochs: 2, device: cpu}"
-    given(study, f"    data: {DATA}\n    training: {training}\n    evaluate_on: [DMC_298K]\n")
+    tiny = "num_channels: 4, max_L: 0, max_ell: 1, correlation: 2, r_max_A: 3.0, epochs: 2, device: cpu"
+    given(study, f"    data: {DATA}\n    training: {{{tiny}, batch_size: 4}}\n    evaluate_on: [DMC_298K]\n")
     assert not {"reference_frames", "reference_labels"} & set(study.planned())
     done = study.snakemake("--cores", "1", "results/minimal_liquids/models/given/model/model.json")
     assert done.returncode == 0, done.stderr

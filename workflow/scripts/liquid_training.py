@@ -8,6 +8,7 @@ with stage(snakemake):
     import torch
 
     from physembed.config_liquids import LiquidTraining
+    from physembed.errors import PhysEmbedError
     from physembed.models.training import split, train
     from physembed.provenance import restart_folder
     from physembed.trajectory import write_trajectory
@@ -17,6 +18,11 @@ with stage(snakemake):
     training = LiquidTraining(**settings["training"])
     frames = [frame for file in snakemake.input.frames for frame in ase.io.read(file, ":")]
     parts = split(frames, training.validation_fraction, training.seed)
+    if len(parts[0]) < training.batch_size:
+        raise PhysEmbedError(
+            f"models.{snakemake.wildcards.model}.training.batch_size: {training.batch_size}: larger than the training "
+            f"set ({len(parts[0])} of {len(frames)} frames); lower it"
+        )
     for file, part in zip((output.train, output.validation), parts, strict=True):
         write_trajectory(file, part)
     restart = restart_folder(
