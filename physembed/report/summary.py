@@ -20,6 +20,9 @@ from physembed.report.survival_figures import conditions_differ, format_p
 from physembed.report.tables import paper_stability
 from physembed.report.training_figures import LEDGER_COLOURS
 
+LIQUID_SECTIONS = ("liquids", "gaff_npt", "models", "npt", "scan", "viscosity", "structure")
+"""Sections of the configuration that a study without models of liquids does not use."""
+
 FIGURES = {
     "survival": (
         "Survival curves",
@@ -224,6 +227,15 @@ def _model(model: ModelSummary, with_figures: bool) -> dict[str, Any]:
     }
 
 
+def _in_use(settings: Mapping[str, Any], models: Sequence[str]) -> dict[str, Any]:
+    """The settings without those of models that the study does not run; of liquids none if it runs none."""
+    unused = () if models else LIQUID_SECTIONS
+    shown = {key: value for key, value in settings.items() if key not in unused}
+    if models:
+        shown["models"] = {name: settings["models"][name] for name in models}
+    return shown
+
+
 def write_summary(
     path: str | Path,
     molecules: MoleculesPart | None,
@@ -266,7 +278,7 @@ def write_summary(
         molecules=shown,
         models=[_model(model, with_figures) for model in models],
         tables=tables,
-        settings=list(flatten(settings)),
+        settings=list(flatten(_in_use(settings, [model.name for model in models]))),
         versions=versions,
     )
     with atomic(path) as temporary:

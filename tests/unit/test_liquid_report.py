@@ -453,7 +453,8 @@ def test_numbers_carry_two_figures_of_their_error(value: float, error: float, te
 
 def test_page_of_liquids_alone(full: Study, tmp_path: Path) -> None:
     model = summary(full, tmp_path)
-    arguments: dict[str, Any] = {"study": "demo", "settings": {"npt": {"duration_ps": 10}}, "versions": {"torch": "2"}}
+    settings = {"npt": {"duration_ps": 10}, "models": {"own": {"tune_on": "EC"}, "other": {"tune_on": "DMC"}}}
+    arguments: dict[str, Any] = {"study": "demo", "settings": settings, "versions": {"torch": "2"}}
     write_summary(tmp_path / "summary.html", None, [model], with_figures=True, **arguments)
     write_summary(tmp_path / "overview.html", None, [model], with_figures=False, **arguments)
     page, overview = ((tmp_path / f"{name}.html").read_text("utf-8") for name in ("summary", "overview"))
@@ -463,6 +464,7 @@ def test_page_of_liquids_alone(full: Study, tmp_path: Path) -> None:
     assert sum(link.startswith("data:image/svg+xml") for link in links.loaded) == len(shown_figures(model))
     assert len(shown_figures(model)) == len(LIQUID_FIGURES) - 1 + len(full.liquids)
     assert "Which models get the liquid right?" in page and "Which models hold" not in page
+    assert "models.own.tune_on" in page and "models.other" not in page
     assert "single molecules" not in page and "Runs that share a seed" not in page
     for expected in (
         html.escape(answer(model)),
@@ -481,7 +483,12 @@ def test_page_of_liquids_alone(full: Study, tmp_path: Path) -> None:
 
 def test_page_refuses_missing_figures(full: Study, tmp_path: Path) -> None:
     model = summary(full, tmp_path)
-    arguments: dict[str, Any] = {"study": "demo", "settings": {}, "versions": {}, "with_figures": True}
+    arguments: dict[str, Any] = {
+        "study": "demo",
+        "settings": {"models": {"own": {}}},
+        "versions": {},
+        "with_figures": True,
+    }
 
     def written(**changes: Any) -> None:
         write_summary(tmp_path / "no.html", None, [replace(model, **changes)], **arguments)
