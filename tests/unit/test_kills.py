@@ -1,0 +1,108 @@
+"""Each long stage, killed with SIGKILL again and again at random moments, ends as one that was left alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from physembed.molecules.topology import write_topology
+from physembed.trajectory import write_trajectory
+from tests.unit.long_stages import EPOCHS, FRAMES, STAGES, equal, run
+from tests.unit.test_topology import topology
+from tests.unit.test_training import labelled
+
+KILLS = 6
+# A forked process has everything imported; the one that forks has computed nothing, as torch demands.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.unit.long_stages"])
+
+
+def process(stage: str, folder: Path) -> Any:
+    started = PROCESSES.Process(target=run, args=(stage, folder))
+    started.start()
+    return started
+
+
+def result(folder: Path) -> dict[str, Any]:
+    return pickle.loads((folder / "result").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the stages start from."""
+    folder = tmp_path_factory.mktemp("given")
+    write_topology(topology(folder, "CO"), folder / "methanol.prmtop", folder / "methanol.inpcrd")
+    write_trajectory(folder / "train.xyz", labelled(6, seed=1))
+    write_trajectory(folder / "validation.xyz", labelled(3, seed=2))
+    # The process that forks does its imports with the first that is asked for.
+    process("gaff_md", Path(shutil.copytree(folder, tmp_path_factory.mktemp("first") / "run"))).join()
+    return folder
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_killed_at_random_ends_as_one_left_alone(stage: str, given: Path, tmp_path: Path) -> None:
+    alone, killed = (Path(shutil.copytree(given, tmp_path / name)) for name in ("alone", "killed"))
+    began = time.monotonic()
+    undisturbed = process(stage, alone)
+    undisturbed.join()
+    took = time.monotonic() - began
+    assert undisturbed.exitcode == 0
+
+    moments = random.Random(7)
+    saved = []
+    for _ in range(KILLS):
+        started = process(stage, killed)
+        time.sleep(moments.uniform(0.02, 0.3) * took)
+        workers = psutil.Process(started.pid).children(recursive=True)
+        started.kill()
+        started.join()
+        assert started.exitcode == -signal.SIGKILL, "it ended before it was killed"
+        _, alive = psutil.wait_procs(workers, timeout=20)
+        assert not alive, "workers outlived it"
+        assert not (killed / "result").exists()
+        saved.append(sum(path.stat().st_size for path in (killed / "restart").rglob("*") if path.is_file()))
+    assert max(saved) > 0, "nothing was kept of what was done"
+    last = process(stage, killed)
+    last.join()
+    assert last.exitcode == 0
+    if stage == "training":
+        check_training(result(alone)["curve"], result(killed)["curve"])
+    else:
+        assert equal(result(alone), result(killed))
+    check_complete(stage, result(killed))
+
+
+def check_training(alone: dict[str, list[float]], killed: dict[str, list[float]]) -> None:
+    """MACE goes on from its best checkpoint: not the same run, but one of as many epochs that learns as much."""
+    assert killed["epoch"] == alone["epoch"]
+    assert np.isfinite(killed["validation_loss"]).all()
+    assert min(killed["validation_loss"]) < 1.2 * min(alone["validation_loss"])
+
+
+def check_complete(stage: str, made: dict[str, Any]) -> None:
+    """No frame twice and none missing."""
+    if stage == "gaff_md":
+        assert [frame.info["step"] for frame in made["frames"]] == list(range(400, 400 * FRAMES + 1, 400))
+    if stage == "labels":
+        assert len(made["forces"]) == len(set(made["ledger"]["source_frame"])) == 160
+    if stage == "training":
+        assert made["curve"]["epoch"] == list(range(EPOCHS))
+    if stage == "stability":
+        for frames in made["trajectories"]:
+            times = [frame.info["time_fs"] for frame in frames]
+            assert times == sorted(set(times))
+    if stage == "npt":
+        times = np.array(made["series"]["time_ps"])[np.array(made["series"]["run"]) == "a"]
+        np.testing.assert_allclose(np.diff(times), 0.025)
+    if stage == "viscosity":
+        assert made["pressure"].shape[1] == 500
