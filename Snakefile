@@ -33,6 +33,10 @@ include: "workflow/rules/report.smk"
 report: "workflow/report/workflow.rst"
 
 
+onstart:
+    in_one_line(check_writable, f"results/{STUDY.config.study}")
+
+
 rule all:
     default_target: True
     input:

@@ -1,16 +1,29 @@
-"""Atomic writing of files: a reader sees the old content or the new, never half of it."""
+"""Files: written whole or not at all, and disks that are full or not to be written on."""
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from physembed.errors import PhysEmbedError
+
+NO_SPACE_BYTES = 1 << 16
+"""A disk with less space than this is full."""
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; on success it takes the place of `path`."""
+    """Yield a temporary path in the folder of `path`; on success it takes the place of `path`.
+
+    A reader sees the old content or the new, never half of it.
+
+    Raises:
+        PhysEmbedError: if the disk is full.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last, because many writers choose the format by it.
@@ -18,5 +31,38 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(target)
+    except Exception as error:
+        # Looked at before the temporary file is removed, which makes room again.
+        if is_full(target.parent, error):
+            raise PhysEmbedError(no_space(target)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_full(folder: str | Path, error: Exception) -> bool:
+    """Whether an error that came while files were written to a folder came of a full disk.
+
+    Not every library says so: torch, for one, raises a `RuntimeError` about positions in the file.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return shutil.disk_usage(folder).free < NO_SPACE_BYTES
+
+
+def no_space(path: str | Path) -> str:
+    """What to tell the user of a full disk."""
+    return f"{path}: no space left on its disk (or in its quota); make room and run again: what is finished is kept"
+
+
+def check_writable(folder: str | Path) -> None:
+    """Look whether files can be written in a folder, or in the one in which it will be made.
+
+    Raises:
+        PhysEmbedError: if not.
+    """
+    nearest = Path(folder).absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PhysEmbedError(f"{folder}: cannot be written: {nearest} is read-only for this user; nothing was run")

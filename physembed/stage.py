@@ -9,9 +9,11 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from physembed.errors import PhysEmbedError
+from physembed.files import is_full, no_space
 from physembed.provenance import write_provenance
 
 
@@ -49,6 +51,8 @@ def stage(job: Any) -> Iterator[logging.Logger]:
         _exit(console, f"{job.rule}: {error}")
     except Exception as error:
         log.exception("%s failed", job.rule)
+        if is_full(folder := Path(job.log[0]).parent, error):
+            _exit(console, f"{job.rule}: {no_space(folder)}")
         last = f"{type(error).__name__}: {error}".splitlines()[0]
         _exit(console, f"{job.rule}: unexpected failure ({last}); the log {job.log[0]} has the traceback")
     write_provenance(

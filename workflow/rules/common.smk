@@ -7,14 +7,20 @@ import sys
 sys.path.insert(0, str(workflow.basedir))
 
 from physembed.errors import PhysEmbedError
+from physembed.files import check_writable
 from physembed.provenance import code_hash, derive_seed
 from physembed.study import load_study
 
-try:
-    STUDY = load_study(config)
-except PhysEmbedError as error:
-    # One line, no traceback, before anything is written.
-    sys.exit(str(error))
+
+def in_one_line(check, argument):
+    """What a check returns; what it complains of ends Snakemake with one line and no traceback."""
+    try:
+        return check(argument)
+    except PhysEmbedError as error:
+        sys.exit(str(error))
+
+
+STUDY = in_one_line(load_study, config)
 
 # The molecules of chain A, and with them the components of the liquids, which get their topologies alike.
 MOLECULES = {molecule.name: molecule for molecule in STUDY.molecules}
