@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pandas as pd
 
 from .conftest import LIQUIDS, Checkout
@@ -57,9 +58,30 @@ def test_a_longer_npt_run_leaves_scan_and_training(copy_of_finished_liquids: Che
     assert re.search(r"resumes at 0.05/0.06 ps", log.read_text())
 
 
+def test_more_npt_replicas_leave_those_that_are_there(copy_of_finished_liquids: Checkout) -> None:
+    copy_of_finished_liquids.edit(LIQUIDS, "npt:\n  duration_ps: 0.05", "npt:\n  replicas: 2\n  duration_ps: 0.05")
+    target = "results/minimal_liquids/models/tiny/npt/DMC_298K/uncorrected/series.csv"
+    before = pd.read_csv(copy_of_finished_liquids.root / target)
+    assert "liquid_training" not in copy_of_finished_liquids.planned()
+    done = copy_of_finished_liquids.snakemake("--cores", "1", target)
+    assert done.returncode == 0, done.stderr
+    after = pd.read_csv(copy_of_finished_liquids.root / target)
+    assert set(after.replica) == {0, 1}
+    pd.testing.assert_frame_equal(after[after.replica == 0].reset_index(drop=True), before, check_exact=True)
+
+
 def test_a_longer_viscosity_run_reruns_no_npt(copy_of_finished_liquids: Checkout) -> None:
     copy_of_finished_liquids.edit(LIQUIDS, "replicas: 2\n  duration_ps: 0.05", "replicas: 2\n  duration_ps: 0.06")
     assert set(copy_of_finished_liquids.planned()) == {"viscosity_run", "viscosity"} | REPORT
+    folder = "results/minimal_liquids/models/tiny"
+    target = f"{folder}/viscosity/DMC_298K/uncorrected/pressure.npz"
+    with np.load(copy_of_finished_liquids.root / target) as file:
+        before = file["pressure_tensor"]
+    done = copy_of_finished_liquids.snakemake("--cores", "1", target)
+    assert done.returncode == 0, done.stderr
+    with np.load(copy_of_finished_liquids.root / target) as file:
+        assert file["pressure_tensor"].shape[1] > before.shape[1]
+        assert np.array_equal(file["pressure_tensor"][:, : before.shape[1]], before)
 
 
 def test_the_estimate_of_viscosity_reruns_no_md(copy_of_finished_liquids: Checkout) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from .conftest import CONFIG, Checkout, copy_repository
@@ -57,6 +58,14 @@ def test_one_more_seed_leaves_the_others(copy_of_finished: Checkout) -> None:
 def test_more_starts_retrain_nothing(copy_of_finished: Checkout) -> None:
     copy_of_finished.edit(CONFIG, "starts: 3", "starts: 4")
     assert set(copy_of_finished.planned()) == {"starts", "stability"} | AFTER_STABILITY
+    target = "results/minimal/methanol/stability/adaptive/seed1/thermo.csv"
+    before = pd.read_csv(copy_of_finished.root / target)
+    done = copy_of_finished.snakemake("--cores", "1", target)
+    assert done.returncode == 0, done.stderr
+    after = pd.read_csv(copy_of_finished.root / target)
+    assert set(after.replica) == {0, 1, 2, 3}
+    # Those that were there are as they were; only the new one was run.
+    pd.testing.assert_frame_equal(after[after.replica < 3].reset_index(drop=True), before, check_exact=True)
 
 
 def test_arm_change_leaves_the_other_arm(copy_of_finished: Checkout) -> None:

@@ -9,8 +9,8 @@ with stage(snakemake):
     import torch
 
     from physembed.config import Stability
+    from physembed.md.cohorts import StabilityCohorts
     from physembed.md.collapse import CollapseDetector
-    from physembed.md.stability import StabilityRun
     from physembed.models.device import resolve_device
     from physembed.models.mace import load_isolated
     from physembed.molecules.bonds import equilibrium_length_matrix, read_bond_table
@@ -19,13 +19,13 @@ with stage(snakemake):
     torch.set_num_threads(snakemake.threads)
     values = snakemake.params.settings
     settings = Stability(**values["stability"])
-    # A longer run goes on where a shorter one ended.
+    # A longer run goes on where a shorter one ended, and starts that are added leave the others as they are.
     lasting = {name: value for name, value in values["stability"].items() if name != "duration_ps"}
     restart = restart_folder(
         snakemake.params.restart,
         settings=[lasting, values["seed"]],
         code=snakemake.params.code,
-        inputs=list(snakemake.input),
+        inputs=[path for name, path in snakemake.input.items() if name != "starts"],
     )
     device = resolve_device(settings.device)
     starts, bonds = ase.io.read(snakemake.input.starts, ":"), read_bond_table(snakemake.input.bonds)
@@ -39,6 +39,6 @@ with stage(snakemake):
     )
     model = load_isolated(snakemake.input.model, device, settings.dtype)
     ranges = pd.read_csv(snakemake.input.ranges)
-    run = StabilityRun(model, starts, detector, ranges, settings, seed=values["seed"], restart=restart)
-    run.run()
-    run.write(snakemake.output.replicas, snakemake.output.thermo, snakemake.output.trajectories)
+    runs = StabilityCohorts(model, starts, detector, ranges, settings, seed=values["seed"], restart=restart)
+    runs.run()
+    runs.write(snakemake.output.replicas, snakemake.output.thermo, snakemake.output.trajectories)

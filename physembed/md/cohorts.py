@@ -1,0 +1,94 @@
+"""Stability runs to which replicas can be added: those that began together advance together, for good."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from ase import Atoms
+
+from physembed.config import Stability
+from physembed.md.collapse import CollapseDetector
+from physembed.md.stability import StabilityRun
+from physembed.provenance import derive_seed, settings_hash
+from physembed.trajectory import write_trajectory
+
+
+class StabilityCohorts:
+    """The replicas of one model, as one `StabilityRun` for each cohort of replicas that began together.
+
+    The noise of a replica depends on the batch that it is in. When starts are added, those that are there keep their
+    batch, their noise and all that was computed of them, and the new ones make a cohort of their own, with a seed
+    derived from where it begins. Without any added there is one cohort, with `seed` itself.
+
+    Args:
+        model: a torch-sim model (energies in eV, forces in eV/Å).
+        starts: one structure for each replica; more of them than before have to follow those that were there.
+        detector: says which replicas have collapsed.
+        ranges: sampled ranges of bond lengths.
+        settings: `stability` of the configuration.
+        seed: of momenta and noise.
+        restart: folder with one folder for each cohort. It must belong to the model, the detector, the seed and the
+            settings but the duration (`physembed.provenance.restart_folder`); it need not know the starts.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        starts: Sequence[Atoms],
+        detector: CollapseDetector,
+        ranges: pd.DataFrame,
+        settings: Stability,
+        *,
+        seed: int,
+        restart: str | Path,
+    ) -> None:
+        self.runs: list[StabilityRun] = []
+        first = 0
+        while first < len(starts):
+            cohort = _begun_together(starts[first:], Path(restart))
+            own_seed = derive_seed(seed, "cohort", first) if first else seed
+            folder = _folder(cohort, Path(restart))
+            self.runs.append(StabilityRun(model, cohort, detector, ranges, settings, seed=own_seed, restart=folder))
+            first += len(cohort)
+
+    def run(self) -> None:
+        """Advance one cohort after the other, until every replica has collapsed or reached the configured duration."""
+        for run in self.runs:
+            run.run()
+
+    def replicas(self) -> pd.DataFrame:
+        """The result, one row for each replica, in the order of the starts; columns as of `StabilityRun`."""
+        return self._joined([run.replicas() for run in self.runs])
+
+    def thermo(self) -> pd.DataFrame:
+        """Potential energy and temperature of each replica at each record, one cohort after the other."""
+        return self._joined([run.thermo() for run in self.runs])
+
+    def write(self, replicas: str | Path, thermo: str | Path, trajectories: str | Path) -> None:
+        """Write both tables as CSV and the trajectory of each replica as extended XYZ into a folder."""
+        self.replicas().to_csv(replicas, index=False)
+        self.thermo().to_csv(thermo, index=False)
+        frames = (run.trajectory(replica) for run in self.runs for replica in range(len(run.starts)))
+        for replica, trajectory in enumerate(frames):
+            write_trajectory(Path(trajectories) / f"replica_{replica:03d}.xyz", trajectory)
+
+    def _joined(self, tables: list[pd.DataFrame]) -> pd.DataFrame:
+        """Tables of the cohorts as one, with replicas numbered through."""
+        firsts = np.cumsum([0, *(len(run.starts) for run in self.runs)])
+        numbered = [table.assign(replica=table.replica + first) for table, first in zip(tables, firsts, strict=False)]
+        return pd.concat(numbered, ignore_index=True)
+
+
+def _begun_together(starts: Sequence[Atoms], restart: Path) -> Sequence[Atoms]:
+    """The longest cohort that begins with the first start and was begun before; all of them if there is none."""
+    counts = range(len(starts), 0, -1)
+    return next((starts[:count] for count in counts if _folder(starts[:count], restart).is_dir()), starts)
+
+
+def _folder(cohort: Sequence[Atoms], restart: Path) -> Path:
+    """The restart folder of a cohort, named by its geometries."""
+    return restart / settings_hash([start.positions.tolist() for start in cohort])
