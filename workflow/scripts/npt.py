@@ -17,7 +17,7 @@ with stage(snakemake):
 
     torch.set_num_threads(snakemake.threads)
     values, source, output = snakemake.params.settings, snakemake.input, snakemake.output
-    # How long a job may last is no part of what it computes: another limit reruns nothing.
+    # How long a job may last is no part of what it computes: another limit reruns no run.
     limit = snakemake.config["npt"]["max_walltime_hours"]
     settings = NPT(**values["npt"], max_walltime_hours=limit)
     conditions = values["temperature_K"], values["pressure_bar"]

@@ -21,7 +21,7 @@ with stage(snakemake):
 
     torch.set_num_threads(snakemake.threads)
     values, source, output = snakemake.params.settings, snakemake.input, snakemake.output
-    # How long a job may last is no part of what it computes: another limit reruns nothing.
+    # How long a job may last is no part of what it computes: another limit reruns no run.
     limit = snakemake.config["viscosity"]["max_walltime_hours"]
     settings = Viscosity(**values["viscosity"], max_walltime_hours=limit)
     correction = read_correction(source.get("tuning"))
