@@ -8,9 +8,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 UV := 0.13.8
 CORES ?= all
+# Without a network: make install WHEELS=folder, with what `make wheels` has fetched elsewhere.
+WHEELS ?=
+OFFLINE := $(if $(WHEELS),--no-index --find-links $(abspath $(WHEELS)))
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help install demo run plan report archive test unit-test lint format lock schema clean
+.PHONY: help install wheels demo run plan report archive test unit-test test-cluster lint format lock schema clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,10 +23,14 @@ install: $(INSTALLED) system-libraries  ## everything into .venv, from envs/requ
 $(INSTALLED): envs/requirements.lock pyproject.toml
 	@python=$$(envs/find-python) && { test -x $(BIN)/python || "$$python" -m venv $(VENV); }
 	@echo "installing $$(grep -c == envs/requirements.lock) packages into $(VENV)"
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python <(cat envs/requirements.lock; echo uv==$(UV))
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(OFFLINE) uv==$(UV)
+	@$(BIN)/uv pip sync --quiet $(OFFLINE) --python $(BIN)/python <(cat envs/requirements.lock; echo uv==$(UV))
+	@$(BIN)/uv pip install --quiet $(OFFLINE) --python $(BIN)/python --no-deps --editable .
 	@touch $@
+
+wheels:  ## what `make install` installs, as files in wheels/, to carry to a machine without a network
+	@python=$$(envs/find-python) && "$$python" -m pip wheel --quiet --disable-pip-version-check --no-deps \
+	  --wheel-dir wheels --requirement envs/requirements.lock uv==$(UV)
 
 .PHONY: system-libraries
 system-libraries:
@@ -56,6 +63,9 @@ test: install lint  ## formatters, linters, types and all tests
 
 unit-test: install  ## the unit tests alone
 	@$(BIN)/python -m pytest tests/unit
+
+test-cluster: install  ## the workflow on a Slurm that is started on this machine (root, Debian, 6 minutes)
+	@$(BIN)/python -m pytest tests/cluster
 
 lint: install
 	@$(BIN)/ruff check .

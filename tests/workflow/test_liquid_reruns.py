@@ -89,6 +89,12 @@ def test_the_estimate_of_viscosity_reruns_no_md(copy_of_finished_liquids: Checko
     assert set(copy_of_finished_liquids.planned()) == {"viscosity"} | REPORT
 
 
+def test_another_limit_of_a_job_reruns_no_work(copy_of_finished_liquids: Checkout) -> None:
+    study = copy_of_finished_liquids
+    study.edit("config/config.yaml", "max_walltime_hours: null", "max_walltime_hours: 24")
+    assert study.planned() == {"summary": 1}, "which lists the configuration"
+
+
 def test_another_liquid_leaves_the_first_alone(copy_of_finished_liquids: Checkout) -> None:
     study = copy_of_finished_liquids
     study.edit(LIQUIDS, "    reference:\n", "    reference:\n      liquids: [DMC_298K, DMC_320K]\n")

@@ -169,7 +169,9 @@ def scan_settings(wildcards):
             "minimum_effective_samples": scan.minimum_effective_samples,
         }
     return {
-        "npt": section("npt", "duration_ps", "window_ps", "replicas"),
+        "npt": section(
+            "npt", "duration_ps", "window_ps", "replicas", "max_walltime_hours"
+        ),
         "duration_ps": scan.duration_ps,
         scan.method: points,
         "convention": model.settings.convention,
@@ -224,7 +226,7 @@ def tuning_of_variant(wildcards):
 
 def npt_settings(wildcards):
     return {
-        "npt": section("npt", "window_ps"),
+        "npt": section("npt", "window_ps", "max_walltime_hours"),
         "convention": MODELS[wildcards.model].settings.convention,
         **conditions(wildcards.liquid),
         "seed": task_seed("npt", wildcards.model, wildcards.liquid, wildcards.variant),
@@ -236,7 +238,7 @@ def npt_settings(wildcards):
 
 def viscosity_run_settings(wildcards):
     return {
-        "viscosity": section("viscosity", "relative_error"),
+        "viscosity": section("viscosity", "relative_error", "max_walltime_hours"),
         "convention": MODELS[wildcards.model].settings.convention,
         **conditions(wildcards.liquid),
         "seed": task_seed(

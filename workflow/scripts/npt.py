@@ -17,7 +17,10 @@ with stage(snakemake):
 
     torch.set_num_threads(snakemake.threads)
     values, source, output = snakemake.params.settings, snakemake.input, snakemake.output
-    settings, conditions = NPT(**values["npt"]), (values["temperature_K"], values["pressure_bar"])
+    # How long a job may last is no part of what it computes: another limit reruns no run.
+    limit = snakemake.config["npt"]["max_walltime_hours"]
+    settings = NPT(**values["npt"], max_walltime_hours=limit)
+    conditions = values["temperature_K"], values["pressure_bar"]
     correction = read_correction(source.get("tuning"))
     # The duration and the number of replicas do not belong to the key, so that both can be extended.
     lasting = {key: value for key, value in values["npt"].items() if key not in ("duration_ps", "replicas")}

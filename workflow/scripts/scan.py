@@ -16,7 +16,9 @@ with stage(snakemake):
     torch.set_num_threads(snakemake.threads)
     values, source = snakemake.params.settings, snakemake.input
     conditions = {key: values[key] for key in ("temperature_K", "pressure_bar", "seed")}
-    settings = NPT(**values["npt"], duration_ps=values["duration_ps"])
+    # How long a job may last is no part of what it computes: another limit reruns no run.
+    limit = snakemake.config["npt"]["max_walltime_hours"]
+    settings = NPT(**values["npt"], duration_ps=values["duration_ps"], max_walltime_hours=limit)
     # Neither the points nor their length belong to the key: what is there serves a larger or longer scan.
     restart = restart_folder(
         snakemake.params.restart,

@@ -21,11 +21,14 @@ with stage(snakemake):
 
     torch.set_num_threads(snakemake.threads)
     values, source, output = snakemake.params.settings, snakemake.input, snakemake.output
-    settings, correction = Viscosity(**values["viscosity"]), read_correction(source.get("tuning"))
+    # How long a job may last is no part of what it computes: another limit reruns no run.
+    limit = snakemake.config["viscosity"]["max_walltime_hours"]
+    settings = Viscosity(**values["viscosity"], max_walltime_hours=limit)
+    correction = read_correction(source.get("tuning"))
     lasting = {key: value for key, value in values.items() if key != "viscosity"}
     restart = restart_folder(
         snakemake.params.restart,
-        settings=[lasting, settings.model_dump(exclude={"duration_ps"}), correction],
+        settings=[lasting, settings.model_dump(exclude={"duration_ps", "max_walltime_hours"}), correction],
         code=snakemake.params.code,
         inputs=[source.model, source.trajectory, source.bonds],
     )
