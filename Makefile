@@ -59,7 +59,7 @@ report:  ## Snakemake's report as one HTML file (CONFIG=config/x.yaml STUDY=x)
 
 test: install lint  ## formatters, linters, types and all tests
 	@envs/system-libraries chromium:chromium chromedriver:chromium-driver
-	@$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadgroup --durations=25
+	@$(BIN)/python -m pytest --durations=25
 
 unit-test: install  ## the unit tests alone
 	@$(BIN)/python -m pytest tests/unit
