@@ -12,6 +12,8 @@ CORES ?= all
 WHEELS ?=
 OFFLINE := $(if $(WHEELS),--no-index --find-links $(abspath $(WHEELS)))
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+TESTS_AT_ONCE ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install wheels demo run plan report archive test unit-test test-cluster lint format lock schema clean
 
@@ -24,7 +26,7 @@ $(INSTALLED): envs/requirements.lock pyproject.toml
 	@python=$$(envs/find-python) && { test -x $(BIN)/python || "$$python" -m venv $(VENV); }
 	@echo "installing $$(grep -c == envs/requirements.lock) packages into $(VENV)"
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(OFFLINE) uv==$(UV)
-	@$(BIN)/uv pip sync --quiet $(OFFLINE) --python $(BIN)/python <(cat envs/requirements.lock; echo uv==$(UV))
+	@$(BIN)/uv pip sync --quiet --compile-bytecode $(OFFLINE) --python $(BIN)/python <(cat envs/requirements.lock; echo uv==$(UV))
 	@$(BIN)/uv pip install --quiet $(OFFLINE) --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
@@ -59,10 +61,10 @@ report:  ## Snakemake's report as one HTML file (CONFIG=config/x.yaml STUDY=x)
 
 test: install lint  ## formatters, linters, types and all tests
 	@envs/system-libraries chromium:chromium chromedriver:chromium-driver
-	@$(BIN)/python -m pytest --durations=25
+	@$(PYTEST) --durations 25
 
 unit-test: install  ## the unit tests alone
-	@$(BIN)/python -m pytest tests/unit
+	@$(PYTEST) tests/unit
 
 test-cluster: install  ## the workflow on a Slurm that is started on this machine (root, Debian, 6 minutes)
 	@$(BIN)/python -m pytest tests/cluster

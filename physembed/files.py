@@ -26,8 +26,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last, because many writers choose the format by it.
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    temporary = temporary_path(target, os.getpid())
     try:
         yield temporary
         temporary.replace(target)
@@ -38,6 +37,12 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path, process: int) -> Path:
+    """What a process with this number calls the file until it is whole."""
+    # The suffix stays last, because many writers choose the format by it.
+    return path.with_name(f".{path.stem}.{process}{path.suffix}")
 
 
 def is_full(folder: str | Path, error: Exception) -> bool:

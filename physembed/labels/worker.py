@@ -27,7 +27,7 @@ from ase import Atoms
 
 from physembed.config import Labels
 from physembed.errors import PhysEmbedError
-from physembed.files import atomic
+from physembed.files import atomic, temporary_path
 from physembed.labels.xtb import Label, calculate
 
 log = logging.getLogger(__name__)
@@ -138,10 +138,12 @@ class Worker:
         )
 
     def end(self) -> None:
-        """End the process."""
+        """End the process, and remove what it was about to write."""
         self.connection.close()
         self.process.kill()
         self.process.wait()
+        for _, path in self.held:
+            temporary_path(path, self.process.pid).unlink(missing_ok=True)
 
 
 def calculate_all(

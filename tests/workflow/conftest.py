@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "tests/workflow/minimal.yaml"
@@ -68,16 +69,30 @@ def run_to_the_end(checkout: Checkout) -> Checkout:
     return checkout
 
 
+def finished_once(temporary: pytest.TempPathFactory, config: str) -> Checkout:
+    """A copy in which a study has been run to its end, by the first of the processes that tests run in."""
+    base = temporary.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    checkout = Checkout(base / f"finished_{Path(config).stem}", config)
+    done = checkout.root.with_suffix(".done")
+    with FileLock(checkout.root.with_suffix(".lock")):
+        if not done.exists():
+            run_to_the_end(copy_repository(checkout.root, config))
+            done.touch()
+    return checkout
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A copy in which the minimal study has been run to its end. Tests must not change it."""
-    return run_to_the_end(copy_repository(tmp_path_factory.mktemp("finished")))
+    return finished_once(tmp_path_factory, CONFIG)
 
 
 @pytest.fixture(scope="session")
 def finished_liquids(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """Likewise with the minimal study of a liquid."""
-    return run_to_the_end(copy_repository(tmp_path_factory.mktemp("finished_liquids"), LIQUIDS))
+    return finished_once(tmp_path_factory, LIQUIDS)
 
 
 def copied(finished: Checkout, target: Path) -> Checkout:
@@ -97,8 +112,9 @@ def copy_of_finished_liquids(finished_liquids: Checkout, tmp_path: Path) -> Chec
 
 
 @pytest.fixture(scope="session")
-def report_html(finished: Checkout) -> Path:
+def report_html(finished: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Snakemake's report of the finished study."""
-    done = finished.snakemake("--report", "report.html")
+    study = copied(finished, tmp_path_factory.mktemp("report") / "study")
+    done = study.snakemake("--report", "report.html")
     assert done.returncode == 0, done.stderr
-    return finished.root / "report.html"
+    return study.root / "report.html"

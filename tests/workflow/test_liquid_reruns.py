@@ -71,17 +71,25 @@ def test_more_npt_replicas_leave_those_that_are_there(copy_of_finished_liquids: 
 
 
 def test_a_longer_viscosity_run_reruns_no_npt(copy_of_finished_liquids: Checkout) -> None:
-    copy_of_finished_liquids.edit(LIQUIDS, "replicas: 2\n  duration_ps: 0.05", "replicas: 2\n  duration_ps: 0.06")
+    folder = copy_of_finished_liquids.root / "results/minimal_liquids/models/tiny/viscosity/DMC_298K/uncorrected"
+
+    def recorded() -> dict[int, np.ndarray]:
+        """The pressure tensors of each replica that was not lost."""
+        runs = pd.read_csv(folder / "runs.csv")
+        with np.load(folder / "pressure.npz") as file:
+            return dict(zip(runs.replica[runs.status == "ok"], file["pressure_tensor"], strict=True))
+
+    before = recorded()
+    copy_of_finished_liquids.edit(LIQUIDS, "replicas: 2\n  duration_ps: 0.05", "replicas: 2\n  duration_ps: 0.052")
     assert set(copy_of_finished_liquids.planned()) == {"viscosity_run", "viscosity"} | REPORT
-    folder = "results/minimal_liquids/models/tiny"
-    target = f"{folder}/viscosity/DMC_298K/uncorrected/pressure.npz"
-    with np.load(copy_of_finished_liquids.root / target) as file:
-        before = file["pressure_tensor"]
+    target = str((folder / "pressure.npz").relative_to(copy_of_finished_liquids.root))
     done = copy_of_finished_liquids.snakemake("--cores", "1", target)
     assert done.returncode == 0, done.stderr
-    with np.load(copy_of_finished_liquids.root / target) as file:
-        assert file["pressure_tensor"].shape[1] > before.shape[1]
-        assert np.array_equal(file["pressure_tensor"][:, : before.shape[1]], before)
+    after = recorded()
+    assert after  # the model, which has learned next to nothing, may tear one apart in the time that was added
+    for replica, blocks in after.items():
+        assert len(blocks) > len(before[replica])
+        assert np.array_equal(blocks[: len(before[replica])], before[replica])
 
 
 def test_the_estimate_of_viscosity_reruns_no_md(copy_of_finished_liquids: Checkout) -> None:

@@ -21,9 +21,9 @@ AFTER_STABILITY = {"survival"} | REPORT
 AFTER_TRAINING = {"evaluation", "stability"} | AFTER_STABILITY
 
 
-def test_nothing_changed(finished: Checkout) -> None:
-    assert finished.planned() == {}
-    assert "Nothing to be done" in finished.snakemake("--cores", "1").stderr
+def test_nothing_changed(copy_of_finished: Checkout) -> None:
+    assert copy_of_finished.planned() == {}
+    assert "Nothing to be done" in copy_of_finished.snakemake("--cores", "1").stderr
 
 
 def test_longer_stability_runs(copy_of_finished: Checkout) -> None:
