@@ -1,0 +1,59 @@
+"""A step of fixed shapes, called on a CPU and replayed as a CUDA graph on a GPU.
+
+Launching its kernels one by one takes most of the time of a step on a GPU: see docs/performance.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+WARM_UP_STEPS = 3
+"""Before a capture, so that kernels are compiled and libraries have their workspaces."""
+
+
+class Replayed:
+    """Repeats a step.
+
+    On a GPU the step is captured at its first use. It must then keep to what a CUDA graph can hold: it reads and writes
+    the same tensors every time, of shapes that do not depend on their values, and never waits for the device.
+
+    Args:
+        step: what is repeated.
+        state: tensors that the step changes, all of them.
+        generator: of the random numbers that the step draws; its device is that of the step.
+    """
+
+    def __init__(self, step: Callable[[], None], state: Sequence[torch.Tensor], generator: torch.Generator) -> None:
+        self._step, self._state, self._generator = step, list(state), generator
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, times: int) -> None:
+        """Repeat the step so many times; on a GPU this only queues them."""
+        if self._generator.device.type == "cpu":
+            for _ in range(times):
+                self._step()
+            return
+        if self._graph is None:
+            self._graph = self._capture()
+        for _ in range(times):
+            self._graph.replay()
+
+    def _capture(self) -> torch.cuda.CUDAGraph:
+        """The graph; state and generator are left as they were."""
+        before, drawn = [tensor.clone() for tensor in self._state], self._generator.get_state()
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP_STEPS):
+                self._step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self._generator)
+        with torch.cuda.graph(graph):
+            self._step()
+        for tensor, value in zip(self._state, before, strict=True):
+            tensor.copy_(value)
+        self._generator.set_state(drawn)
+        return graph
