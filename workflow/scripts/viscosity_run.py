@@ -25,7 +25,7 @@ with stage(snakemake):
     lasting = {key: value for key, value in values.items() if key != "viscosity"}
     restart = restart_folder(
         snakemake.params.restart,
-        settings=[lasting, settings.model_dump(exclude={"duration_ps"}), correction],
+        settings=[lasting, settings.model_dump(exclude={"duration_ps", "max_walltime_hours"}), correction],
         code=snakemake.params.code,
         inputs=[source.model, source.trajectory, source.bonds],
     )
