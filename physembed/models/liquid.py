@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import torch_sim as ts
 from ase import Atoms
-from mace.calculators.mace_torchsim import MaceTorchSimModel
 from torch import Tensor
 from torch_sim.models.interface import SumModel
 from torch_sim.state import SimState
@@ -18,7 +17,7 @@ from torch_sim.state import SimState
 from physembed.models.cso import CSOModel, CSOParameters, Cutoffs
 from physembed.models.cso.energy import Values
 from physembed.models.device import resolve_device
-from physembed.models.mace import default_head, load_module
+from physembed.models.mace import LiquidMace, load_module
 from physembed.models.neighbors import SkinList
 
 
@@ -62,11 +61,11 @@ class LiquidModel(SumModel):
     energy = base_energy - alpha (cso_S0 + a1 cso_S1). They are there for systems with alpha = 0 too.
     """
 
-    def __init__(self, base: MaceTorchSimModel, cso: ListedCSO) -> None:
+    def __init__(self, base: LiquidMace, cso: ListedCSO) -> None:
         super().__init__(base, cso)
 
     @property
-    def base(self) -> MaceTorchSimModel:
+    def base(self) -> LiquidMace:
         """MACE alone."""
         return self.models[0]
 
@@ -131,16 +130,7 @@ def corrected(
     cutoffs: Cutoffs | None = None,
 ) -> LiquidModel:
     """`load_liquid` for a module that is loaded already."""
-    base = MaceTorchSimModel(
-        module,
-        device=torch.device(device),
-        dtype=getattr(torch, dtype),
-        neighbor_list_fn=SkinList(),
-        compute_forces=True,
-        compute_stress=True,
-        enable_cueq=device == "cuda",
-        head=default_head(module, "model"),
-    )
+    base = LiquidMace(module, torch.device(device), getattr(torch, dtype))
     parameters = CSOParameters(alpha=alpha, a1=a1)
     return LiquidModel(base, ListedCSO(parameters, convention, cutoffs, device=base.device, dtype=base.dtype))
 

@@ -1,4 +1,4 @@
-"""MACE models from their files, and as torch-sim models for replicas of isolated molecules."""
+"""MACE models from their files, and as torch-sim models of isolated molecules and of liquids."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from mace.calculators.mace_torchsim import MaceTorchSimModel
+from mace.modules.extensions import PolarMACE
 from torch import Tensor
 
 from physembed.errors import PhysEmbedError
 from physembed.models.device import systems_that_fit
-from physembed.models.neighbors import all_pairs
+from physembed.models.neighbors import SkinList, all_pairs
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,27 @@ def load_module(model_file: str | Path, device: str, what: str = "model") -> tor
     module = load_pickle(model_file, device, what)
     if not hasattr(module, "atomic_numbers") or not hasattr(module, "r_max"):
         raise PhysEmbedError(f"{what}: {model_file}: holds {type(module).__name__}, not a MACE model")
+    if isinstance(module, PolarMACE):
+        raise PhysEmbedError(f"{what}: {model_file}: holds {type(module).__name__}; MACE with charges is not supported")
     return module
+
+
+class PreparedMace(MaceTorchSimModel):
+    """MACE whose input but geometry is made once for a batch: for the tensors of atomic numbers and systems of a state,
+    and anew when one comes with others. From then on nothing waits for the device, so that a CUDA graph can hold it."""
+
+    _prepared_for: tuple[Tensor, Tensor] | None = None
+
+    def prepare(self, state: Any) -> None:
+        """Make the input for the atoms of a state, if it is not there."""
+        prepared = self._prepared_for
+        if prepared is None or prepared[0] is not state.atomic_numbers or prepared[1] is not state.system_idx:
+            self.setup_from_system_idx(state.atomic_numbers, state.system_idx)
+            self._prepared_for = state.atomic_numbers, state.system_idx
+            self._made(state)
+
+    def _made(self, state: Any) -> None:
+        """Called after a batch has been prepared."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +76,11 @@ class _Part:
     """MACE's input without the positions."""
 
 
-class IsolatedMace(MaceTorchSimModel):
+class IsolatedMace(PreparedMace):
     """MACE on all pairs of the atoms of a molecule, in place of a neighbour list.
 
     MACE's radial functions vanish from r_max on and its radial network has no bias, so pairs beyond r_max add exactly
-    nothing. All input but the positions is made once for a batch, and again when a state comes with other tensors of
-    atomic numbers or systems. From then on nothing waits for the device, and a CUDA graph can hold an evaluation.
+    nothing.
 
     On a CPU, whose time goes into arithmetic, pairs beyond r_max are left out of each evaluation, which no graph holds.
 
@@ -70,7 +90,6 @@ class IsolatedMace(MaceTorchSimModel):
 
     def __init__(self, module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(module, device=device, dtype=dtype, compute_stress=False, enable_cueq=device.type == "cuda")
-        self._prepared_for: tuple[Tensor, Tensor] | None = None
         self._parts: list[_Part] = []
         self.systems_at_once = 0
         """Systems that are evaluated together."""
@@ -89,9 +108,7 @@ class IsolatedMace(MaceTorchSimModel):
         Raises:
             PhysEmbedError: if the memory does not hold a single system.
         """
-        prepared = self._prepared_for
-        if prepared is None or prepared[0] is not state.atomic_numbers or prepared[1] is not state.system_idx:
-            self._prepare(state)
+        self.prepare(state)
         while True:
             try:
                 outputs = [self._evaluate(part, state.positions) for part in self._parts]
@@ -102,10 +119,7 @@ class IsolatedMace(MaceTorchSimModel):
             self._divide((self.systems_at_once + 1) // 2)
             log.warning("out of memory: %d systems at once from here on", self.systems_at_once)
 
-    def _prepare(self, state: Any) -> None:
-        self.setup_from_system_idx(state.atomic_numbers, state.system_idx)
-        self._prepared_for = state.atomic_numbers, state.system_idx
-
+    def _made(self, state: Any) -> None:
         def evaluate(systems: int) -> object:
             return self._evaluate(self._part(0, systems), state.positions)
 
@@ -147,6 +161,66 @@ class IsolatedMace(MaceTorchSimModel):
             data |= {name: data[name].index_select(0, near) for name in ("shifts", "unit_shifts")}
         output = self.model(data, compute_force=True, compute_stress=False)
         return {name: output[name].detach() for name in ("energy", "forces")}
+
+
+class LiquidMace(PreparedMace):
+    """MACE of periodic systems, with forces and stress from one gradient, that by the vectors of the edges.
+
+    With g = dE / dr of the edge from atom i to atom j, r = r_j - r_i + shift, the force is g on i and -g on j, and the
+    stress is the sum of r g^T over the edges of a system, made symmetric, over its volume.
+    """
+
+    def __init__(self, module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        head = default_head(module, "model")
+        super().__init__(module, device=device, dtype=dtype, enable_cueq=device.type == "cuda", head=head)
+        self.list = SkinList()
+
+    def forward(self, state: Any, **_: object) -> dict[str, Tensor]:
+        """Evaluate a batch.
+
+        Args:
+            state: positions and cells in Å.
+
+        Returns:
+            energy (n_systems,) eV, forces (n_atoms, 3) eV/Å and stress (n_systems, 3, 3) eV/Å^3.
+        """
+        self.prepare(state)
+        cell = state.row_vector_cell
+        first, second, vectors = self.list.pairs(state.positions, cell, state.pbc, self.r_max, state.system_idx)
+        return self.evaluate(first, second, vectors, torch.linalg.det(cell).abs())
+
+    def _made(self, state: Any) -> None:
+        self._data = {
+            "ptr": self.ptr,
+            "node_attrs": self.node_attrs,
+            "batch": self.system_idx,
+            "head": torch.full((self.n_systems,), self._head_index, device=self.device),
+            "cell": torch.eye(3, dtype=self.dtype, device=self.device).repeat(self.n_systems, 1, 1),
+        }
+
+    def evaluate(self, first: Tensor, second: Tensor, vectors: Tensor, volumes: Tensor) -> dict[str, Tensor]:
+        """Evaluate the batch that was prepared.
+
+        Args:
+            first: (n_edges,) atoms that the edges begin at.
+            second: (n_edges,) atoms that they end at; each pair of atoms is there in both directions.
+            vectors: (n_edges, 3) Å.
+            volumes: (n_systems,) Å^3.
+        """
+        # MACE takes positions and shifts. With all positions 0 the shifts are the vectors.
+        positions = torch.zeros(self.total_atoms, 3, dtype=self.dtype, device=self.device)
+        edges = {"edge_index": torch.stack([first, second]), "unit_shifts": vectors, "shifts": vectors}
+        output = self.model(
+            self._data | edges | {"positions": positions}, compute_force=False, compute_edge_forces=True
+        )
+        gradient = output["edge_forces"].detach()
+        forces = torch.zeros_like(positions).index_add_(0, first, gradient).index_add_(0, second, gradient, alpha=-1)
+        # By atoms before by systems: a GPU adds to few places slowly.
+        products = (vectors[:, :, None] * gradient[:, None, :]).view(-1, 9)
+        of_atoms = products.new_zeros(self.total_atoms, 9).index_add_(0, first, products)
+        virial = products.new_zeros(self.n_systems, 9).index_add_(0, self.system_idx, of_atoms).view(-1, 3, 3)
+        stress = (virial + virial.transpose(1, 2)) / (2 * volumes[:, None, None])
+        return {"energy": output["energy"].detach(), "forces": forces, "stress": stress}
 
 
 def load_isolated(model_file: str | Path, device: str, dtype: str) -> IsolatedMace:
