@@ -135,7 +135,8 @@ def liquids(molecules: int, size: str, device: str, folder: Path, corrected: boo
     file, start = saved(random_mace([1, 6, 8], **SIZES[size]["liquid"]), folder), liquid(molecules)
     thermalize_momenta(start, temperature_K=TEMPERATURE_K, rng=np.random.default_rng(1))
     stock = stock_model(file, device, stress=True)
-    ours = load_liquid(file, device, "float32", convention=CONVENTION, alpha=ALPHA, a1=A1)
+    graphs = device == "cuda"
+    ours = load_liquid(file, device, "float32", convention=CONVENTION, alpha=ALPHA, a1=A1, fixed_shapes=graphs)
     cso = CSOModel(CSOParameters(alpha=ALPHA, a1=A1), CONVENTION, device=stock.device, dtype=stock.dtype)
     model = SumModel(stock, cso) if corrected else stock
     tensor = partial(torch.tensor, device=stock.device)

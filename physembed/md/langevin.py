@@ -15,7 +15,7 @@ import torch_sim as ts
 from ase import Atoms
 from torch_sim.integrators import nvt_langevin_init
 
-from physembed.md.graphs import Replayed
+from physembed.models.graphs import Replayed
 from physembed.units import FS, KB
 
 MOVING = ("positions", "momenta", "energy", "forces")
@@ -68,7 +68,7 @@ class LangevinBatch:
         self.state = state
         self._places = torch.arange(state.n_systems, device=state.device)
         self._moving = torch.ones(state.n_systems, dtype=torch.bool, device=state.device)
-        self._advance = Replayed(self._step, [getattr(state, name) for name in MOVING], state.rng)
+        self._advance = Replayed(self._step, state.device, [getattr(state, name) for name in MOVING], state.rng)
 
     def _step(self) -> None:
         """One step, in place: half a kick and a drift, friction and noise, half a drift, forces, half a kick."""

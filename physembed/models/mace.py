@@ -15,6 +15,7 @@ from torch import Tensor
 
 from physembed.errors import PhysEmbedError
 from physembed.models.device import systems_that_fit
+from physembed.models.graphs import ReplayedOnEdges
 from physembed.models.neighbors import SkinList, all_pairs
 
 log = logging.getLogger(__name__)
@@ -166,14 +167,20 @@ class IsolatedMace(PreparedMace):
 class LiquidMace(PreparedMace):
     """MACE of periodic systems, with forces and stress from one gradient, that by the vectors of the edges.
 
+    With `fixed_shapes`, for MD on a GPU, an evaluation of the same batch is replayed as a CUDA graph, on all pairs of
+    the list, those in its skin included.
+
     With g = dE / dr of the edge from atom i to atom j, r = r_j - r_i + shift, the force is g on i and -g on j, and the
     stress is the sum of r g^T over the edges of a system, made symmetric, over its volume.
     """
 
-    def __init__(self, module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, module: torch.nn.Module, device: torch.device, dtype: torch.dtype, fixed_shapes: bool = False
+    ) -> None:
         head = default_head(module, "model")
         super().__init__(module, device=device, dtype=dtype, enable_cueq=device.type == "cuda", head=head)
         self.list = SkinList()
+        self.fixed_shapes = fixed_shapes
 
     def forward(self, state: Any, **_: object) -> dict[str, Tensor]:
         """Evaluate a batch.
@@ -186,8 +193,11 @@ class LiquidMace(PreparedMace):
         """
         self.prepare(state)
         cell = state.row_vector_cell
-        first, second, vectors = self.list.pairs(state.positions, cell, state.pbc, self.r_max, state.system_idx)
-        return self.evaluate(first, second, vectors, torch.linalg.det(cell).abs())
+        skin = self.fixed_shapes
+        edges = self.list.pairs(state.positions, cell, state.pbc, self.r_max, state.system_idx, skin=skin)
+        output = self._replayed(*edges) if self.fixed_shapes else self.evaluate(*edges)
+        virial = output.pop("virial")
+        return output | {"stress": virial / torch.linalg.det(cell).abs()[:, None, None]}
 
     def _made(self, state: Any) -> None:
         self._data = {
@@ -197,15 +207,18 @@ class LiquidMace(PreparedMace):
             "head": torch.full((self.n_systems,), self._head_index, device=self.device),
             "cell": torch.eye(3, dtype=self.dtype, device=self.device).repeat(self.n_systems, 1, 1),
         }
+        self._replayed = ReplayedOnEdges(self.evaluate, beyond_A=2 * self.r_max)
 
-    def evaluate(self, first: Tensor, second: Tensor, vectors: Tensor, volumes: Tensor) -> dict[str, Tensor]:
+    def evaluate(self, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
         """Evaluate the batch that was prepared.
 
         Args:
             first: (n_edges,) atoms that the edges begin at.
             second: (n_edges,) atoms that they end at; each pair of atoms is there in both directions.
             vectors: (n_edges, 3) Å.
-            volumes: (n_systems,) Å^3.
+
+        Returns:
+            energy (n_systems,) eV, forces (n_atoms, 3) eV/Å and virial (n_systems, 3, 3) eV, stress times volume.
         """
         # MACE takes positions and shifts. With all positions 0 the shifts are the vectors.
         positions = torch.zeros(self.total_atoms, 3, dtype=self.dtype, device=self.device)
@@ -219,8 +232,11 @@ class LiquidMace(PreparedMace):
         products = (vectors[:, :, None] * gradient[:, None, :]).view(-1, 9)
         of_atoms = products.new_zeros(self.total_atoms, 9).index_add_(0, first, products)
         virial = products.new_zeros(self.n_systems, 9).index_add_(0, self.system_idx, of_atoms).view(-1, 3, 3)
-        stress = (virial + virial.transpose(1, 2)) / (2 * volumes[:, None, None])
-        return {"energy": output["energy"].detach(), "forces": forces, "stress": stress}
+        return {
+            "energy": output["energy"].detach(),
+            "forces": forces,
+            "virial": (virial + virial.transpose(1, 2)) / 2,
+        }
 
 
 def load_isolated(model_file: str | Path, device: str, dtype: str) -> IsolatedMace:

@@ -85,15 +85,31 @@ class SkinList:
         return torch.stack([first, second]), system_idx.index_select(0, first), shifts
 
     def pairs(
-        self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: Any, system_idx: Tensor
+        self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: Any, system_idx: Tensor, *, skin: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """First and second atoms of the edges (n_edges,) and the vectors between them, (n_edges, 3) in Å."""
-        return self._near(positions, cell, pbc, float(cutoff), system_idx)[:3]
+        """First and second atoms of the edges (n_edges,) and the vectors between them, (n_edges, 3) in Å.
+
+        With `skin` these are all pairs of the list, some of them beyond the cutoff, in the order of the list: their
+        number changes only when it is made anew.
+        """
+        geometry = (positions, cell, pbc, float(cutoff), system_idx)
+        return self._listed(*geometry)[:3] if skin else self._near(*geometry)[:3]
 
     def _near(
         self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """First and second atoms, vectors, places of these edges in the list, and n of each atom."""
+        first, second, vectors, wraps = self._listed(positions, cell, pbc, cutoff, system_idx)
+        # This leaves out the skin, which bounds a CPU.
+        x, y, z = vectors.unbind(1)
+        near = (x * x + y * y + z * z < cutoff**2).nonzero()[:, 0]
+        first, second = first.index_select(0, near), second.index_select(0, near)
+        return first, second, vectors.index_select(0, near), near, wraps
+
+    def _listed(
+        self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """First and second atoms and vectors of all pairs of the list, and n of each atom; makes it if it must."""
         cell = cell.reshape(-1, 3, 3)
         pbc = pbc.to(torch.bool).reshape(-1, 3).expand(len(cell), 3)
         # A system that is not periodic needs no cell, and what stands there may have no inverse.
@@ -121,11 +137,7 @@ class SkinList:
                 + _lattice(shifts, frame.index_select(0, system_idx.index_select(0, first)))
                 - wrapped.index_select(0, first)
             )
-        # This leaves out the skin, which bounds a CPU. A list of fixed length, for CUDA graphs, would keep it.
-        x, y, z = vectors.unbind(1)
-        near = (x * x + y * y + z * z < cutoff**2).nonzero()[:, 0]
-        first, second = self._first.index_select(0, near), self._second.index_select(0, near)
-        return first, second, vectors.index_select(0, near), near, wraps
+        return self._first, self._second, vectors, wraps
 
     def _wraps(
         self, fractional: Tensor, frame: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor
