@@ -19,10 +19,8 @@ import ase
 import numpy as np
 import torch
 import torch_sim
-from mace import modules  # before e3nn: it sets how torch may load e3nn's constants
-
-from e3nn import o3  # isort: skip
-from torch_sim.models.mace import MaceModel
+from mace.calculators.mace_torchsim import MaceTorchSimModel
+from models import random_mace
 
 from physembed.models.cso import CONVENTIONS, CSOModel, CSOParameters
 
@@ -37,35 +35,6 @@ def liquid(n_atoms: int, density: float, seed: int) -> ase.Atoms:
     grid = np.array(list(np.ndindex(per_edge, per_edge, per_edge)))[rng.permutation(per_edge**3)[:n_atoms]]
     positions = grid * (length / per_edge) + rng.normal(0.0, 0.2, (n_atoms, 3))
     return ase.Atoms(rng.choice(ELEMENTS, n_atoms, p=[0.5, 0.3, 0.2]), positions, cell=[length] * 3, pbc=True)
-
-
-def untrained_mace(dtype: torch.dtype) -> torch.nn.Module:
-    """MACE of the size of MACE-OFF23(S)."""
-    torch.manual_seed(0)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    model = modules.ScaleShiftMACE(
-        r_max=4.5,
-        num_bessel=8,
-        num_polynomial_cutoff=5,
-        max_ell=3,
-        interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
-        interaction_cls_first=modules.interaction_classes["RealAgnosticInteractionBlock"],
-        num_interactions=2,
-        num_elements=len(ELEMENTS),
-        hidden_irreps=o3.Irreps("96x0e"),
-        MLP_irreps=o3.Irreps("16x0e"),
-        atomic_energies=np.zeros(len(ELEMENTS)),
-        avg_num_neighbors=38.0,
-        atomic_numbers=ELEMENTS,
-        correlation=3,
-        gate=torch.nn.functional.silu,
-        radial_type="bessel",
-        atomic_inter_scale=1.0,
-        atomic_inter_shift=0.0,
-    )
-    torch.set_default_dtype(default)
-    return model
 
 
 def seconds(call: Callable[[], object], repeats: int, device: torch.device) -> float:
@@ -94,7 +63,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     device, dtype = torch.device(args.device), getattr(torch, args.dtype)
 
-    mace = MaceModel(untrained_mace(dtype), device=device, dtype=dtype, compute_stress=False)
+    module = random_mace(ELEMENTS, 96, r_max=4.5)
+    mace = MaceTorchSimModel(module, device=device, dtype=dtype, compute_stress=False)
     print(f"{args.dtype}, {args.device}, {args.threads} thread(s), {args.density} atoms/Å^3")
     print(f"{'atoms':>6} {'MACE s':>9} {'convention':>11} {'cutoff Å':>9} {'CSO s':>9} {'CSO/MACE':>9}")
     for n_atoms in args.atoms:

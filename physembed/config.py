@@ -176,6 +176,8 @@ class Stability(Section):
     """Steps from one look for collapses to the next."""
     record_interval_fs: Annotated[float, Field(gt=0, le=1_000_000_000)] = 100.0
     """Time from one recorded frame to the next."""
+    max_walltime_hours: Positive | None = None
+    """A run that lasts longer is ended with its state saved, and the next call goes on; null for no limit."""
     dtype: Literal["float32", "float64"] = "float32"
     """Precision."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,7 +1,8 @@
-"""Langevin dynamics of a batch of replicas of one molecule, through torch-sim.
+"""Langevin dynamics of a batch of replicas of one molecule: BAOAB on a state of torch-sim.
 
-The integrator is torch-sim's BAOAB (`nvt_langevin_step`). The state is complete: saved and loaded again it
-continues bit for bit on the same build of torch on a CPU.
+B. Leimkuhler and C. Matthews, Appl. Math. Res. Express 2013, 34. The step is that of torch-sim's `nvt_langevin_step`,
+bit for bit, written so that a CUDA graph can hold it. The state is complete: saved and loaded again it continues bit
+for bit on the same build of torch on a CPU.
 """
 
 from __future__ import annotations
@@ -12,21 +13,29 @@ from typing import Any
 import torch
 import torch_sim as ts
 from ase import Atoms
-from torch_sim.integrators import nvt_langevin_init, nvt_langevin_step
+from torch_sim.integrators import nvt_langevin_init
 
+from physembed.models.graphs import Replayed
 from physembed.units import FS, KB
+
+MOVING = ("positions", "momenta", "energy", "forces")
+"""What a step changes."""
 
 
 class LangevinBatch:
     """Replicas of one molecule that advance together, each from its own start.
 
+    On a GPU a step is replayed as a CUDA graph, whose shapes are fixed. A replica that leaves then keeps its place: it
+    stands still at its start, unseen, until half of the places are empty and the batch is made anew.
+
     Args:
-        model: a torch-sim model (energies in eV, forces in eV/Å).
+        model: a torch-sim model (energies in eV, forces in eV/Å); on a GPU one that a CUDA graph can hold.
         starts: one structure per replica, all of the same molecule with the same order of atoms.
         temperature_K: of the thermostat and of the initial momenta (Maxwell-Boltzmann).
         timestep_fs: time step.
         friction_per_ps: friction coefficient.
         seed: of the momenta and of the noise.
+        keep_places: whether a replica that leaves keeps its place; by default on a GPU.
     """
 
     def __init__(
@@ -38,64 +47,108 @@ class LangevinBatch:
         timestep_fs: float,
         friction_per_ps: float,
         seed: int,
+        keep_places: bool | None = None,
     ) -> None:
         self.model = model
         self.n_atoms = len(starts[0])
-        self._arguments = {
-            "dt": torch.tensor(timestep_fs * FS, dtype=model.dtype, device=model.device),
-            "kT": torch.tensor(temperature_K * KB, dtype=model.dtype, device=model.device),
-            "gamma": torch.tensor(friction_per_ps / (1000 * FS), dtype=model.dtype, device=model.device),
-        }
+        self._keep_places = model.device.type == "cuda" if keep_places is None else keep_places
+        dt = torch.tensor(timestep_fs * FS, dtype=model.dtype, device=model.device)
+        kT = torch.tensor(temperature_K * KB, dtype=model.dtype, device=model.device)
+        self._half = dt / 2
+        self._damping = torch.exp(-friction_per_ps / (1000 * FS) * dt)
+        self._noise = torch.sqrt(kT * (1 - self._damping.square()))
         clean = [Atoms(numbers=start.numbers, positions=start.positions, cell=[1, 1, 1]) for start in starts]
         state = ts.io.atoms_to_state(clean, device=model.device, dtype=model.dtype)
         state.rng = seed
-        self.state = nvt_langevin_init(state, model, kT=self._arguments["kT"])
+        self._home = state.positions.clone()
+        self._use(nvt_langevin_init(state, model, kT=kT))
+
+    def _use(self, state: Any) -> None:
+        """Go on with this state, all of whose replicas are in the batch."""
+        self.state = state
+        self._places = torch.arange(state.n_systems, device=state.device)
+        self._moving = torch.ones(state.n_systems, dtype=torch.bool, device=state.device)
+        self._advance = Replayed(self._step, state.device, [getattr(state, name) for name in MOVING], state.rng)
+
+    def _step(self) -> None:
+        """One step, in place: half a kick and a drift, friction and noise, half a drift, forces, half a kick."""
+        state, half = self.state, self._half
+        masses, moving = state.masses[:, None], self._moving[state.system_idx, None]
+        momenta = state.momenta + state.forces * half
+        positions = state.positions + momenta / masses * half
+        noise = torch.randn(momenta.shape, dtype=momenta.dtype, device=momenta.device, generator=state.rng)
+        momenta = self._damping * momenta + self._noise * masses.sqrt() * noise
+        positions = positions + momenta / masses * half
+        state.positions.copy_(torch.where(moving, positions, state.positions))
+        output = self.model(state)
+        momenta = momenta + output["forces"] * half
+        state.momenta.copy_(torch.where(moving, momenta, state.momenta))
+        state.forces.copy_(output["forces"])
+        state.energy.copy_(output["energy"])
 
     def advance(self, steps: int) -> None:
         """Take so many time steps."""
-        for _ in range(steps):
-            self.state = nvt_langevin_step(self.state, self.model, **self._arguments)
+        self._advance(steps)
 
     def keep(self, mask: torch.Tensor) -> None:
         """Go on with the replicas where `mask` (n_replicas,) is true; the others leave the batch."""
+        if not self._keep_places or 2 * int(mask.sum()) <= self.state.n_systems:
+            self._gather(self._places[mask])
+            return
+        self._moving[self._places[~mask]] = False
+        self._places = self._places[mask]
+        gone = ~self._moving[self.state.system_idx, None]
+        self.state.positions.copy_(torch.where(gone, self._home, self.state.positions))
+        self.state.momenta.masked_fill_(gone, 0.0)
+
+    def _gather(self, places: torch.Tensor) -> None:
+        """Make the batch anew of the replicas at these places."""
         generator = self.state.rng
-        self.state = self.state[torch.nonzero(mask).flatten()]
-        self.state.rng = generator
+        self._home = self._home.view(-1, self.n_atoms, 3)[places].reshape(-1, 3)
+        state = self.state[places]
+        state.rng = generator
+        self._use(state)
+
+    def _in_batch(self, name: str) -> torch.Tensor:
+        """A tensor of the state (n_replicas, ...) without the places that are empty."""
+        values = getattr(self.state, name)
+        rows = values if name == "energy" else values.view(-1, self.n_atoms, 3)
+        return rows if len(self._places) == len(rows) else rows[self._places]
 
     @property
     def n_replicas(self) -> int:
         """Replicas still in the batch."""
-        return int(self.state.n_systems)
+        return len(self._places)
 
     @property
     def positions(self) -> torch.Tensor:
         """Positions (n_replicas, n_atoms, 3) in Å."""
-        return self.state.positions.view(-1, self.n_atoms, 3)
+        return self._in_batch("positions")
 
     @property
     def forces(self) -> torch.Tensor:
         """Forces (n_replicas, n_atoms, 3) in eV/Å."""
-        return self.state.forces.view(-1, self.n_atoms, 3)
+        return self._in_batch("forces")
 
     @property
     def energies(self) -> torch.Tensor:
         """Potential energies (n_replicas,) in eV."""
-        return self.state.energy
+        return self._in_batch("energy")
 
     @property
     def temperatures(self) -> torch.Tensor:
         """Kinetic temperatures (n_replicas,) in K."""
-        return self.state.calc_temperature()
+        return self.state.calc_temperature()[self._places]
 
     def save(self) -> dict[str, torch.Tensor]:
         """Everything that the next step depends on."""
-        names = ("positions", "momenta", "energy", "forces")
-        saved = {name: getattr(self.state, name).cpu().clone() for name in names}
+        saved = {name: self._in_batch(name).cpu().clone() for name in MOVING}
         return saved | {"rng": self.state.rng.get_state()}
 
     def load(self, saved: dict[str, torch.Tensor], mask: torch.Tensor) -> None:
         """Go on from `save`; `mask` says which replicas of the present batch were still in it then."""
-        self.keep(mask)
-        for name in ("positions", "momenta", "energy", "forces"):
-            setattr(self.state, name, saved[name].to(self.model.device))
+        self._gather(self._places[mask])
+        for name in MOVING:
+            now = getattr(self.state, name)
+            now.copy_(saved[name].view_as(now))
         self.state.rng.set_state(saved["rng"])

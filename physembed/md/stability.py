@@ -20,6 +20,7 @@ import torch
 from ase import Atoms
 
 from physembed.config import Stability
+from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.md.collapse import CollapseDetector, in_sampled_range
 from physembed.md.langevin import LangevinBatch
@@ -77,14 +78,18 @@ class StabilityRun:
             self._load()
 
     def run(self) -> None:
-        """Advance until every replica has collapsed or reached the configured duration."""
+        """Advance until every replica has collapsed or reached the configured duration.
+
+        Raises:
+            PhysEmbedError: if it lasts longer than `max_walltime_hours`; the state is saved.
+        """
         settings, record, total = self.settings, self.record, self.total_steps
         on_cpu = self.batch.positions.device.type == "cpu"
         progress = Progress("stability", total, "steps", start=record.step, warn_if_long=on_cpu)
         if record.step == 0:
             self._check()
             self._observe()
-        saved = monotonic()
+        began = saved = monotonic()
         while record.step < total and record.alive:
             steps = min(
                 total - record.step,
@@ -101,11 +106,22 @@ class StabilityRun:
             if monotonic() - saved > SAVE_EVERY_SECONDS:
                 self._save()
                 saved = monotonic()
+            self._mind_walltime((monotonic() - began) / 3600)
         self._save()
         if record.step == total and total % settings.check_interval_steps:
             # After the state is saved, because a longer run does not look at this step.
             self._check()
         progress.finish(f"{len(record.collapses)} of {len(self.starts)} replicas collapsed", done=record.step)
+
+    def _mind_walltime(self, hours: float) -> None:
+        limit, record = self.settings.max_walltime_hours, self.record
+        if limit is None or hours < limit or record.step >= self.total_steps or not record.alive:
+            return
+        self._save()
+        raise PhysEmbedError(
+            f"stability: ended after {hours:.3g} h (max_walltime_hours is {limit:g}) at step {record.step} of "
+            f"{self.total_steps}; the state is saved, run again to go on"
+        )
 
     def _check(self) -> None:
         """Find collapsed replicas, note what failed, and take them out of the batch."""

@@ -1,14 +1,17 @@
-"""Which device a model runs on."""
+"""Which device a model runs on, and how much of a batch it holds."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import torch
 
 from physembed.errors import PhysEmbedError
 
 log = logging.getLogger(__name__)
+CPU_SYSTEMS = 20
+"""Molecules evaluated at once on a CPU; 100 at once took 10 to 25 % longer each (docs/performance.md)."""
 
 
 def resolve_device(device: str) -> str:
@@ -25,3 +28,27 @@ def resolve_device(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise PhysEmbedError("device: 'cuda' is set in the configuration, but torch finds no GPU; set auto or cpu")
     return device
+
+
+def systems_that_fit(evaluate: Callable[[int], object], systems: int, device: torch.device) -> int:
+    """How many of so many equal systems a model should evaluate at once.
+
+    On a GPU the memory that a few of them take is measured, and half of what is free is counted on. On a CPU it is
+    the cache that should hold them: `CPU_SYSTEMS`.
+
+    Args:
+        evaluate: evaluates the model for so many systems.
+        systems: how many there are.
+        device: where it runs.
+    """
+    if device.type == "cpu":
+        return min(systems, CPU_SYSTEMS)
+    few = min(systems, 4)
+    evaluate(few)  # what is made once, at the first call, does not count
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    evaluate(few)
+    each = (torch.cuda.max_memory_allocated(device) - before) / few
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info(device)
+    return min(systems, max(1, int(free / 2 / max(each, 1.0))))

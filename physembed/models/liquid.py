@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -10,15 +11,15 @@ import numpy as np
 import torch
 import torch_sim as ts
 from ase import Atoms
-from mace.calculators.mace_torchsim import MaceTorchSimModel
 from torch import Tensor
 from torch_sim.models.interface import SumModel
 from torch_sim.state import SimState
 
 from physembed.models.cso import CSOModel, CSOParameters, Cutoffs
-from physembed.models.cso.energy import Values
+from physembed.models.cso.energy import CSOInteraction, Values
 from physembed.models.device import resolve_device
-from physembed.models.mace import default_head, load_module
+from physembed.models.graphs import ReplayedOnEdges
+from physembed.models.mace import LiquidMace, load_module
 from physembed.models.neighbors import SkinList
 
 
@@ -33,24 +34,34 @@ class ListedCSO(CSOModel):
         *,
         device: torch.device,
         dtype: torch.dtype,
+        fixed_shapes: bool = False,
     ) -> None:
         super().__init__(parameters, convention, cutoffs, device=device, dtype=dtype)
         self.list = SkinList(half=True)
+        self.fixed_shapes = fixed_shapes
+        self._replayed_for: CSOInteraction | None = None
 
     def forward(self, state: SimState, **_kwargs: object) -> dict[str, Tensor]:
         """Evaluate the correction; input, output and errors are those of `CSOModel`."""
         interaction = self.interaction(state)
         cell = state.row_vector_cell
         reach = self.convention.reach(self.cutoffs)
-        first, second, vectors = self.list.pairs(state.positions, cell, state.pbc, reach, state.system_idx)
-        result = interaction.evaluate(vectors, first, second)
-        return {
-            "energy": result.energy,
-            "forces": result.forces,
-            "stress": result.virial / torch.linalg.det(cell).abs()[:, None, None],
-            "cso_S0": result.s0,
-            "cso_S1": result.s1,
-        }
+        edges = self.list.pairs(state.positions, cell, state.pbc, reach, state.system_idx, skin=self.fixed_shapes)
+        if not self.fixed_shapes:
+            output = _evaluate(interaction, *edges)
+        else:
+            if interaction is not self._replayed_for:
+                self._replayed = ReplayedOnEdges(partial(_evaluate, interaction), beyond_A=2 * reach)
+                self._replayed_for = interaction
+            output = self._replayed(*edges)
+        virial = output.pop("virial")
+        return output | {"stress": virial / torch.linalg.det(cell).abs()[:, None, None]}
+
+
+def _evaluate(interaction: CSOInteraction, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+    result = interaction.evaluate(vectors, first, second)
+    names = {"energy": result.energy, "forces": result.forces, "virial": result.virial}
+    return names | {"cso_S0": result.s0, "cso_S1": result.s1}
 
 
 class LiquidModel(SumModel):
@@ -62,11 +73,11 @@ class LiquidModel(SumModel):
     energy = base_energy - alpha (cso_S0 + a1 cso_S1). They are there for systems with alpha = 0 too.
     """
 
-    def __init__(self, base: MaceTorchSimModel, cso: ListedCSO) -> None:
+    def __init__(self, base: LiquidMace, cso: ListedCSO) -> None:
         super().__init__(base, cso)
 
     @property
-    def base(self) -> MaceTorchSimModel:
+    def base(self) -> LiquidMace:
         """MACE alone."""
         return self.models[0]
 
@@ -88,6 +99,7 @@ class LiquidModel(SumModel):
             self.cso.cutoffs,
             device=self.device,
             dtype=self.dtype,
+            fixed_shapes=self.cso.fixed_shapes,
         )
         return LiquidModel(self.base, cso)
 
@@ -129,20 +141,13 @@ def corrected(
     alpha: Values,
     a1: Values,
     cutoffs: Cutoffs | None = None,
+    fixed_shapes: bool = False,
 ) -> LiquidModel:
     """`load_liquid` for a module that is loaded already."""
-    base = MaceTorchSimModel(
-        module,
-        device=torch.device(device),
-        dtype=getattr(torch, dtype),
-        neighbor_list_fn=SkinList(),
-        compute_forces=True,
-        compute_stress=True,
-        enable_cueq=device == "cuda",
-        head=default_head(module, "model"),
-    )
+    base = LiquidMace(module, torch.device(device), getattr(torch, dtype), fixed_shapes)
     parameters = CSOParameters(alpha=alpha, a1=a1)
-    return LiquidModel(base, ListedCSO(parameters, convention, cutoffs, device=base.device, dtype=base.dtype))
+    cso = ListedCSO(parameters, convention, cutoffs, device=base.device, dtype=base.dtype, fixed_shapes=fixed_shapes)
+    return LiquidModel(base, cso)
 
 
 def load_liquid(
@@ -154,6 +159,7 @@ def load_liquid(
     alpha: Values,
     a1: Values,
     cutoffs: Cutoffs | None = None,
+    fixed_shapes: bool = False,
 ) -> LiquidModel:
     """A MACE model with the CSO correction, for batches of liquids, or of isolated molecules.
 
@@ -168,12 +174,15 @@ def load_liquid(
         alpha: prefactor of the correction, one value for all systems or one for each.
         a1: its medium-range strength, likewise.
         cutoffs: its ranges; the default is that of the convention.
+        fixed_shapes: for MD on a GPU: evaluations of a batch are captured and replayed as CUDA graphs.
 
     Raises:
         PhysEmbedError: if the file holds no MACE model or one of several heads, or there is no such convention.
     """
     module = load_module(model_file, device)
-    return corrected(module, device, dtype, convention=convention, alpha=alpha, a1=a1, cutoffs=cutoffs)
+    return corrected(
+        module, device, dtype, convention=convention, alpha=alpha, a1=a1, cutoffs=cutoffs, fixed_shapes=fixed_shapes
+    )
 
 
 class Point(Protocol):
@@ -199,7 +208,9 @@ def models_of_points(
     Raises:
         PhysEmbedError: as `load_liquid`.
     """
-    model = load_liquid(model_file, resolve_device(device), dtype, convention=convention, alpha=0.0, a1=0.0)
+    device = resolve_device(device)
+    graphs = device == "cuda"
+    model = load_liquid(model_file, device, dtype, convention=convention, alpha=0.0, a1=0.0, fixed_shapes=graphs)
 
     def make(points: Sequence[Point]) -> LiquidModel:
         return model.with_parameters([point.alpha for point in points], [point.a1 for point in points])

@@ -1,15 +1,24 @@
-"""MACE models from their files, and as torch-sim models for replicas of isolated molecules."""
+"""MACE models from their files, and as torch-sim models of isolated molecules and of liquids."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from mace.calculators.mace_torchsim import MaceTorchSimModel
+from mace.modules.extensions import PolarMACE
+from torch import Tensor
 
 from physembed.errors import PhysEmbedError
-from physembed.models.neighbors import AllPairs
+from physembed.models.device import systems_that_fit
+from physembed.models.graphs import ReplayedOnEdges
+from physembed.models.neighbors import SkinList, all_pairs
+
+log = logging.getLogger(__name__)
 
 
 def load_pickle(file: str | Path, device: str, what: str = "model") -> Any:
@@ -36,10 +45,201 @@ def load_module(model_file: str | Path, device: str, what: str = "model") -> tor
     module = load_pickle(model_file, device, what)
     if not hasattr(module, "atomic_numbers") or not hasattr(module, "r_max"):
         raise PhysEmbedError(f"{what}: {model_file}: holds {type(module).__name__}, not a MACE model")
+    if isinstance(module, PolarMACE):
+        raise PhysEmbedError(f"{what}: {model_file}: holds {type(module).__name__}; MACE with charges is not supported")
     return module
 
 
-def load_isolated(model_file: str | Path, device: str, dtype: str) -> MaceTorchSimModel:
+class PreparedMace(MaceTorchSimModel):
+    """MACE whose input but geometry is made once for a batch: for the tensors of atomic numbers and systems of a state,
+    and anew when one comes with others. From then on nothing waits for the device, so that a CUDA graph can hold it."""
+
+    _prepared_for: tuple[Tensor, Tensor] | None = None
+
+    def prepare(self, state: Any) -> None:
+        """Make the input for the atoms of a state, if it is not there."""
+        prepared = self._prepared_for
+        if prepared is None or prepared[0] is not state.atomic_numbers or prepared[1] is not state.system_idx:
+            self.setup_from_system_idx(state.atomic_numbers, state.system_idx)
+            self._prepared_for = state.atomic_numbers, state.system_idx
+            self._made(state)
+
+    def _made(self, state: Any) -> None:
+        """Called after a batch has been prepared."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Systems that are evaluated together."""
+
+    atoms: slice
+    data: dict[str, Tensor]
+    """MACE's input without the positions."""
+
+
+class IsolatedMace(PreparedMace):
+    """MACE on all pairs of the atoms of a molecule, in place of a neighbour list.
+
+    MACE's radial functions vanish from r_max on and its radial network has no bias, so pairs beyond r_max add exactly
+    nothing.
+
+    On a CPU, whose time goes into arithmetic, pairs beyond r_max are left out of each evaluation, which no graph holds.
+
+    A batch is evaluated in parts if the memory of the GPU does not hold it at once. Out of memory nevertheless, parts
+    are made half as large.
+    """
+
+    def __init__(self, module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(module, device=device, dtype=dtype, compute_stress=False, enable_cueq=device.type == "cuda")
+        self._parts: list[_Part] = []
+        self.systems_at_once = 0
+        """Systems that are evaluated together."""
+        self.prune = device.type == "cpu"
+        """Whether pairs beyond r_max are left out."""
+
+    def forward(self, state: Any, **_: object) -> dict[str, Tensor]:
+        """Evaluate a batch.
+
+        Args:
+            state: positions in Å; cells are not looked at.
+
+        Returns:
+            energy (n_systems,) eV and forces (n_atoms, 3) eV/Å.
+
+        Raises:
+            PhysEmbedError: if the memory does not hold a single system.
+        """
+        self.prepare(state)
+        while True:
+            try:
+                outputs = [self._evaluate(part, state.positions) for part in self._parts]
+                return {name: torch.cat([output[name] for output in outputs]) for name in ("energy", "forces")}
+            except torch.cuda.OutOfMemoryError as error:
+                if self.systems_at_once == 1:
+                    raise PhysEmbedError("model: the memory of the GPU does not hold one system") from error
+            self._divide((self.systems_at_once + 1) // 2)
+            log.warning("out of memory: %d systems at once from here on", self.systems_at_once)
+
+    def _made(self, state: Any) -> None:
+        def evaluate(systems: int) -> object:
+            return self._evaluate(self._part(0, systems), state.positions)
+
+        self._divide(systems_that_fit(evaluate, self.n_systems, self.device))
+
+    def _divide(self, systems_at_once: int) -> None:
+        self.systems_at_once = systems_at_once
+        firsts = range(0, self.n_systems, systems_at_once)
+        self._parts = [self._part(first, min(first + systems_at_once, self.n_systems)) for first in firsts]
+
+    def _part(self, first: int, end: int) -> _Part:
+        """Systems from `first` up to `end`."""
+        sizes: Sequence[int] = self.n_atoms_per_system[first:end]
+        start = sum(self.n_atoms_per_system[:first])
+        atoms, systems = slice(start, start + sum(sizes)), end - first
+        edges = all_pairs(sizes).to(self.device)
+        shifts = torch.zeros(edges.shape[1], 3, dtype=self.dtype, device=self.device)
+        data = {
+            "ptr": self.ptr[first : end + 1] - start,
+            "node_attrs": self.node_attrs[atoms],
+            "batch": self.system_idx[atoms] - first,
+            "head": torch.full((systems,), self._head_index, device=self.device),
+            "cell": torch.eye(3, dtype=self.dtype, device=self.device).repeat(systems, 1, 1),
+            "edge_index": edges,
+            "unit_shifts": shifts,
+            "shifts": shifts,
+        }
+        return _Part(atoms, data)
+
+    def _evaluate(self, part: _Part, positions: Tensor) -> dict[str, Tensor]:
+        positions = positions[part.atoms].detach()
+        data = part.data | {"positions": positions}
+        if self.prune:
+            first, second = data["edge_index"]
+            vectors = positions.index_select(0, second) - positions.index_select(0, first)
+            # A distance that is not a number is kept: its replica has to show that it is lost.
+            near = (~(vectors.square().sum(1) > self.r_max**2)).nonzero()[:, 0]
+            data |= {"edge_index": data["edge_index"].index_select(1, near)}
+            data |= {name: data[name].index_select(0, near) for name in ("shifts", "unit_shifts")}
+        output = self.model(data, compute_force=True, compute_stress=False)
+        return {name: output[name].detach() for name in ("energy", "forces")}
+
+
+class LiquidMace(PreparedMace):
+    """MACE of periodic systems, with forces and stress from one gradient, that by the vectors of the edges.
+
+    With `fixed_shapes`, for MD on a GPU, an evaluation of the same batch is replayed as a CUDA graph, on all pairs of
+    the list, those in its skin included.
+
+    With g = dE / dr of the edge from atom i to atom j, r = r_j - r_i + shift, the force is g on i and -g on j, and the
+    stress is the sum of r g^T over the edges of a system, made symmetric, over its volume.
+    """
+
+    def __init__(
+        self, module: torch.nn.Module, device: torch.device, dtype: torch.dtype, fixed_shapes: bool = False
+    ) -> None:
+        head = default_head(module, "model")
+        super().__init__(module, device=device, dtype=dtype, enable_cueq=device.type == "cuda", head=head)
+        self.list = SkinList()
+        self.fixed_shapes = fixed_shapes
+
+    def forward(self, state: Any, **_: object) -> dict[str, Tensor]:
+        """Evaluate a batch.
+
+        Args:
+            state: positions and cells in Å.
+
+        Returns:
+            energy (n_systems,) eV, forces (n_atoms, 3) eV/Å and stress (n_systems, 3, 3) eV/Å^3.
+        """
+        self.prepare(state)
+        cell = state.row_vector_cell
+        skin = self.fixed_shapes
+        edges = self.list.pairs(state.positions, cell, state.pbc, self.r_max, state.system_idx, skin=skin)
+        output = self._replayed(*edges) if self.fixed_shapes else self.evaluate(*edges)
+        virial = output.pop("virial")
+        return output | {"stress": virial / torch.linalg.det(cell).abs()[:, None, None]}
+
+    def _made(self, state: Any) -> None:
+        self._data = {
+            "ptr": self.ptr,
+            "node_attrs": self.node_attrs,
+            "batch": self.system_idx,
+            "head": torch.full((self.n_systems,), self._head_index, device=self.device),
+            "cell": torch.eye(3, dtype=self.dtype, device=self.device).repeat(self.n_systems, 1, 1),
+        }
+        self._replayed = ReplayedOnEdges(self.evaluate, beyond_A=2 * self.r_max)
+
+    def evaluate(self, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
+        """Evaluate the batch that was prepared.
+
+        Args:
+            first: (n_edges,) atoms that the edges begin at.
+            second: (n_edges,) atoms that they end at; each pair of atoms is there in both directions.
+            vectors: (n_edges, 3) Å.
+
+        Returns:
+            energy (n_systems,) eV, forces (n_atoms, 3) eV/Å and virial (n_systems, 3, 3) eV, stress times volume.
+        """
+        # MACE takes positions and shifts. With all positions 0 the shifts are the vectors.
+        positions = torch.zeros(self.total_atoms, 3, dtype=self.dtype, device=self.device)
+        edges = {"edge_index": torch.stack([first, second]), "unit_shifts": vectors, "shifts": vectors}
+        output = self.model(
+            self._data | edges | {"positions": positions}, compute_force=False, compute_edge_forces=True
+        )
+        gradient = output["edge_forces"].detach()
+        forces = torch.zeros_like(positions).index_add_(0, first, gradient).index_add_(0, second, gradient, alpha=-1)
+        # By atoms before by systems: a GPU adds to few places slowly.
+        products = (vectors[:, :, None] * gradient[:, None, :]).view(-1, 9)
+        of_atoms = products.new_zeros(self.total_atoms, 9).index_add_(0, first, products)
+        virial = products.new_zeros(self.n_systems, 9).index_add_(0, self.system_idx, of_atoms).view(-1, 3, 3)
+        return {
+            "energy": output["energy"].detach(),
+            "forces": forces,
+            "virial": (virial + virial.transpose(1, 2)) / 2,
+        }
+
+
+def load_isolated(model_file: str | Path, device: str, dtype: str) -> IsolatedMace:
     """A MACE model for batches of isolated molecules: energies in eV and forces in eV/Å, no stress.
 
     On a GPU the model runs through cuEquivariance. The file is a pickle, which can run any code when it is
@@ -48,15 +248,7 @@ def load_isolated(model_file: str | Path, device: str, dtype: str) -> MaceTorchS
     Raises:
         PhysEmbedError: if the file holds no MACE model.
     """
-    return MaceTorchSimModel(
-        load_module(model_file, device),
-        device=torch.device(device),
-        dtype=getattr(torch, dtype),
-        neighbor_list_fn=AllPairs(prune=device == "cpu"),
-        compute_forces=True,
-        compute_stress=False,
-        enable_cueq=device == "cuda",
-    )
+    return IsolatedMace(load_module(model_file, device), torch.device(device), getattr(torch, dtype))
 
 
 def default_head(module: torch.nn.Module, what: str) -> str:

@@ -1,13 +1,14 @@
 """Edges for models: all pairs of isolated molecules, and a list with a skin for periodic liquids.
 
-Both stand in for a neighbour list of torch-sim. They are called with positions (n_atoms, 3) in Å, cells
+The list stands in for a neighbour list of torch-sim. It is called with positions (n_atoms, 3) in Å, cells
 (n_systems, 3, 3) in Å with the lattice vectors as rows, periodicity (3,) or (n_systems, 3), a cutoff in Å and the
-system of each atom (n_atoms,); and give edges (2, n_edges) in both directions, the system of each edge (n_edges,)
+system of each atom (n_atoms,); and gives edges (2, n_edges) in both directions, the system of each edge (n_edges,)
 and its shifts (n_edges, 3) in lattice vectors: the edge is positions[second] - positions[first] + shifts @ cell.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,42 +24,14 @@ from physembed.models.cso.model import unique_pairs
 Edges = tuple[Tensor, Tensor, Tensor]
 
 
-class AllPairs:
-    """Every ordered pair of atoms of the same system, in place of a neighbour list, for isolated molecules.
-
-    MACE's radial functions vanish from r_max on and its radial network has no bias, so pairs beyond r_max add
-    exactly nothing. The list depends on the sizes of the systems alone and is kept until they change: no
-    neighbour search in a step, and a replica that blows up cannot break one.
-
-    With `prune`, pairs beyond the cutoff are left out of each step. That saves arithmetic, which bounds a CPU,
-    at the price of shapes that change from step to step, which a GPU would rather not have.
-    """
-
-    def __init__(self, prune: bool = False) -> None:
-        self.prune = prune
-        self._system_idx = torch.empty(0, dtype=torch.long)
-        self._pairs = (torch.empty(2, 0, dtype=torch.long), torch.empty(0, dtype=torch.long), torch.empty(0, 3))
-
-    def __call__(self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: Any, system_idx: Tensor) -> Edges:
-        """Edges (2, n_edges), the system of each edge (n_edges,), and zero shifts (n_edges, 3)."""
-        if not torch.equal(system_idx, self._system_idx):
-            self._system_idx = system_idx.clone()
-            counts = torch.bincount(system_idx).tolist()
-            edges, start = [], 0
-            for count in counts:
-                first, second = torch.meshgrid(torch.arange(count), torch.arange(count), indexing="ij")
-                edges.append(torch.stack([first[first != second], second[first != second]]) + start)
-                start += count
-            edge_index = torch.cat(edges, dim=1).to(system_idx.device)
-            shifts = torch.zeros(edge_index.shape[1], 3, dtype=positions.dtype, device=positions.device)
-            self._pairs = edge_index, system_idx[edge_index[0]], shifts
-        if not self.prune:
-            return self._pairs
-        edge_index, mapping, shifts = self._pairs
-        vectors = positions[edge_index[1]] - positions[edge_index[0]]
-        # A distance that is not a number is kept: its replica has to show that it is lost.
-        near = ~(vectors.square().sum(1) > cutoff**2)
-        return edge_index[:, near], mapping[near], shifts[near]
+def all_pairs(sizes: Sequence[int]) -> Tensor:
+    """Every ordered pair of atoms of the same system, (2, n_pairs), of systems of these sizes one after another."""
+    pairs, start = [torch.empty(2, 0, dtype=torch.long)], 0
+    for size in sizes:
+        first, second = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+        pairs.append(torch.stack([first[first != second], second[first != second]]) + start)
+        start += size
+    return torch.cat(pairs, dim=1)
 
 
 class SkinList:
@@ -112,15 +85,31 @@ class SkinList:
         return torch.stack([first, second]), system_idx.index_select(0, first), shifts
 
     def pairs(
-        self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: Any, system_idx: Tensor
+        self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: Any, system_idx: Tensor, *, skin: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """First and second atoms of the edges (n_edges,) and the vectors between them, (n_edges, 3) in Å."""
-        return self._near(positions, cell, pbc, float(cutoff), system_idx)[:3]
+        """First and second atoms of the edges (n_edges,) and the vectors between them, (n_edges, 3) in Å.
+
+        With `skin` these are all pairs of the list, some of them beyond the cutoff, in the order of the list: their
+        number changes only when it is made anew.
+        """
+        geometry = (positions, cell, pbc, float(cutoff), system_idx)
+        return self._listed(*geometry)[:3] if skin else self._near(*geometry)[:3]
 
     def _near(
         self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """First and second atoms, vectors, places of these edges in the list, and n of each atom."""
+        first, second, vectors, wraps = self._listed(positions, cell, pbc, cutoff, system_idx)
+        # This leaves out the skin, which bounds a CPU.
+        x, y, z = vectors.unbind(1)
+        near = (x * x + y * y + z * z < cutoff**2).nonzero()[:, 0]
+        first, second = first.index_select(0, near), second.index_select(0, near)
+        return first, second, vectors.index_select(0, near), near, wraps
+
+    def _listed(
+        self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """First and second atoms and vectors of all pairs of the list, and n of each atom; makes it if it must."""
         cell = cell.reshape(-1, 3, 3)
         pbc = pbc.to(torch.bool).reshape(-1, 3).expand(len(cell), 3)
         # A system that is not periodic needs no cell, and what stands there may have no inverse.
@@ -148,11 +137,7 @@ class SkinList:
                 + _lattice(shifts, frame.index_select(0, system_idx.index_select(0, first)))
                 - wrapped.index_select(0, first)
             )
-        # This leaves out the skin, which bounds a CPU. A list of fixed length, for CUDA graphs, would keep it.
-        x, y, z = vectors.unbind(1)
-        near = (x * x + y * y + z * z < cutoff**2).nonzero()[:, 0]
-        first, second = self._first.index_select(0, near), self._second.index_select(0, near)
-        return first, second, vectors.index_select(0, near), near, wraps
+        return self._first, self._second, vectors, wraps
 
     def _wraps(
         self, fractional: Tensor, frame: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor

@@ -9,6 +9,7 @@ from ase.build import bulk, molecule
 from ase.stress import full_3x3_to_voigt_6_stress
 from mace.calculators import MACECalculator
 from mace.calculators.mace_torchsim import MaceTorchSimModel
+from mace.modules.extensions import PolarMACE
 
 from physembed.errors import PhysEmbedError
 from physembed.models.cso import CSOCalculator, CSOParameters, Cutoffs
@@ -103,7 +104,7 @@ def test_it_equals_them_along_a_run_and_right_after_a_rebuild(model_file):
     rng = np.random.default_rng(1)
     systems = [atoms.copy() for atoms in BATCHES["tilted"]]
     model = liquid(model_file)
-    lists = model.base.neighbor_list_fn, model.cso.list
+    lists = model.base.list, model.cso.list
     made, compared = [0, 0], set()
     for _ in range(40):
         output = model(state_of(systems))
@@ -130,7 +131,7 @@ def test_a_model_that_is_loaded_anew_goes_on_bit_for_bit(model_file, dtype):
             atoms.positions += 0.04 * rng.normal(size=atoms.positions.shape)
         state = state_of(systems, getattr(torch, dtype))
         output = model(state)
-    assert model.cso.list.rebuilds == model.base.neighbor_list_fn.rebuilds == 1
+    assert model.cso.list.rebuilds == model.base.list.rebuilds == 1
     anew = liquid(model_file, dtype)(state)
     for name, value in output.items():
         assert torch.equal(value, anew[name]), name
@@ -241,6 +242,16 @@ def test_a_head_that_nobody_chose_is_refused(tmp_path):
     torch.save(random_mace(heads=["pbe", "Default"]), path)
     references = [reference(path, atoms) for atoms in systems]
     assert_equal_to_calculators(liquid(path)(state_of(systems)), systems, references)
+
+
+def test_mace_with_charges_is_refused(tmp_path):
+    """Its energy does not depend on the vectors of the edges alone, which forces and stress are taken from."""
+    module = PolarMACE.__new__(PolarMACE)
+    torch.nn.Module.__init__(module)
+    module.atomic_numbers, module.r_max = torch.tensor([1]), torch.tensor(4.0)
+    torch.save(module, tmp_path / "mace.model")
+    with pytest.raises(PhysEmbedError, match="PolarMACE"):
+        liquid(tmp_path / "mace.model")
 
 
 def test_what_is_not_known_is_refused(model_file):

@@ -422,6 +422,22 @@ def test_the_end_of_a_run_is_looked_at(tmp_path):
     assert run.replicas().time_fs.tolist() == [44.0, 44.0]
 
 
+def test_the_time_limit_ends_a_run_that_goes_on_later(tmp_path):
+    for checks in range(3):
+        with pytest.raises(PhysEmbedError, match="run again to go on") as failure:
+            stability_run(tmp_path / "limited", max_walltime_hours=1e-9).run()
+        assert "\n" not in str(failure.value)
+        assert stability_run(tmp_path / "limited").record.step == 10 * (checks + 1)
+    assert_same_results(finished(tmp_path / "limited"), finished(tmp_path / "whole"))
+
+
+def test_a_run_at_its_end_minds_no_time_limit(tmp_path):
+    finished(tmp_path)
+    finished(tmp_path, max_walltime_hours=1e-9)
+    whole = finished(tmp_path / "one", duration_ps=0.01, max_walltime_hours=1e-9)
+    assert whole.record.step == 10
+
+
 def test_times_are_compared_by_steps(tmp_path):
     """1001 steps of 0.1 fs are 100.10000000000001 fs, which is still in a run of 100.1 fs."""
     assert 1001 * 0.1 > 0.1001 * 1000

@@ -22,8 +22,8 @@ with stage(snakemake):
     settings = NPT(**values["npt"], max_walltime_hours=limit)
     conditions = values["temperature_K"], values["pressure_bar"]
     correction = read_correction(source.get("tuning"))
-    # The duration and the number of replicas do not belong to the key, so that both can be extended.
-    lasting = {key: value for key, value in values["npt"].items() if key not in ("duration_ps", "replicas")}
+    # How long and how many do not belong to the key: they can be extended.
+    lasting = settings.model_dump(exclude={"duration_ps", "replicas", "max_walltime_hours"})
     restart = restart_folder(
         snakemake.params.restart,
         settings=[lasting, values["convention"], conditions, values["seed"], correction],

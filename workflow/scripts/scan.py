@@ -20,9 +20,10 @@ with stage(snakemake):
     limit = snakemake.config["npt"]["max_walltime_hours"]
     settings = NPT(**values["npt"], duration_ps=values["duration_ps"], max_walltime_hours=limit)
     # Neither the points nor their length belong to the key: what is there serves a larger or longer scan.
+    lasting = settings.model_dump(exclude={"duration_ps", "max_walltime_hours"})
     restart = restart_folder(
         snakemake.params.restart,
-        settings=[values["npt"], values["convention"], conditions],
+        settings=[lasting, values["convention"], conditions],
         code=snakemake.params.code,
         inputs=list(source),
     )

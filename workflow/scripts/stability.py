@@ -19,8 +19,8 @@ with stage(snakemake):
     torch.set_num_threads(snakemake.threads)
     values = snakemake.params.settings
     settings = Stability(**values["stability"])
-    # A longer run goes on where a shorter one ended, and starts that are added leave the others as they are.
-    lasting = {name: value for name, value in values["stability"].items() if name != "duration_ps"}
+    # A longer run goes on where a shorter one, or its time, ended, and starts that are added leave the others.
+    lasting = settings.model_dump(exclude={"duration_ps", "max_walltime_hours"})
     restart = restart_folder(
         snakemake.params.restart,
         settings=[lasting, values["seed"]],

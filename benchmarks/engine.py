@@ -1,0 +1,233 @@
+"""A step of the MD engine against stock torch-sim and against ASE one by one, in one run.
+
+Replicas of paracetamol (Langevin): ASE with `MACECalculator`, one replica after the other; torch-sim with MACE's own
+torch-sim model, which searches neighbours in every step; and `LangevinBatch` with the model of `load_isolated`.
+Liquid EMC (NPT, stochastic cell rescaling), without and with the CSO correction: torch-sim with MACE's model and
+`CSOModel` on torch-sim's list; and `LiquidBatch` with the model of `load_liquid`.
+The models are untrained; their sizes are those of the paper and of MACE-OFF23(S) on a GPU, and smaller on a CPU. The
+ways take turns, a few steps each, so that a load of the machine hits all alike.
+
+Times are wall times, but with one thread on a CPU those of the process, which other processes disturb least. On a GPU
+the share of its kernels in the wall time of ours is printed too.
+
+    python benchmarks/engine.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch_sim as ts
+from ase import Atoms, units
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import thermalize_momenta
+from mace.calculators import MACECalculator
+from mace.calculators.mace_torchsim import MaceTorchSimModel
+from models import liquid, random_mace, replicas
+from torch_sim.integrators import (
+    npt_crescale_init,
+    npt_crescale_isotropic_step,
+    nvt_langevin_init,
+    nvt_langevin_step,
+)
+from torch_sim.models.interface import SumModel
+
+from physembed.md.langevin import LangevinBatch
+from physembed.md.liquid import LiquidBatch
+from physembed.models.cso import CSOModel, CSOParameters
+from physembed.models.device import resolve_device
+from physembed.models.liquid import load_liquid
+from physembed.models.mace import load_isolated
+from physembed.units import FS, KB
+
+TEMPERATURE_K, TIMESTEP_FS, FRICTION_PER_PS = 300.0, 0.5, 10.0
+THERMOSTAT_PS, BAROSTAT_PS, COMPRESSIBILITY_PER_BAR = 0.1, 1.0, 8e-5
+ALPHA, A1, CONVENTION = 0.05, 0.6, "d3"
+SIZES = {
+    "small": {"molecule": {"channels": 16}, "liquid": {"channels": 16, "max_ell": 2}},
+    "paper": {"molecule": {"channels": 256, "max_L": 2}, "liquid": {"channels": 96, "r_max": 4.5}},
+}
+
+Advance = Callable[[int], object]
+
+
+def saved(module: torch.nn.Module, folder: Path) -> Path:
+    """A file with the model."""
+    path = folder / f"{time.monotonic_ns()}.model"
+    torch.save(module, path)
+    return path
+
+
+def one_by_one(file: Path, start: Atoms, device: str) -> Advance:
+    """Steps of one replica with ASE."""
+    atoms = start.copy()
+    cueq = device == "cuda"
+    atoms.calc = MACECalculator(str(file), device=device, default_dtype="float32", enable_cueq=cueq)
+    rng = np.random.default_rng(0)
+    thermalize_momenta(atoms, TEMPERATURE_K, rng=rng)
+    friction = FRICTION_PER_PS / (1000 * units.fs)
+    dynamics = Langevin(
+        atoms, TIMESTEP_FS * units.fs, temperature_K=TEMPERATURE_K, friction=friction, fixcm=False, rng=rng
+    )
+    return dynamics.run
+
+
+def stock_model(file: Path, device: str, stress: bool) -> MaceTorchSimModel:
+    """MACE's torch-sim model as it comes."""
+    return MaceTorchSimModel(
+        str(file),
+        device=torch.device(device),
+        dtype=torch.float32,
+        compute_stress=stress,
+        enable_cueq=device == "cuda",
+    )
+
+
+def repeated(step: Callable[..., ts.SimState], state: ts.SimState, **arguments: object) -> Advance:
+    """Steps of one of torch-sim's integrators."""
+
+    def advance(steps: int) -> None:
+        nonlocal state
+        for _ in range(steps):
+            state = step(state=state, **arguments)
+
+    return advance
+
+
+def molecules(count: int, size: str, device: str, folder: Path) -> dict[str, tuple[Advance, int]]:
+    """Ways to take a step of replicas of a molecule, and how many replicas each of them moves."""
+    file, starts = saved(random_mace([1, 6, 7, 8], **SIZES[size]["molecule"]), folder), replicas(count)
+    stock = stock_model(file, device, stress=False)
+    tensor = partial(torch.tensor, device=stock.device)
+    bare = [Atoms(start.numbers, start.positions, cell=[1, 1, 1]) for start in starts]
+    state = ts.io.atoms_to_state(bare, stock.device, torch.float32)
+    arguments = {
+        "model": stock,
+        "dt": tensor(TIMESTEP_FS * FS),
+        "kT": tensor(TEMPERATURE_K * KB),
+        "gamma": tensor(FRICTION_PER_PS / (1000 * FS)),
+    }
+    ours = LangevinBatch(
+        load_isolated(file, device, "float32"),
+        starts,
+        temperature_K=TEMPERATURE_K,
+        timestep_fs=TIMESTEP_FS,
+        friction_per_ps=FRICTION_PER_PS,
+        seed=1,
+    )
+    state = nvt_langevin_init(state, stock, kT=arguments["kT"])
+    return {
+        "ASE, one by one": (one_by_one(file, starts[0], device), 1),
+        "torch-sim as it comes": (repeated(nvt_langevin_step, state, **arguments), count),
+        "PhysEmbed": (ours.advance, count),
+    }
+
+
+def liquids(molecules: int, size: str, device: str, folder: Path, corrected: bool) -> dict[str, tuple[Advance, int]]:
+    """Ways to take an NPT step of one box, with MACE alone or corrected by CSO."""
+    file, start = saved(random_mace([1, 6, 8], **SIZES[size]["liquid"]), folder), liquid(molecules)
+    thermalize_momenta(start, temperature_K=TEMPERATURE_K, rng=np.random.default_rng(1))
+    stock = stock_model(file, device, stress=True)
+    graphs = device == "cuda"
+    ours = load_liquid(file, device, "float32", convention=CONVENTION, alpha=ALPHA, a1=A1, fixed_shapes=graphs)
+    cso = CSOModel(CSOParameters(alpha=ALPHA, a1=A1), CONVENTION, device=stock.device, dtype=stock.dtype)
+    model = SumModel(stock, cso) if corrected else stock
+    tensor = partial(torch.tensor, device=stock.device)
+    arguments = {"model": model, "kT": tensor([TEMPERATURE_K * KB]), "dt": tensor(TIMESTEP_FS * FS)}
+    barostat = {"tau_p": BAROSTAT_PS * 1000 * FS, "isothermal_compressibility": COMPRESSIBILITY_PER_BAR / units.bar}
+    state = npt_crescale_init(ts.io.atoms_to_state([start], stock.device, torch.float32), **arguments, **barostat)
+    arguments |= {"tau": THERMOSTAT_PS * 1000 * FS, "external_pressure": tensor([0.0])}
+    batch = LiquidBatch(
+        ours if corrected else ours.base,
+        [start],
+        temperatures_K=[TEMPERATURE_K],
+        ensemble="npt-crescale",
+        timestep_fs=TIMESTEP_FS,
+        thermostat_ps=THERMOSTAT_PS,
+        barostat_ps=BAROSTAT_PS,
+        compressibility_per_bar=COMPRESSIBILITY_PER_BAR,
+        seed=1,
+    )
+    return {
+        "torch-sim as it comes": (repeated(npt_crescale_isotropic_step, state, **arguments), 1),
+        "PhysEmbed": (batch.advance, 1),
+    }
+
+
+def now(device: str) -> float:
+    """Seconds, after all that was queued on a GPU."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() if device == "cuda" or torch.get_num_threads() > 1 else time.process_time()
+
+
+def milliseconds(ways: dict[str, tuple[Advance, int]], steps: int, rounds: int, device: str) -> dict[str, float]:
+    """Mean time of a step of each way over all its replicas, after a first turn that is not counted."""
+    spent = dict.fromkeys(ways, 0.0)
+    for turn in range(rounds + 1):
+        for name, (advance, _) in ways.items():
+            began = now(device)
+            advance(steps)
+            if turn:
+                spent[name] += 1000 * (now(device) - began) / (rounds * steps)
+    return spent
+
+
+def kernel_share(advance: Advance, steps: int) -> float:
+    """Time of the kernels of a GPU over the wall time of the same steps."""
+    began = now("cuda")
+    advance(steps)
+    wall = now("cuda") - began
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        advance(steps)
+        torch.cuda.synchronize()
+    return sum(event.self_device_time_total for event in profile.key_averages()) / 1e6 / wall
+
+
+def report(title: str, ways: dict[str, tuple[Advance, int]], arguments: argparse.Namespace) -> None:
+    """Measure and print; ratios are per replica."""
+    times = milliseconds(ways, arguments.steps, arguments.rounds, arguments.device)
+    each = {name: times[name] / count for name, (_, count) in ways.items()}
+    print(f"\n{title}; {arguments.rounds} x {arguments.steps} steps")
+    for name, (_, count) in ways.items():
+        ratio = each[name] / each["PhysEmbed"]
+        print(f"{name:22s} {times[name]:9.2f} ms a step of {count:3d}, ratio to PhysEmbed {ratio:6.2f}", flush=True)
+    if arguments.device == "cuda":
+        share = kernel_share(ways["PhysEmbed"][0], arguments.steps)
+        print(f"kernels take {share:.2f} of the wall time of PhysEmbed")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--size", choices=list(SIZES), help="of the models (default: paper on a GPU, else small)")
+    parser.add_argument("--replicas", type=int, nargs="*", default=[20, 100], help="of paracetamol (default: 20 100)")
+    parser.add_argument("--molecules", type=int, default=67, help="of EMC, 15 atoms each (default: 67; 0: none)")
+    parser.add_argument("--steps", type=int, default=10, help="of one turn (default: 10)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns that are timed (default: 3)")
+    parser.add_argument("--threads", type=int, default=1, help="of torch on a CPU (default: 1)")
+    arguments = parser.parse_args()
+    arguments.device = resolve_device(arguments.device)
+    torch.set_num_threads(arguments.threads)
+    size = arguments.size or ("paper" if arguments.device == "cuda" else "small")
+    print(f"torch {torch.__version__}, {arguments.device}, {arguments.threads} CPU threads, {size} models, float32")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for count in arguments.replicas:
+            report(f"{count} x paracetamol, NVT", molecules(count, size, arguments.device, folder), arguments)
+        if arguments.molecules:
+            for corrected in (False, True):
+                title = f"{15 * arguments.molecules} atoms of liquid EMC, NPT, MACE{' + CSO' if corrected else ''}"
+                report(title, liquids(arguments.molecules, size, arguments.device, folder, corrected), arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""What a CUDA graph cannot hold, found on a CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+HOST = {
+    "_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "bincount", "unique_consecutive",
+    "_unique2", "unique_dim", "lift_fresh", "histc",
+}  # fmt: skip
+"""Operations that wait for the device, give shapes that depend on values, or copy from the memory of the host."""
+
+
+class Capturable(TorchDispatchMode):
+    """Within it an operation that a CUDA graph cannot hold is refused, on a CPU too."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        indices = args[1] if name in ("index", "index_put", "index_put_") else ()
+        masks = [index for index in indices if index is not None and index.dtype in (torch.bool, torch.uint8)]
+        counted = name == "repeat_interleave" and not (kwargs or {}).get("output_size")
+        assert name not in HOST and not masks and not counted, f"a CUDA graph cannot hold {func}"
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,189 @@
+"""The step that a GPU replays: what it holds, and what it computes where replicas keep their places."""
+
+import numpy as np
+import pytest
+import torch
+import torch_sim as ts
+from ase import Atoms
+from ase.build import molecule
+from torch_sim.integrators import nvt_langevin_init, nvt_langevin_step
+
+from physembed.errors import PhysEmbedError
+from physembed.md.langevin import MOVING, LangevinBatch
+from physembed.models.device import systems_that_fit
+from physembed.models.graphs import WARM_UP_CALLS
+from physembed.models.mace import IsolatedMace
+from physembed.units import FS, KB
+from tests.unit.capture import Capturable
+from tests.unit.models_for_tests import random_mace
+
+CPU = torch.device("cpu")
+SETTINGS = {"temperature_K": 300.0, "timestep_fs": 0.5, "friction_per_ps": 10.0, "seed": 3}
+
+
+def starts(count=6):
+    rng = np.random.default_rng(5)
+    frames = [molecule("CH3OH") for _ in range(count)]
+    for frame in frames:
+        frame.positions += rng.normal(0, 0.02, frame.positions.shape)
+    return frames
+
+
+@pytest.fixture
+def mace():
+    """MACE as on a GPU: no pair is left out."""
+    model = IsolatedMace(random_mace(), CPU, torch.float64)
+    model.prune = False
+    return model
+
+
+def seen(batch):
+    return {name: getattr(batch, name) for name in ("positions", "forces", "energies", "temperatures")}
+
+
+@pytest.mark.parametrize("bad", [
+    lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: x.nonzero(), lambda x: x + torch.tensor(2.0),
+    lambda x: bool(x.any()), lambda x: torch.equal(x, x),
+])  # fmt: skip
+def test_what_a_graph_cannot_hold_is_found(bad):
+    with pytest.raises(AssertionError, match="cannot hold"), Capturable():
+        bad(torch.ones(3))
+
+
+def test_a_graph_can_hold_the_step(mace):
+    batch = LangevinBatch(mace, starts(), **SETTINGS, keep_places=True)
+    batch.keep(torch.tensor([True, False, True, True, True, True]))
+    batch.advance(WARM_UP_CALLS)  # e3nn's compiled code is optimised at its first calls
+    with Capturable():
+        batch.advance(1)
+
+
+def test_a_step_works_on_the_same_tensors(mace):
+    """A replayed graph knows nothing but addresses."""
+    batch = LangevinBatch(mace, starts(), **SETTINGS, keep_places=True)
+    before = {name: (getattr(batch.state, name).data_ptr(), getattr(batch.state, name).clone()) for name in MOVING}
+    batch.advance(2)
+    batch.keep(torch.tensor([True, False, True, True, True, True]))
+    batch.advance(2)
+    for name, (address, values) in before.items():
+        assert getattr(batch.state, name).data_ptr() == address
+        assert not torch.equal(getattr(batch.state, name), values)
+
+
+def test_the_step_is_torch_sims(mace):
+    state = ts.io.atoms_to_state([Atoms(s.numbers, s.positions, cell=[1, 1, 1]) for s in starts()], CPU, torch.float64)
+    state.rng = SETTINGS["seed"]
+    arguments = {"kT": torch.tensor(300 * KB, dtype=torch.float64), "dt": torch.tensor(0.5 * FS, dtype=torch.float64),
+                 "gamma": torch.tensor(10 / (1000 * FS), dtype=torch.float64)}  # fmt: skip
+    state = nvt_langevin_init(state, mace, kT=arguments["kT"])
+    batch = LangevinBatch(mace, starts(), **SETTINGS)
+    for _ in range(10):
+        state = nvt_langevin_step(state, mace, **arguments)
+    batch.advance(10)
+    for name in MOVING:
+        assert torch.equal(getattr(batch.state, name), getattr(state, name)), name
+
+
+def test_pairs_beyond_the_cutoff_change_nothing(mace):
+    pruned = LangevinBatch(IsolatedMace(random_mace(), CPU, torch.float64), starts(), **SETTINGS)
+    whole = LangevinBatch(mace, starts(), **SETTINGS)
+    for batch in (pruned, whole):
+        batch.advance(20)
+    for name, values in seen(pruned).items():
+        torch.testing.assert_close(getattr(whole, name), values, rtol=1e-9, atol=1e-10)
+
+
+def test_a_replica_that_leaves_stands_still_and_disturbs_nobody(mace):
+    """Its place keeps its share of the noise, so the others move as if it were there."""
+    mask = torch.tensor([True, False, True, True, False, True])
+    all_there = LangevinBatch(mace, starts(), **SETTINGS)
+    batch = LangevinBatch(mace, starts(), **SETTINGS, keep_places=True)
+    for each in (all_there, batch):
+        each.advance(5)
+    batch.state.positions.view(6, -1)[1] = torch.nan  # as of a replica that blew up
+    before = {name: values.clone() for name, values in seen(batch).items()}
+    batch.keep(mask)
+    assert batch.n_replicas == 4 and batch.state.n_systems == 6
+    for name, values in seen(batch).items():
+        assert torch.equal(values, before[name][mask]), name
+    stands = batch.state.positions.view(6, -1)[~mask].clone()
+    assert torch.isfinite(stands).all()
+    for each in (all_there, batch):
+        each.advance(10)
+    assert torch.equal(batch.state.positions.view(6, -1)[~mask], stands)
+    for name, values in seen(batch).items():
+        torch.testing.assert_close(values, getattr(all_there, name)[mask], rtol=1e-10, atol=1e-12)
+
+
+def test_the_batch_is_made_anew_when_half_of_it_is_gone(mace):
+    batch = LangevinBatch(mace, starts(), **SETTINGS, keep_places=True)
+    batch.advance(3)
+    batch.keep(torch.tensor([True, False, True, True, False, True]))
+    before = {name: values.clone() for name, values in seen(batch).items()}
+    batch.keep(torch.tensor([False, True, True, True]))
+    assert batch.n_replicas == batch.state.n_systems == 3
+    for name, values in seen(batch).items():
+        assert torch.equal(values, before[name][1:]), name
+    batch.advance(3)
+    batch.keep(torch.tensor([True, False, True]))  # the starts of these three have moved along
+    torch.testing.assert_close(batch.state.positions.view(3, -1, 3)[1], torch.tensor(starts()[3].positions))
+
+
+def test_a_saved_batch_with_empty_places_is_loaded_without_them(mace):
+    batch = LangevinBatch(mace, starts(), **SETTINGS, keep_places=True)
+    mask = torch.tensor([True, False, True, True, True, True])
+    batch.keep(mask)
+    batch.advance(4)
+    again = LangevinBatch(mace, starts(), **SETTINGS, keep_places=True)
+    again.load(batch.save(), mask)
+    for name, values in seen(batch).items():
+        assert torch.equal(getattr(again, name), values), name
+    again.advance(1)
+    assert not torch.equal(again.positions, batch.positions)
+
+
+class Short(torch.nn.Module):
+    """MACE with memory for so many atoms."""
+
+    def __init__(self, module, atoms):
+        super().__init__()
+        self.module, self.atoms, self.asked = module, atoms, []
+        self.r_max, self.atomic_numbers = module.r_max, module.atomic_numbers
+
+    def forward(self, data, **options):
+        self.asked.append(len(data["positions"]))
+        if len(data["positions"]) > self.atoms:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return self.module(data, **options)
+
+
+def test_out_of_memory_halves_what_is_evaluated_at_once(mace):
+    short = IsolatedMace(Short(random_mace(), 12), CPU, torch.float64)
+    whole, parts = (LangevinBatch(model, starts(), **SETTINGS) for model in (mace, short))
+    assert short.systems_at_once == 2
+    assert short.model.asked == [36, 18, 12, 12, 12]
+    for batch in (whole, parts):
+        batch.advance(5)
+    for name, values in seen(whole).items():
+        torch.testing.assert_close(getattr(parts, name), values, rtol=1e-10, atol=1e-12)
+
+
+def test_memory_for_less_than_one_molecule_ends_in_one_line():
+    with pytest.raises(PhysEmbedError, match="does not hold one"):
+        LangevinBatch(IsolatedMace(Short(random_mace(), 5), CPU, torch.float64), starts(), **SETTINGS)
+
+
+@pytest.mark.parametrize(("free", "expected"), [(1 << 40, 100), (80_000, 40), (1000, 1), (10, 1)])
+def test_systems_that_fit_into_free_memory(monkeypatch, free, expected):
+    """Four systems of 1000 bytes each were measured; half of what is free is used."""
+    for name, value in {
+        "reset_peak_memory_stats": None, "memory_allocated": 500, "max_memory_allocated": 4500, "empty_cache": None,
+        "mem_get_info": (free, 1 << 40),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    asked = []
+    assert systems_that_fit(asked.append, 100, torch.device("cuda")) == expected
+    assert asked == [4, 4]
+    assert systems_that_fit(asked.append, 100, CPU) == 20
+    assert systems_that_fit(asked.append, 7, CPU) == 7
+    assert asked == [4, 4]
