@@ -176,12 +176,17 @@ class Stability(Section):
     """Steps from one look for collapses to the next."""
     record_interval_fs: Annotated[float, Field(gt=0, le=1_000_000_000)] = 100.0
     """Time from one recorded frame to the next."""
-    max_walltime_hours: Positive | None = None
-    """A run that lasts longer is ended with its state saved, and the next call goes on; null for no limit."""
     dtype: Literal["float32", "float64"] = "float32"
     """Precision."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it runs; `auto` takes a GPU if there is one."""
+
+
+class Jobs(Section):
+    """How jobs are run; nothing here changes a result or makes a job run again."""
+
+    max_walltime_hours: Positive | None = None
+    """A stability, scan, NPT or viscosity job that lasts longer saves its state and ends; run again, it goes on."""
 
 
 class Config(Section):
@@ -191,6 +196,7 @@ class Config(Section):
     """Results go to `results/<study>/`; two configurations never share one."""
     seed: Seed = 2026
     """All random draws but those of training follow from it."""
+    jobs: Jobs = Jobs()
     molecules: Molecules = Molecules()
     topology: Topology = Topology()
     gaff_md: GaffMD = GaffMD()

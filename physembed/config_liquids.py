@@ -184,8 +184,6 @@ class NPT(Section):
     """Time from one recorded row (volume, energies, S0, S1) to the next."""
     frame_interval_ps: Positive = 1.0
     """Time from one kept frame to the next."""
-    max_walltime_hours: Positive | None = None
-    """A run that lasts longer is ended with its state saved, and the next call goes on; null for no limit."""
     dtype: Precision = "float32"
     """Precision."""
     device: Device = "auto"
@@ -228,8 +226,6 @@ class Viscosity(Section):
     """The pressure tensor of every step is averaged over blocks of this length."""
     relative_error: Fraction = 0.1
     """A viscosity less certain than this is reported as insufficient."""
-    max_walltime_hours: Positive | None = None
-    """A run that lasts longer is ended with its state saved, and the next call goes on; null for no limit."""
     dtype: Precision = "float32"
     """Precision."""
     device: Device = "auto"

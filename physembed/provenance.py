@@ -110,6 +110,7 @@ SILENT = {
     "stage.py",
     "provenance.py",
     "files.py",
+    "md/clock.py",
 }
 
 

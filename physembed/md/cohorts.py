@@ -11,6 +11,7 @@ import pandas as pd
 from ase import Atoms
 
 from physembed.config import Stability
+from physembed.md.clock import Clock
 from physembed.md.collapse import CollapseDetector
 from physembed.md.stability import StabilityRun
 from physembed.provenance import derive_seed, settings_hash
@@ -33,6 +34,7 @@ class StabilityCohorts:
         seed: of momenta and noise.
         restart: folder with one folder for each cohort. It must belong to the model, the detector, the seed and the
             settings but the duration (`physembed.provenance.restart_folder`); it need not know the starts.
+        clock: of the job, for saving and for its limit of time.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class StabilityCohorts:
         *,
         seed: int,
         restart: str | Path,
+        clock: Clock | None = None,
     ) -> None:
         self.runs: list[StabilityRun] = []
         first = 0
@@ -52,11 +55,16 @@ class StabilityCohorts:
             cohort = _begun_together(starts[first:], Path(restart))
             own_seed = derive_seed(seed, "cohort", first) if first else seed
             folder = _folder(cohort, Path(restart))
-            self.runs.append(StabilityRun(model, cohort, detector, ranges, settings, seed=own_seed, restart=folder))
+            run = StabilityRun(model, cohort, detector, ranges, settings, seed=own_seed, restart=folder, clock=clock)
+            self.runs.append(run)
             first += len(cohort)
 
     def run(self) -> None:
-        """Advance one cohort after the other, until every replica has collapsed or reached the configured duration."""
+        """Advance one cohort after the other, until every replica has collapsed or reached the configured duration.
+
+        Raises:
+            PhysEmbedError: if the time of the clock is over; the state is saved.
+        """
         for run in self.runs:
             run.run()
 

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from time import monotonic
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +21,7 @@ from physembed.analysis.density import EVAPORATED_BELOW, mean_density
 from physembed.config_liquids import NPT
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
+from physembed.md.clock import Clock
 from physembed.md.liquid import LiquidBatch
 from physembed.md.torn import BondWatch
 from physembed.progress import Progress
@@ -29,7 +29,6 @@ from physembed.provenance import derive_seed, settings_hash
 from physembed.units import G_CM3
 
 log = logging.getLogger(__name__)
-SAVE_EVERY_SECONDS = 60.0
 SETTINGS = (
     "timestep_fs", "barostat", "thermostat_ps", "barostat_ps", "compressibility_per_bar", "record_interval_fs",
     "frame_interval_ps", "dtype",
@@ -94,6 +93,7 @@ class NPTRuns:
         seed: of momenta and noise.
         restart: folder for the files above.
         bonds: (n_bonds, 2) indices of bonded atoms, the same in each start; None if molecules are not watched.
+        clock: of the job, for saving and for its limit of time.
 
     Raises:
         PhysEmbedError: no runs, labels that stand twice, or starts or bonds that do not fit.
@@ -109,7 +109,9 @@ class NPTRuns:
         seed: int,
         restart: str | Path,
         bonds: ArrayLike | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        self.clock = clock or Clock()
         self.make_model, self.settings, self.seed, self.restart = make_model, settings, seed, Path(restart)
         self.points, self.starts = list(points), list(starts)
         _check(self.points, self.starts)
@@ -134,12 +136,11 @@ class NPTRuns:
         """Advance until every run has reached the configured duration or is lost.
 
         Raises:
-            PhysEmbedError: if it lasts longer than `max_walltime_hours`; the state is saved.
+            PhysEmbedError: if the time of the clock is over; the state is saved.
         """
         self._load()
         if not self._alive:
             return
-        began = saved = monotonic()
         self._compose()
         on_cpu = self._batch.positions.device.type == "cpu"
         total_ps = len(self._runs) * self._time_ps(self.total_steps)
@@ -151,10 +152,14 @@ class NPTRuns:
                 self._runs[row].step += self.record_every
             self._observe([True] * len(self._alive))
             progress.update(self._done_ps(), self._note())
-            if self._alive and monotonic() - saved > SAVE_EVERY_SECONDS:
+            if not self._alive:
+                break
+            over = self.clock.over
+            if self.clock.save_due() or over:
                 self._save_batch()
-                saved = monotonic()
-            self._mind_walltime((monotonic() - began) / 3600)
+            if over:
+                whole = len(self._runs) * self._time_ps(self.total_steps)
+                raise self.clock.end("npt", f"{self._done_ps():g} ps of {whole:g} ps")
         progress.finish(self._note(), done=self._done_ps())
 
     def _compose(self) -> None:
@@ -238,16 +243,6 @@ class NPTRuns:
             self._save_batch()
         else:
             self._batch_file.unlink(missing_ok=True)
-
-    def _mind_walltime(self, hours: float) -> None:
-        limit = self.settings.max_walltime_hours
-        if limit is None or hours < limit or not self._alive:
-            return
-        self._save_batch()
-        raise PhysEmbedError(
-            f"npt: ended after {hours:.3g} h (max_walltime_hours is {limit:g}) with {self._done_ps():g} ps of "
-            f"{len(self._runs) * self._time_ps(self.total_steps):g} ps done; the state is saved, run again to go on"
-        )
 
     def _note_states(self) -> None:
         batch = self._batch

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,13 @@ from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
 from physembed.config_liquids import Viscosity
-from physembed.errors import PhysEmbedError
 from physembed.files import atomic
+from physembed.md.clock import Clock
 from physembed.md.liquid import LiquidBatch
 from physembed.md.torn import BondWatch
 from physembed.progress import Progress
 
 log = logging.getLogger(__name__)
-SAVE_EVERY_SECONDS = 60.0
 LOOK_EVERY_FS = 500.0
 """Time between two looks at the replicas, at which blocks are copied and lost replicas leave."""
 
@@ -75,6 +73,7 @@ class PressureRun:
         seed: of momenta and noise.
         restart: folder for the saved state.
         bonds: (n_bonds, 2) indices of bonded atoms, the same in each start; None if molecules are not watched.
+        clock: of the job, for saving and for its limit of time.
 
     Raises:
         PhysEmbedError: starts or bonds that do not fit; see also `LiquidBatch`.
@@ -90,7 +89,9 @@ class PressureRun:
         seed: int,
         restart: str | Path,
         bonds: ArrayLike | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        self.clock = clock or Clock()
         self.make_model, self.starts, self.settings = make_model, list(starts), settings
         self.temperature_K, self.seed = temperature_K, seed
         self.restart = Path(restart) / "pressure.pt"
@@ -109,13 +110,12 @@ class PressureRun:
         """Advance until the configured duration, or until no replica is left.
 
         Raises:
-            PhysEmbedError: if it lasts longer than `max_walltime_hours`; the state is saved.
+            PhysEmbedError: if the time of the clock is over; the state is saved.
         """
         self._load()
         record, total = self.record, self.total
         if record.block >= total or not record.alive:
             return
-        began = saved = monotonic()
         self._compose()
         on_cpu = self._batch.positions.device.type == "cpu"
         progress = Progress("pressure", total, "blocks", start=record.block, warn_if_long=on_cpu)
@@ -131,10 +131,11 @@ class PressureRun:
             record.block += blocks
             self._look()
             progress.update(record.block, self._note())
-            if monotonic() - saved > SAVE_EVERY_SECONDS:
+            over = self.clock.over and record.block < total and bool(record.alive)
+            if self.clock.save_due() or over:
                 self._save()
-                saved = monotonic()
-            self._mind_walltime((monotonic() - began) / 3600)
+            if over:
+                raise self.clock.end("pressure", f"{record.block * self._block_ps:g} of {total * self._block_ps:g} ps")
         self._save()
         progress.finish(self._note(), done=record.block)
 
@@ -182,17 +183,6 @@ class PressureRun:
         record.keep(stays)
         if record.alive:
             batch.keep(torch.tensor(stays, device=batch.positions.device), self.make_model(len(record.alive)))
-
-    def _mind_walltime(self, hours: float) -> None:
-        limit = self.settings.max_walltime_hours
-        if limit is None or hours < limit or self.record.block >= self.total or not self.record.alive:
-            return
-        self._save()
-        raise PhysEmbedError(
-            f"pressure: ended after {hours:.3g} h (max_walltime_hours is {limit:g}) at "
-            f"{self.record.block * self._block_ps:g} of {self.total * self._block_ps:g} ps; the state is saved, run "
-            "again to go on"
-        )
 
     def _note(self) -> str:
         return f"{len(self.record.lost)} of {len(self.starts)} replicas lost" if self.record.lost else ""

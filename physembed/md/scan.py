@@ -21,6 +21,7 @@ from physembed.analysis.scan import next_point
 from physembed.analysis.tuning import npt_runs
 from physembed.config_liquids import NPT
 from physembed.errors import PhysEmbedError
+from physembed.md.clock import Clock
 from physembed.md.npt import NPTPoint, NPTRuns
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Scan:
         pressure_bar: of the runs.
         seed: of momenta and noise.
         restart: folder that belongs to this model.
+        clock: of the job, for saving and for its limit of time.
     """
 
     def __init__(
@@ -56,10 +58,11 @@ class Scan:
         pressure_bar: float,
         seed: int,
         restart: str | Path,
+        clock: Clock | None = None,
     ) -> None:
         self.make_model, self.start, self.bonds, self.settings = make_model, start, bonds, settings
         self.temperature_K, self.pressure_bar = temperature_K, pressure_bar
-        self.seed, self.restart = seed, restart
+        self.seed, self.restart, self.clock = seed, restart, clock
         self.points: list[NPTPoint] = []
         self.add(0.0, 0.0)
 
@@ -80,6 +83,7 @@ class Scan:
             self.settings,
             seed=self.seed,
             restart=self.restart,
+            clock=self.clock,
             bonds=self.bonds,
         )
         log.info("scan: %d of %d runs are there", runs.finished, len(self.points))

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -20,15 +19,14 @@ import torch
 from ase import Atoms
 
 from physembed.config import Stability
-from physembed.errors import PhysEmbedError
 from physembed.files import atomic
+from physembed.md.clock import Clock
 from physembed.md.collapse import CollapseDetector, in_sampled_range
 from physembed.md.langevin import LangevinBatch
 from physembed.progress import Progress
 from physembed.trajectory import write_trajectory
 
 log = logging.getLogger(__name__)
-SAVE_EVERY_SECONDS = 60.0
 
 
 @dataclass
@@ -60,7 +58,9 @@ class StabilityRun:
         *,
         seed: int,
         restart: str | Path,
+        clock: Clock | None = None,
     ) -> None:
+        self.clock = clock or Clock()
         self.starts, self.detector, self.ranges, self.settings = starts, detector, ranges, settings
         self.restart = Path(restart) / "stability.pt"
         self.batch = LangevinBatch(
@@ -81,7 +81,7 @@ class StabilityRun:
         """Advance until every replica has collapsed or reached the configured duration.
 
         Raises:
-            PhysEmbedError: if it lasts longer than `max_walltime_hours`; the state is saved.
+            PhysEmbedError: if the time of the clock is over; the state is saved.
         """
         settings, record, total = self.settings, self.record, self.total_steps
         on_cpu = self.batch.positions.device.type == "cpu"
@@ -89,7 +89,6 @@ class StabilityRun:
         if record.step == 0:
             self._check()
             self._observe()
-        began = saved = monotonic()
         while record.step < total and record.alive:
             steps = min(
                 total - record.step,
@@ -103,25 +102,16 @@ class StabilityRun:
             if record.step % self.record_every == 0:
                 self._observe()
             progress.update(record.step, f"{len(record.collapses)} of {len(self.starts)} replicas collapsed")
-            if monotonic() - saved > SAVE_EVERY_SECONDS:
+            over = self.clock.over and record.step < total and bool(record.alive)
+            if self.clock.save_due() or over:
                 self._save()
-                saved = monotonic()
-            self._mind_walltime((monotonic() - began) / 3600)
+            if over:
+                raise self.clock.end("stability", f"{record.step} of {total} steps")
         self._save()
         if record.step == total and total % settings.check_interval_steps:
             # After the state is saved, because a longer run does not look at this step.
             self._check()
         progress.finish(f"{len(record.collapses)} of {len(self.starts)} replicas collapsed", done=record.step)
-
-    def _mind_walltime(self, hours: float) -> None:
-        limit, record = self.settings.max_walltime_hours, self.record
-        if limit is None or hours < limit or record.step >= self.total_steps or not record.alive:
-            return
-        self._save()
-        raise PhysEmbedError(
-            f"stability: ended after {hours:.3g} h (max_walltime_hours is {limit:g}) at step {record.step} of "
-            f"{self.total_steps}; the state is saved, run again to go on"
-        )
 
     def _check(self) -> None:
         """Find collapsed replicas, note what failed, and take them out of the batch."""

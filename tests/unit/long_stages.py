@@ -17,7 +17,7 @@ from ase import Atoms
 
 from physembed.config import GaffMD, Labels, Stability
 from physembed.labels.labelling import label_frames
-from physembed.md import npt, pressure, stability
+from physembed.md import clock
 from physembed.md.collapse import CollapseDetector
 from physembed.md.stability import StabilityRun
 from physembed.models.training import train
@@ -57,7 +57,6 @@ def training(folder: Path) -> dict[str, Any]:
 
 def stability_run(folder: Path) -> dict[str, Any]:
     """Eight replicas of hot water, of which some collapse early, some late and some not at all."""
-    stability.SAVE_EVERY_SECONDS = 0.02
     settings = Stability(duration_ps=5.0, record_interval_fs=50.0, temperature_K=800.0, dtype="float64", device="cpu")
     starts = [Atoms("OHH", test_md.WATER, info={"source_frame": replica}) for replica in range(8)]
     # Its hydrogen atoms do not see each other, so that only bonds can fail.
@@ -71,7 +70,6 @@ def stability_run(folder: Path) -> dict[str, Any]:
 
 def npt_runs(folder: Path) -> dict[str, Any]:
     """Two boxes of argon at constant pressure."""
-    npt.SAVE_EVERY_SECONDS = 0.02
     runs = test_npt.finished(folder / "restart", duration_ps=5.0)
     trajectories = [runs.trajectory(point.label) for point in runs.points]
     return {"series": runs.series().to_dict("list"), "runs": runs.runs().to_csv(), "trajectories": trajectories}
@@ -79,7 +77,6 @@ def npt_runs(folder: Path) -> dict[str, Any]:
 
 def viscosity(folder: Path) -> dict[str, Any]:
     """The pressure tensor of three boxes of argon."""
-    pressure.SAVE_EVERY_SECONDS = 0.02
     run = test_pressure.finished(folder / "restart", duration_ps=5.0)
     return {"pressure": run.pressure_tensors(), "replicas": run.replicas().to_csv()}
 
@@ -93,6 +90,7 @@ STAGES: dict[str, Callable[[Path], dict[str, Any]]] = {
 def run(stage: str, folder: Path) -> None:
     """Run a stage and write its result."""
     torch.set_num_threads(1)
+    clock.SAVE_EVERY_SECONDS = 0.02
     result = STAGES[stage](folder)
     (folder / "result").write_bytes(pickle.dumps(result))
 

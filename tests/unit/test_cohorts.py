@@ -7,9 +7,12 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pandas as pd
+import pytest
 from ase import Atoms
 
 from physembed.config import Stability
+from physembed.errors import PhysEmbedError
+from physembed.md.clock import Clock
 from physembed.md.cohorts import StabilityCohorts
 from physembed.md.collapse import CollapseDetector
 from tests.unit.test_md import BONDS, RANGES, WATER, Bonds, finished
@@ -34,10 +37,10 @@ def starts(count: int) -> list[Atoms]:
     return [Atoms("OHH", WATER * (1 + 0.001 * i), info={"source_frame": 100 + i}) for i in range(count)]
 
 
-def made(folder: Path, count: int, **changes: object) -> StabilityCohorts:
+def made(folder: Path, count: int, clock: Clock | None = None, **changes: object) -> StabilityCohorts:
     detector = CollapseDetector(BONDS, np.array([0.96, 0.96]), np.full((3, 3), 0.3), 0.5, 0.0)
     settings = SETTINGS.model_copy(update=changes)
-    runs = StabilityCohorts(Counting(), starts(count), detector, RANGES, settings, seed=4, restart=folder)
+    runs = StabilityCohorts(Counting(), starts(count), detector, RANGES, settings, seed=4, restart=folder, clock=clock)
     Counting.asked = 0
     runs.run()
     return runs
@@ -87,6 +90,17 @@ def test_all_cohorts_go_on_when_the_duration_grows(tmp_path: Path) -> None:
         check_exact=True,
     )
     assert long.thermo().time_fs.max() == 200
+
+
+def test_the_time_limit_ends_a_run_that_goes_on_later(tmp_path: Path) -> None:
+    for steps in (10, 20, 30):
+        with pytest.raises(
+            PhysEmbedError, match=rf"ended after .* with {steps} of 100 steps done; .*run again to go on"
+        ):
+            made(tmp_path / "limited", 6, clock=Clock(1e-9))
+    limited, whole = made(tmp_path / "limited", 6), made(tmp_path / "whole", 6)
+    pd.testing.assert_frame_equal(limited.thermo(), whole.thermo(), check_exact=True)
+    pd.testing.assert_frame_equal(limited.replicas(), whole.replicas(), check_exact=True)
 
 
 def test_files_are_numbered_through(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from torch_sim.models.interface import ModelInterface
 
 from physembed.config import Stability
 from physembed.errors import PhysEmbedError
-from physembed.md import stability
+from physembed.md import clock, stability
+from physembed.md.clock import Clock
 from physembed.md.collapse import CollapseDetector
 from physembed.md.langevin import LangevinBatch
 from physembed.md.stability import StabilityRun
@@ -296,14 +297,14 @@ class Bonds(Trap):
         return output
 
 
-def stability_run(folder, model=None, starts=None, **settings):
+def stability_run(folder, model=None, starts=None, clock=None, **settings):
     """A run of eight replicas of water unless told otherwise; 100 fs, most of them collapse."""
     defaults = {"duration_ps": 0.1, "record_interval_fs": 20.0, "check_interval_steps": 10, "dtype": "float64"}
     if starts is None:
         starts = [Atoms("OHH", WATER, info={"source_frame": 100 + replica}) for replica in range(8)]
     detector = CollapseDetector(BONDS, np.array([0.96, 0.96]), np.full((3, 3), 0.3), 0.5, 0.0)
     settings = Stability(**defaults | {"device": "cpu"} | settings)
-    return StabilityRun(model or Bonds(), starts, detector, RANGES, settings, seed=4, restart=folder)
+    return StabilityRun(model or Bonds(), starts, detector, RANGES, settings, seed=4, restart=folder, clock=clock)
 
 
 def finished(*arguments, **settings):
@@ -379,7 +380,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, 
     times = undisturbed.replicas().time_fs
     assert (times < 40).any() and times.between(40, 80).any()  # before and after a kill
     with monkeypatch.context() as patch:
-        patch.setattr(stability, "SAVE_EVERY_SECONDS", 0)
+        patch.setattr(clock, "SAVE_EVERY_SECONDS", 0)
         kill(patch, after)
         with pytest.raises(Killed):
             stability_run(tmp_path / "killed").run()
@@ -425,7 +426,7 @@ def test_the_end_of_a_run_is_looked_at(tmp_path):
 def test_the_time_limit_ends_a_run_that_goes_on_later(tmp_path):
     for checks in range(3):
         with pytest.raises(PhysEmbedError, match="run again to go on") as failure:
-            stability_run(tmp_path / "limited", max_walltime_hours=1e-9).run()
+            stability_run(tmp_path / "limited", clock=Clock(1e-9)).run()
         assert "\n" not in str(failure.value)
         assert stability_run(tmp_path / "limited").record.step == 10 * (checks + 1)
     assert_same_results(finished(tmp_path / "limited"), finished(tmp_path / "whole"))
@@ -433,8 +434,8 @@ def test_the_time_limit_ends_a_run_that_goes_on_later(tmp_path):
 
 def test_a_run_at_its_end_minds_no_time_limit(tmp_path):
     finished(tmp_path)
-    finished(tmp_path, max_walltime_hours=1e-9)
-    whole = finished(tmp_path / "one", duration_ps=0.01, max_walltime_hours=1e-9)
+    finished(tmp_path, clock=Clock(1e-9))
+    whole = finished(tmp_path / "one", duration_ps=0.01, clock=Clock(1e-9))
     assert whole.record.step == 10
 
 

@@ -8,7 +8,8 @@ from ase import Atoms, units
 from physembed.analysis.density import mean_density
 from physembed.config_liquids import NPT
 from physembed.errors import PhysEmbedError
-from physembed.md import npt
+from physembed.md import clock
+from physembed.md.clock import Clock
 from physembed.md.liquid import LiquidBatch
 from physembed.md.npt import NPTPoint, NPTRuns
 from physembed.units import G_CM3
@@ -57,10 +58,10 @@ def settings(**changes):
     return NPT(**(given | changes))
 
 
-def made(folder, labels=("a", "b"), model=Counting, bonds=None, alphas=None, **changes):
+def made(folder, labels=("a", "b"), model=Counting, bonds=None, alphas=None, clock=None, **changes):
     points = [point(label, alpha=0.1 * i if alphas is None else alphas[i]) for i, label in enumerate(labels)]
     starts = [box(seed=ord(label)) for label in labels]
-    return NPTRuns(model, points, starts, settings(**changes), seed=3, restart=folder, bonds=bonds)
+    return NPTRuns(model, points, starts, settings(**changes), seed=3, restart=folder, bonds=bonds, clock=clock)
 
 
 def finished(*args, **kwargs):
@@ -225,7 +226,7 @@ def killed_at(step):
 
 @pytest.mark.parametrize("barostat", ["crescale", "langevin"])
 def test_a_killed_batch_goes_on_bit_for_bit(barostat, tmp_path, monkeypatch):
-    monkeypatch.setattr(npt, "SAVE_EVERY_SECONDS", -1.0)
+    monkeypatch.setattr(clock, "SAVE_EVERY_SECONDS", -1.0)
     with pytest.raises(Killed):
         finished(tmp_path / "killed", model=killed_at(155), barostat=barostat)
     assert len(made(tmp_path / "killed", barostat=barostat).series()) == 2 * 16
@@ -235,7 +236,7 @@ def test_a_killed_batch_goes_on_bit_for_bit(barostat, tmp_path, monkeypatch):
 
 
 def test_the_time_limit_ends_a_batch_that_goes_on_later(tmp_path):
-    limited = made(tmp_path / "limited", max_walltime_hours=1e-9)
+    limited = made(tmp_path / "limited", clock=Clock(1e-9))
     for _ in range(3):
         with pytest.raises(PhysEmbedError, match="run again to go on") as failure:
             limited.run()
@@ -282,7 +283,7 @@ def test_a_longer_duration_goes_on_and_a_shorter_one_is_a_part(tmp_path):
 
 
 def test_other_points_do_not_cost_a_killed_batch_its_progress(tmp_path, monkeypatch):
-    monkeypatch.setattr(npt, "SAVE_EVERY_SECONDS", -1.0)
+    monkeypatch.setattr(clock, "SAVE_EVERY_SECONDS", -1.0)
     with pytest.raises(Killed):
         finished(tmp_path, model=killed_at(155))
     killed = made(tmp_path)

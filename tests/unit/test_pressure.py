@@ -8,7 +8,8 @@ from torch_sim.models.lennard_jones import LennardJonesModel
 
 from physembed.config_liquids import Viscosity
 from physembed.errors import PhysEmbedError
-from physembed.md import pressure
+from physembed.md import clock
+from physembed.md.clock import Clock
 from physembed.md.liquid import LiquidBatch
 from physembed.md.pressure import PressureRun
 from physembed.units import KB
@@ -50,7 +51,9 @@ def settings(**changes):
 
 def made(folder, model=SmallArgon, **changes):
     bonds = changes.pop("bonds", None)
-    return PressureRun(model, starts(), settings(**changes), temperature_K=100.0, seed=4, restart=folder, bonds=bonds)
+    clock = changes.pop("clock", None)
+    given = {"temperature_K": 100.0, "seed": 4, "restart": folder, "bonds": bonds, "clock": clock}
+    return PressureRun(model, starts(), settings(**changes), **given)
 
 
 def finished(*args, **kwargs):
@@ -188,7 +191,7 @@ def test_blocks_are_means_over_every_step(ensemble, tmp_path):
 
 def test_a_killed_run_goes_on_bit_for_bit_and_a_finished_one_is_not_repeated(tmp_path, monkeypatch):
     whole = finished(tmp_path / "whole")
-    monkeypatch.setattr(pressure, "SAVE_EVERY_SECONDS", -1.0)
+    monkeypatch.setattr(clock, "SAVE_EVERY_SECONDS", -1.0)
     for step in (150, 450):
         with pytest.raises(Killed):
             finished(tmp_path / "killed", model=lambda count, step=step: SmallArgon(count, die_at=step))
@@ -248,7 +251,7 @@ def test_no_start_gives_no_replica(tmp_path):
 
 def test_the_time_limit_ends_a_run_that_goes_on_later(tmp_path):
     with pytest.raises(PhysEmbedError, match="run again to go on") as failure:
-        finished(tmp_path / "limited", max_walltime_hours=1e-9)
+        finished(tmp_path / "limited", clock=Clock(1e-9))
     assert "\n" not in str(failure.value)
     resumed = finished(tmp_path / "limited").pressure_tensors()
     assert np.array_equal(resumed, finished(tmp_path / "whole").pressure_tensors())

@@ -214,5 +214,6 @@ def summary_settings(wildcards):
         "molecules": list(MOLECULES),
         "models": {model.name: model.liquids for model in STUDY.models},
         "liquids": EVALUATED,
-        "config": STUDY.config.model_dump(mode="json"),
+        # Without what changes no result.
+        "config": STUDY.config.model_dump(mode="json", exclude={"jobs"}),
     }

@@ -169,9 +169,7 @@ def scan_settings(wildcards):
             "minimum_effective_samples": scan.minimum_effective_samples,
         }
     return {
-        "npt": section(
-            "npt", "duration_ps", "window_ps", "replicas", "max_walltime_hours"
-        ),
+        "npt": section("npt", "duration_ps", "window_ps", "replicas"),
         "duration_ps": scan.duration_ps,
         scan.method: points,
         "convention": model.settings.convention,
@@ -226,7 +224,7 @@ def tuning_of_variant(wildcards):
 
 def npt_settings(wildcards):
     return {
-        "npt": section("npt", "window_ps", "max_walltime_hours"),
+        "npt": section("npt", "window_ps"),
         "convention": MODELS[wildcards.model].settings.convention,
         **conditions(wildcards.liquid),
         "seed": task_seed("npt", wildcards.model, wildcards.liquid, wildcards.variant),
@@ -238,7 +236,7 @@ def npt_settings(wildcards):
 
 def viscosity_run_settings(wildcards):
     return {
-        "viscosity": section("viscosity", "relative_error", "max_walltime_hours"),
+        "viscosity": section("viscosity", "relative_error"),
         "convention": MODELS[wildcards.model].settings.convention,
         **conditions(wildcards.liquid),
         "seed": task_seed(

@@ -8,6 +8,7 @@ with stage(snakemake):
     import torch
 
     from physembed.config_liquids import NPT
+    from physembed.md.clock import Clock
     from physembed.md.npt import NPTPoint, NPTRuns
     from physembed.models.liquid import models_of_points
     from physembed.molecules.bonds import read_bond_table
@@ -17,13 +18,11 @@ with stage(snakemake):
 
     torch.set_num_threads(snakemake.threads)
     values, source, output = snakemake.params.settings, snakemake.input, snakemake.output
-    # How long a job may last is no part of what it computes: another limit reruns no run.
-    limit = snakemake.config["npt"]["max_walltime_hours"]
-    settings = NPT(**values["npt"], max_walltime_hours=limit)
+    settings = NPT(**values["npt"])
     conditions = values["temperature_K"], values["pressure_bar"]
     correction = read_correction(source.get("tuning"))
     # How long and how many do not belong to the key: they can be extended.
-    lasting = settings.model_dump(exclude={"duration_ps", "replicas", "max_walltime_hours"})
+    lasting = settings.model_dump(exclude={"duration_ps", "replicas"})
     restart = restart_folder(
         snakemake.params.restart,
         settings=[lasting, values["convention"], conditions, values["seed"], correction],
@@ -39,6 +38,7 @@ with stage(snakemake):
         seed=values["seed"],
         restart=restart,
         bonds=read_bond_table(source.bonds)[["i", "j"]].to_numpy(),
+        clock=Clock(**snakemake.config.get("jobs", {})),
     )
     runs.run()
     runs.series().rename(columns={"run": "replica"}).to_csv(output.series, index=False)

@@ -8,6 +8,7 @@ with stage(snakemake):
     import torch
 
     from physembed.config_liquids import NPT
+    from physembed.md.clock import Clock
     from physembed.md.scan import Scan
     from physembed.models.liquid import models_of_points
     from physembed.molecules.bonds import read_bond_table
@@ -16,11 +17,9 @@ with stage(snakemake):
     torch.set_num_threads(snakemake.threads)
     values, source = snakemake.params.settings, snakemake.input
     conditions = {key: values[key] for key in ("temperature_K", "pressure_bar", "seed")}
-    # How long a job may last is no part of what it computes: another limit reruns no run.
-    limit = snakemake.config["npt"]["max_walltime_hours"]
-    settings = NPT(**values["npt"], duration_ps=values["duration_ps"], max_walltime_hours=limit)
+    settings = NPT(**values["npt"], duration_ps=values["duration_ps"])
     # Neither the points nor their length belong to the key: what is there serves a larger or longer scan.
-    lasting = settings.model_dump(exclude={"duration_ps", "max_walltime_hours"})
+    lasting = settings.model_dump(exclude={"duration_ps"})
     restart = restart_folder(
         snakemake.params.restart,
         settings=[lasting, values["convention"], conditions],
@@ -33,6 +32,7 @@ with stage(snakemake):
         read_bond_table(source.bonds)[["i", "j"]].to_numpy(),
         settings,
         restart=restart,
+        clock=Clock(**snakemake.config.get("jobs", {})),
         **conditions,
     )
     series, runs = scan.direct(**values["direct"]) if "direct" in values else scan.reweighted(**values["reweighted"])

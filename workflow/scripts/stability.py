@@ -9,6 +9,7 @@ with stage(snakemake):
     import torch
 
     from physembed.config import Stability
+    from physembed.md.clock import Clock
     from physembed.md.cohorts import StabilityCohorts
     from physembed.md.collapse import CollapseDetector
     from physembed.models.device import resolve_device
@@ -19,8 +20,8 @@ with stage(snakemake):
     torch.set_num_threads(snakemake.threads)
     values = snakemake.params.settings
     settings = Stability(**values["stability"])
-    # A longer run goes on where a shorter one, or its time, ended, and starts that are added leave the others.
-    lasting = settings.model_dump(exclude={"duration_ps", "max_walltime_hours"})
+    # A longer run goes on where a shorter one ended, and starts that are added leave the others as they are.
+    lasting = settings.model_dump(exclude={"duration_ps"})
     restart = restart_folder(
         snakemake.params.restart,
         settings=[lasting, values["seed"]],
@@ -39,6 +40,9 @@ with stage(snakemake):
     )
     model = load_isolated(snakemake.input.model, device, settings.dtype)
     ranges = pd.read_csv(snakemake.input.ranges)
-    runs = StabilityCohorts(model, starts, detector, ranges, settings, seed=values["seed"], restart=restart)
+    clock = Clock(**snakemake.config.get("jobs", {}))
+    runs = StabilityCohorts(
+        model, starts, detector, ranges, settings, seed=values["seed"], restart=restart, clock=clock
+    )
     runs.run()
     runs.write(snakemake.output.replicas, snakemake.output.thermo, snakemake.output.trajectories)

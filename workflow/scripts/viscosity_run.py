@@ -12,6 +12,7 @@ with stage(snakemake):
     from physembed.config_liquids import Viscosity
     from physembed.files import atomic
     from physembed.liquids.rigid import at_density
+    from physembed.md.clock import Clock
     from physembed.md.pressure import PressureRun
     from physembed.models.liquid import models_of_points
     from physembed.molecules.bonds import read_bond_table
@@ -21,14 +22,12 @@ with stage(snakemake):
 
     torch.set_num_threads(snakemake.threads)
     values, source, output = snakemake.params.settings, snakemake.input, snakemake.output
-    # How long a job may last is no part of what it computes: another limit reruns no run.
-    limit = snakemake.config["viscosity"]["max_walltime_hours"]
-    settings = Viscosity(**values["viscosity"], max_walltime_hours=limit)
+    settings = Viscosity(**values["viscosity"])
     correction = read_correction(source.get("tuning"))
     lasting = {key: value for key, value in values.items() if key != "viscosity"}
     restart = restart_folder(
         snakemake.params.restart,
-        settings=[lasting, settings.model_dump(exclude={"duration_ps", "max_walltime_hours"}), correction],
+        settings=[lasting, settings.model_dump(exclude={"duration_ps"}), correction],
         code=snakemake.params.code,
         inputs=[source.model, source.trajectory, source.bonds],
     )
@@ -44,6 +43,7 @@ with stage(snakemake):
         seed=values["seed"],
         restart=restart,
         bonds=read_bond_table(source.bonds)[["i", "j"]].to_numpy(),
+        clock=Clock(**snakemake.config.get("jobs", {})),
     )
     run.run()
     with atomic(output.pressure) as temporary:
