@@ -55,7 +55,9 @@ def complaints(error: ValidationError, model: type[BaseModel], config: Any, patt
         if problem["type"] == "literal_error" and len(path) < len(problem["loc"]):
             continue  # the branch of `all | list` that was not meant
         key = " ".join(".".join(map(str, path)).split()) or "the whole file"
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] == "missing":
+            lines.append(f"{key}: lacks the key {problem['loc'][-1]!r}")
+        elif problem["type"] == "extra_forbidden":
             lines.append(f"{key}: {shown(problem['input'])}: unknown key; {nearest(path[-1], _keys(model, path))}")
         else:
             lines.append(f"{key}: {shown(problem['input'])}: {_sentence(problem, patterns)}")

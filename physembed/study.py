@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,10 @@ def load_study(config: dict[str, Any]) -> Study:
     )
     for model in models:
         _check_target(model, study)
-        _check_files(model, study)
+    # A model file that is new is loaded in a process of its own, which takes seconds.
+    with ThreadPoolExecutor() as pool:
+        for checked_file in [pool.submit(_check_files, model, study) for model in models]:
+            checked_file.result()
     _check_boxes(study)
     return study
 

@@ -82,7 +82,7 @@ def describe_model(path: str | Path, key: str = "model") -> dict[str, Any]:
     Raises:
         PhysEmbedError: it holds no MACE model, or one of several heads with none called default.
     """
-    from physembed.models.mace import default_head, load_module
+    from physembed.models.file import default_head, load_module
 
     module: Any = load_module(path, "cpu", key)
     head = default_head(module, f"{key}: {path}")

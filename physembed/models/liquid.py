@@ -18,8 +18,9 @@ from torch_sim.state import SimState
 from physembed.models.cso import CSOModel, CSOParameters, Cutoffs
 from physembed.models.cso.energy import CSOInteraction, Values
 from physembed.models.device import resolve_device
+from physembed.models.file import load_module
 from physembed.models.graphs import ReplayedOnEdges
-from physembed.models.mace import LiquidMace, load_module
+from physembed.models.mace import LiquidMace
 from physembed.models.neighbors import SkinList
 
 

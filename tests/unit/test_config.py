@@ -170,6 +170,10 @@ def test_line_breaks_in_keys_and_values_do_not_break_the_line() -> None:
     assert "a b: 1: unknown key" in refusal({"a\nb": 1})
 
 
+def test_a_key_that_is_lacking_is_named() -> None:
+    assert "models.mine: lacks the key 'tune_on'" in refusal({"models": {"mine": {"file": "a.model"}}})
+
+
 def test_every_number_refuses_text_bool_and_nan() -> None:
     """No field of the models takes a value of another type by coercion."""
     for section, model in [(name, field.annotation) for name, field in Config.model_fields.items()]:

@@ -1,0 +1,59 @@
+"""Files of MACE models. They are pickles, which can run any code when they are loaded."""
+# Loaded to look at a model that a user names, before anything is run: nothing here may import torch-sim.
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mace.modules.extensions import PolarMACE
+
+from physembed.errors import PhysEmbedError
+
+
+def load_pickle(file: str | Path, device: str, what: str = "model") -> Any:
+    """What a file that torch saved holds. Such a file can run any code when it is loaded.
+
+    Raises:
+        PhysEmbedError: if it cannot be loaded; `what` begins the message.
+    """
+    try:
+        return torch.load(file, map_location=device, weights_only=False)
+    except Exception as error:  # unpickling a file that is not a model can raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PhysEmbedError(f"{what}: {file}: cannot be loaded: {reason}") from error
+
+
+def load_module(model_file: str | Path, device: str, what: str = "model") -> torch.nn.Module:
+    """The module in a file of a MACE model.
+
+    The file is a pickle, which can run any code when it is loaded: load only files that you trust.
+
+    Raises:
+        PhysEmbedError: if the file holds no MACE model; `what` begins the message.
+    """
+    module = load_pickle(model_file, device, what)
+    if not hasattr(module, "atomic_numbers") or not hasattr(module, "r_max"):
+        raise PhysEmbedError(f"{what}: {model_file}: holds {type(module).__name__}, not a MACE model")
+    if isinstance(module, PolarMACE):
+        raise PhysEmbedError(f"{what}: {model_file}: holds {type(module).__name__}; MACE with charges is not supported")
+    return module
+
+
+def default_head(module: torch.nn.Module, what: str) -> str:
+    """The head of a MACE model that is used: its only one, or the one that is called `default` in any case.
+
+    This is the choice of MACE's own calculator.
+
+    Raises:
+        PhysEmbedError: if it has several, none of them called so; `what` begins the message.
+    """
+    heads = [str(head) for head in getattr(module, "heads", ["Default"])]
+    chosen = heads if len(heads) == 1 else [head for head in heads if head.lower() == "default"]
+    if not chosen:
+        raise PhysEmbedError(
+            f"{what}: has the heads {', '.join(heads)}, and none is called default; "
+            "write one of them to a file of its own with mace_select_head"
+        )
+    return chosen[0]
