@@ -108,6 +108,7 @@ SILENT = {
     "progress.py",
     "errors.py",
     "stage.py",
+    "cards.py",
     "provenance.py",
     "files.py",
     "md/clock.py",

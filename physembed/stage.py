@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from physembed.cards import take_card
 from physembed.errors import PhysEmbedError
 from physembed.files import is_full, no_space
 from physembed.provenance import write_provenance
@@ -21,7 +22,7 @@ from physembed.provenance import write_provenance
 def stage(job: Any) -> Iterator[logging.Logger]:
     """Run the body of a workflow script.
 
-    `job` is the object that Snakemake hands to a script; used are `rule`, `log`, `input`, `params` and
+    `job` is the object that Snakemake hands to a script; used are `rule`, `log`, `input`, `params`, `resources` and
     `output.provenance`. Log lines go to the rule's log file. A `PhysEmbedError` ends the process with its
     message as one line on standard error and exit code 1; any other exception goes to the log in full.
     """
@@ -44,6 +45,8 @@ def stage(job: Any) -> Iterator[logging.Logger]:
     warnings.filterwarnings("ignore", message=".*TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD.*")
     log = logging.getLogger("physembed")
     began = time.monotonic()
+    if job.resources.get("gpu") and (card := take_card()):
+        log.info("uses GPU %s", card)
     try:
         yield log
     except PhysEmbedError as error:

@@ -240,7 +240,7 @@ from physembed.stage import stage
 
 job = SimpleNamespace(
     rule="labels", log=["stage.log"], input=["input.txt"], output=SimpleNamespace(provenance="provenance.json"),
-    params=SimpleNamespace(settings={"accuracy": 1.0}, code="abc"),
+    params=SimpleNamespace(settings={"accuracy": 1.0}, code="abc"), resources={"gpu": 1},
 )
 with stage(job) as log:
     print("printed")

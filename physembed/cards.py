@@ -1,0 +1,55 @@
+"""Which GPU of a machine a job takes, where no scheduler has given it one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+from typing import TextIO
+
+DRIVER = Path("/proc/driver/nvidia/gpus")
+"""Has an entry for each GPU of the machine."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+_held: list[TextIO] = []
+
+
+def visible_cards() -> list[str]:
+    """Names, for CUDA, of the GPUs that this process may use: those of `CUDA_VISIBLE_DEVICES`, else all."""
+    if (named := os.environ.get(VISIBLE)) is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    return [str(number) for number in range(len(list(DRIVER.iterdir())))] if DRIVER.is_dir() else []
+
+
+def take_card(folder: str | Path | None = None) -> str | None:
+    """Keep one of several GPUs to this process, the one that the fewest others have taken, until it ends.
+
+    To be called before CUDA begins, which then sees no other GPU. It counts the processes of this user that call it,
+    by files that they lock; the locks vanish with the processes, however these end. With at most one GPU, as a
+    scheduler gives it, there is nothing to choose.
+
+    Args:
+        folder: of the files; by default one in the folder of temporary files.
+
+    Returns:
+        The GPU, or None if there was nothing to choose.
+    """
+    cards = visible_cards()
+    if len(cards) < 2:
+        return None
+    locks = Path(folder or Path(tempfile.gettempdir()) / f"physembed-{os.getuid()}")
+    locks.mkdir(mode=0o700, exist_ok=True)
+    place = 0
+    while True:
+        for card in cards:
+            file = (locks / f"gpu-{card}-{place}".replace("/", "_")).open("w")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                continue
+            _held.append(file)
+            os.environ[VISIBLE] = card
+            return card
+        place += 1
