@@ -97,7 +97,8 @@ class Browser:
         if method == "Page.loadEventFired":
             self._loaded = True
         elif method == "Runtime.exceptionThrown":
-            self.errors.append(json.dumps(details["exceptionDetails"])[:500])
+            thrown = details["exceptionDetails"]
+            self.errors.append(thrown.get("exception", {}).get("description", thrown["text"])[:500])
         elif method == "Runtime.consoleAPICalled" and details["type"] in ("error", "assert"):
             self.errors.append(json.dumps(details["args"])[:500])
         elif method == "Log.entryAdded" and details["entry"]["level"] == "error":
