@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from physembed.liquids.table import (
 from physembed.models.given import check_model_file, check_training_data
 from physembed.molecules.table import MoleculeSpec, read_table
 
+VOLUME_FLUCTUATION_A3 = 3.3
+"""kT kappa of an organic liquid at 300 K, of a compressibility of 8e-5/bar."""
 REMEMBERED = Path(".snakemake/physembed")
 """What model files hold, by hash: to look takes seconds, and every start of Snakemake would have to."""
 
@@ -150,17 +153,22 @@ def _check_files(model: ModelStudy, study: Study) -> None:
 
 
 def _check_boxes(study: Study) -> None:
-    """A box has to be more than twice as long as GAFF's pair interactions reach."""
+    """A box has to stay more than twice as long as GAFF's pair interactions reach, also when the barostat tries less.
+
+    Room is left for six times the fluctuation of the volume V, sqrt(kT kappa V), and 2 % for a density that is not
+    GAFF's: with fewer molecules the box has to be larger in proportion.
+    """
     cutoff = study.config.gaff_npt.cutoff_A
     for name in dict.fromkeys(name for model in study.models for name in model.liquids):
         liquid, measurement = study.liquids[name], study.measurements[name]
         known = measurement.density_g_cm3 if measurement else None
         density = known or 1.0
         length = box_length_A(liquid, density)
-        if length <= 2.05 * cutoff:
+        shortest = 2 * cutoff * (1.02 + 2 * math.sqrt(VOLUME_FLUCTUATION_A3 / length**3))
+        if length <= shortest:
             guessed = "" if known else ", a guess"
             raise PhysEmbedError(
                 f"{study.config.liquids.table}: {name}: molecules: {liquid.molecules}: at {density:g} g/cm^3{guessed} "
-                f"the box is {length:.1f} Å long, not more than twice gaff_npt.cutoff_A {cutoff:g}; "
-                "give more molecules or a shorter cutoff"
+                f"the box is {length:.1f} Å long, not {shortest:.1f} Å, as gaff_npt.cutoff_A {cutoff:g} needs, twice "
+                "that with room for fluctuations; give more molecules or a shorter cutoff"
             )

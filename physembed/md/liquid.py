@@ -7,25 +7,19 @@ each integrator samples and how that was checked.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch_sim as ts
 from ase import Atoms, units
-from torch_sim.integrators import (
-    npt_crescale_init,
-    npt_crescale_isotropic_step,
-    npt_langevin_isotropic_init,
-    npt_langevin_isotropic_step,
-    nve_step,
-    nvt_vrescale_init,
-    nvt_vrescale_step,
-)
-from torch_sim.quantities import compute_instantaneous_pressure_tensor
+from torch_sim.integrators import npt_crescale_init, npt_langevin_isotropic_init, nvt_vrescale_init
 
+from physembed.cells import volumes
 from physembed.errors import PhysEmbedError
+from physembed.md.liquid_steps import STEPS, Conditions, kinetic_temperatures, pressure_tensors
+from physembed.md.listed_steps import ListedSteps
 from physembed.units import FS, G_CM3, KB
 
 Ensemble = Literal["npt-crescale", "npt-langevin", "nvt", "nve"]
@@ -35,12 +29,6 @@ HOTTEST = 10.0
 WIDEST = 3.0
 """A system is lost if its volume exceeds that of its start by this factor, or falls below it by as much."""
 
-STEPS = {
-    "npt-crescale": npt_crescale_isotropic_step,
-    "npt-langevin": npt_langevin_isotropic_step,
-    "nvt": nvt_vrescale_step,
-    "nve": nve_step,
-}
 MOVING = ("positions", "momenta", "cell", "energy", "forces")
 """What changes in the state of every integrator."""
 PISTON = ("cell_positions", "cell_velocities", "cell_masses", "cell_alpha", "reference_cell")
@@ -65,7 +53,7 @@ class WatchedModel:
         self.outputs: dict[str, torch.Tensor] = {}
         self.positions, self.cell = state.positions, state.cell
         self.temperatures_K, self.freedom = temperatures_K, freedom
-        self.start_volumes = torch.linalg.det(state.cell).abs()
+        self.start_volumes = volumes(state.cell)
         self.cause = torch.zeros(len(temperatures_K), dtype=torch.int64, device=self.device)
         """Index in `CAUSES`."""
         self.value = torch.zeros(len(temperatures_K), dtype=self.dtype, device=self.device)
@@ -74,9 +62,9 @@ class WatchedModel:
     def __call__(self, state: Any, **_: Any) -> dict[str, torch.Tensor]:
         """Outputs of the model at the state, whose lost systems are put back to where they were sound."""
         n_systems = len(self.cause)
-        volumes = torch.linalg.det(state.cell).abs()
-        widening = volumes / self.start_volumes
-        self._lose("volume", (widening < WIDEST) & (widening > 1 / WIDEST), volumes)
+        now = volumes(state.cell)
+        widening = now / self.start_volumes
+        self._lose("volume", (widening < WIDEST) & (widening > 1 / WIDEST), now)
         if hasattr(state, "momenta"):
             temperatures = kinetic_temperatures(state.momenta, state.masses, n_systems, self.freedom)
             self._lose("temperature", temperatures < HOTTEST * self.temperatures_K, temperatures)
@@ -95,12 +83,6 @@ class WatchedModel:
         newly = ~sound & (self.cause == 0)
         self.cause = torch.where(newly, CAUSES.index(name), self.cause)
         self.value = torch.where(newly, values, self.value)
-
-
-def kinetic_temperatures(momenta: torch.Tensor, masses: torch.Tensor, n_systems: int, freedom: int) -> torch.Tensor:
-    """Kinetic temperatures (n_systems,) in K of systems with `freedom` degrees of freedom each."""
-    doubled = (momenta.square().sum(dim=1) / masses).view(n_systems, -1).sum(dim=1)
-    return doubled / (freedom * KB)
 
 
 class LiquidBatch:
@@ -153,71 +135,127 @@ class LiquidBatch:
         # Langevin noise moves the centre of mass too; the global thermostat leaves it at rest.
         self._freedom = 3 * self.n_atoms - (0 if ensemble == "npt-langevin" else 3)
         self._mass_u = float(starts[0].get_masses().sum())
-        self._timestep = torch.tensor(timestep_fs * FS, dtype=model.dtype, device=model.device)
-        self._tau = thermostat_ps * 1000 * FS
-        self._kT = torch.tensor(temperatures_K, dtype=model.dtype, device=model.device) * KB
-        self._pressures = torch.tensor(pressures_bar, dtype=model.dtype, device=model.device) * units.bar
+
+        def tensor(values: Any) -> torch.Tensor:
+            return torch.tensor(values, dtype=model.dtype, device=model.device)
+
+        self._conditions = Conditions(
+            n_atoms=self.n_atoms,
+            freedom=self._freedom,
+            timestep=tensor(timestep_fs * FS),
+            kT=tensor(temperatures_K) * KB,
+            thermostat=tensor(thermostat_ps * 1000 * FS),
+            pressures=tensor(pressures_bar) * units.bar,
+        )
 
         bare = [Atoms(start.numbers, start.positions, cell=start.cell, pbc=True) for start in starts]
         for atoms, start in zip(bare, starts, strict=True):
             atoms.set_masses(start.get_masses())
         state = ts.io.atoms_to_state(bare, device=model.device, dtype=model.dtype)
         state.rng = seed
-        self._watched = WatchedModel(model, state, self._kT / KB, self._freedom)
+        self._watched = WatchedModel(model, state, self._conditions.kT / KB, self._freedom)
         self.state = self._first_state(state, barostat_ps * 1000 * FS, compressibility_per_bar / units.bar)
         for row, start in enumerate(starts):
             if start.has("momenta"):
                 rows = slice(row * self.n_atoms, (row + 1) * self.n_atoms)
-                self.state.momenta[rows] = torch.tensor(start.get_momenta(), dtype=model.dtype, device=model.device)
+                self.state.momenta[rows] = tensor(start.get_momenta())
+        self._sums: dict[str, torch.Tensor] = {}
+        self._steps: dict[str, ListedSteps] = {}
 
     def _first_state(self, state: Any, barostat: float, compressibility: float) -> Any:
         """State of the integrator; times in torch-sim's unit, compressibility in Å^3/eV."""
-        common = {"kT": self._kT}
+        conditions = self._conditions
         if self.ensemble == "npt-crescale":
-            common |= {"dt": self._timestep}
             return npt_crescale_init(
-                state, self._watched, **common, tau_p=barostat, isothermal_compressibility=compressibility
+                state,
+                self._watched,
+                kT=conditions.kT,
+                dt=conditions.timestep,
+                tau_p=barostat,
+                isothermal_compressibility=compressibility,
             )
         if self.ensemble == "npt-langevin":
             # torch-sim takes friction coefficients (mass / time), one for all atoms of a system, and gives the strain
             # of the cell the mass (N + 1) kT barostat^2; critical damping of the frequency this has in the liquid.
-            masses = (self.n_atoms + 1) * self._kT * barostat**2
-            stiffness = 9 * torch.linalg.det(state.cell).abs() / compressibility
+            masses = (self.n_atoms + 1) * conditions.kT * barostat**2
+            stiffness = 9 * volumes(state.cell) / compressibility
             return npt_langevin_isotropic_init(
                 state,
                 self._watched,
-                **common,
-                dt=self._timestep,
-                alpha=torch.full_like(self._kT, self._mass_u / self.n_atoms / self._tau),
+                kT=conditions.kT,
+                dt=conditions.timestep,
+                alpha=self._mass_u / self.n_atoms / conditions.thermostat.expand_as(conditions.kT),
                 cell_alpha=2 * torch.sqrt(stiffness * masses),
-                b_tau=torch.full_like(self._kT, barostat),
+                b_tau=torch.full_like(conditions.kT, barostat),
             )
-        return nvt_vrescale_init(state, self._watched, **common)
+        return nvt_vrescale_init(state, self._watched, kT=conditions.kT)
 
     def advance(self, steps: int) -> None:
         """Take so many time steps."""
-        arguments: dict[str, Any] = {"dt": self._timestep}
-        if self.ensemble != "nve":
-            arguments["kT"] = self._kT
-        if self.ensemble in ("npt-crescale", "nvt"):
-            arguments["tau"] = self._tau
-        if self.ensemble.startswith("npt"):
-            arguments["external_pressure"] = self._pressures
-        step = STEPS[self.ensemble]
-        for _ in range(steps):
-            self.state = step(state=self.state, model=self._watched, **arguments)
+        self._take(steps, self._step, self.ensemble)
+
+    def averages(self, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take so many time steps.
+
+        Returns:
+            Pressure tensors (n_systems, 3, 3) in eV/Å^3 and kinetic temperatures (n_systems,) in K, averaged over the
+            steps.
+        """
+        if not self._sums:
+            self._sums = {"pressure": torch.zeros_like(self.state.cell), "temperature": torch.zeros_like(self.volumes)}
+        for total in self._sums.values():
+            total.zero_()
+        self._take(steps, self._counted_step, f"{self.ensemble}, counted")
+        return self._sums["pressure"] / steps, self._sums["temperature"] / steps
+
+    def _take(self, steps: int, step: Callable[[], None], name: str) -> None:
+        if name not in self._steps:
+            lists = getattr(self._watched.model, "lists", ())
+            changed = {id(tensor): tensor for _, _, tensor in self._changing()}
+            changed |= {id(tensor): tensor for tensor in self._sums.values()}
+            device, generator = self.state.device, self.state.rng
+            self._steps[name] = ListedSteps(step, [*changed.values()], lists, self._make_lists, device, generator)
+        self._steps[name](steps)
+
+    def _step(self) -> None:
+        """One step, in place."""
+        before = self._changing()
+        STEPS[self.ensemble](self.state, self._watched, self._conditions)
+        after = self._changing()
+        for (_, _, tensor), (holder, name, value) in zip(before, after, strict=True):
+            tensor.copy_(value)
+            holder[name] = tensor
+
+    def _counted_step(self) -> None:
+        self._step()
+        self._sums["pressure"] += self.pressure_tensors
+        self._sums["temperature"] += self.temperatures
+
+    def _changing(self) -> list[tuple[dict[str, Any], str, torch.Tensor]]:
+        """What a step changes: where it is held, its name there, and the tensor."""
+        watched = self._watched
+        held = [(vars(self.state), name) for name in self._names()]
+        held += [(vars(watched), name) for name in ("positions", "cell", "cause", "value")]
+        held += [(watched.outputs, name) for name in watched.outputs]
+        return [(holder, name, holder[name]) for holder, name in held]
+
+    def _make_lists(self) -> None:
+        state = self.state
+        for pairs in self._watched.model.lists:
+            pairs.make(state.positions, state.row_vector_cell, state.pbc, state.system_idx)
 
     def keep(self, mask: torch.Tensor, model: Any) -> None:
         """Go on with the systems where `mask` (n_systems,) is true, and with a model made for these."""
         generator, kept, watched = self.state.rng, torch.nonzero(mask).flatten(), self._watched
         self.state = self.state[kept]
         self.state.rng = generator
-        self._kT, self._pressures = self._kT[kept], self._pressures[kept]
+        self._conditions = self._conditions.of(kept)
         watched.model = model
         watched.positions, watched.cell = self.state.positions, self.state.cell
         for name in ("temperatures_K", "start_volumes", "cause", "value"):
             setattr(watched, name, getattr(watched, name)[kept])
         watched.outputs = {name: value[kept] for name, value in watched.outputs.items()}
+        self._sums, self._steps = {}, {}
 
     def lost(self) -> list[str]:
         """For each system why it was lost, in a few words; empty for a system that was not."""
@@ -236,7 +274,7 @@ class LiquidBatch:
     @property
     def n_systems(self) -> int:
         """Systems still in the batch."""
-        return int(self.state.n_systems)
+        return len(self._conditions.kT)
 
     @property
     def positions(self) -> torch.Tensor:
@@ -256,7 +294,7 @@ class LiquidBatch:
     @property
     def volumes(self) -> torch.Tensor:
         """Volumes (n_systems,) in Å^3."""
-        return torch.linalg.det(self.state.cell).abs()
+        return volumes(self.state.cell)
 
     @property
     def densities_g_cm3(self) -> torch.Tensor:
@@ -291,13 +329,7 @@ class LiquidBatch:
     @property
     def pressure_tensors(self) -> torch.Tensor:
         """Pressure tensors (n_systems, 3, 3) in eV/Å^3, kinetic part less stress; positive under compression."""
-        return compute_instantaneous_pressure_tensor(
-            momenta=self.state.momenta,
-            masses=self.state.masses,
-            system_idx=self.state.system_idx,
-            stress=self._watched.outputs["stress"],
-            volumes=self.volumes,
-        )
+        return pressure_tensors(self.state, self._watched.outputs["stress"])
 
     def save(self) -> dict[str, Any]:
         """Everything that the next step and the properties depend on."""
@@ -321,6 +353,7 @@ class LiquidBatch:
             setattr(watched, name, saved[name].to(device))
         watched.positions, watched.cell = self.state.positions, self.state.cell
         self.state.rng.set_state(saved["rng"])
+        self._sums, self._steps = {}, {}
 
     def _names(self) -> tuple[str, ...]:
         stress = ("stress",) if self.ensemble.startswith("npt") else ()

@@ -158,13 +158,9 @@ class PressureRun:
         batch = self._batch
         pressures, temperatures = [], []
         for _ in range(blocks):
-            pressure, temperature = torch.zeros_like(batch.cells), torch.zeros_like(batch.volumes)
-            for _ in range(self.block_steps):
-                batch.advance(1)
-                pressure += batch.pressure_tensors
-                temperature += batch.temperatures
-            pressures.append(pressure / self.block_steps)
-            temperatures.append(temperature / self.block_steps)
+            pressure, temperature = batch.averages(self.block_steps)
+            pressures.append(pressure)
+            temperatures.append(temperature)
         self.record.pressures.append(torch.stack(pressures, dim=1).cpu().numpy())
         self.record.temperatures.append(torch.stack(temperatures, dim=1).cpu().numpy())
 

@@ -12,8 +12,6 @@ from torch import Tensor
 
 WARM_UP_CALLS = 3
 """Before a capture, so that kernels are compiled and libraries have their workspaces."""
-SPARE = 1.1
-"""Room for edges, over what there is when it is made."""
 
 
 class Replayed:
@@ -70,40 +68,3 @@ class Replayed:
         if self._generator and drawn is not None:
             self._generator.set_state(drawn)
         return graph
-
-
-class ReplayedOnEdges:
-    """A function of edges whose number changes, as one of fixed shapes.
-
-    The edges are copied to places of their own, more of them than edges; the rest is filled with edges to which the
-    function must give exactly nothing. When the places are not enough there are new ones, and a new capture, before
-    anything is computed.
-
-    Args:
-        function: takes first and second atoms (n_edges,) and vectors (n_edges, 3) in Å; gives tensors by name.
-        beyond_A: length of an edge that counts for nothing.
-    """
-
-    def __init__(self, function: Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]], beyond_A: float) -> None:
-        self._function, self._beyond_A = function, beyond_A
-        self._output: dict[str, Tensor] = {}
-        self._places: tuple[Tensor, Tensor, Tensor] | None = None
-        self.captures = 0
-        """How often places were made."""
-
-    def __call__(self, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
-        """What the function gives for these edges."""
-        if self._places is None or len(self._places[0]) < len(first):
-            length = int(SPARE * len(first)) + 1
-            self._places = first.new_zeros(length), second.new_zeros(length), vectors.new_zeros(length, 3)
-            self._replayed = Replayed(self._call, vectors.device)
-            self.captures += 1
-        for place, values in zip(self._places, (first, second, vectors), strict=True):
-            place[: len(first)].copy_(values)
-            place[len(first) :].fill_(self._beyond_A if place is self._places[2] else 0)
-        self._replayed(1)
-        return {name: value.clone() for name, value in self._output.items()}
-
-    def _call(self) -> None:
-        assert self._places is not None
-        self._output = self._function(*self._places)

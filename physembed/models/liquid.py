@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,13 +14,13 @@ from torch import Tensor
 from torch_sim.models.interface import SumModel
 from torch_sim.state import SimState
 
+from physembed.cells import volumes
 from physembed.models.cso import CSOModel, CSOParameters, Cutoffs
-from physembed.models.cso.energy import CSOInteraction, Values
+from physembed.models.cso.energy import Values
 from physembed.models.device import resolve_device
 from physembed.models.file import load_module
-from physembed.models.graphs import ReplayedOnEdges
 from physembed.models.mace import LiquidMace
-from physembed.models.neighbors import SkinList
+from physembed.models.neighbors import PaddedList, SkinList
 
 
 class ListedCSO(CSOModel):
@@ -38,31 +37,25 @@ class ListedCSO(CSOModel):
         fixed_shapes: bool = False,
     ) -> None:
         super().__init__(parameters, convention, cutoffs, device=device, dtype=dtype)
-        self.list = SkinList(half=True)
         self.fixed_shapes = fixed_shapes
-        self._replayed_for: CSOInteraction | None = None
+        self.list = PaddedList(self.reach, half=True) if fixed_shapes else SkinList(half=True)
 
     def forward(self, state: SimState, **_kwargs: object) -> dict[str, Tensor]:
         """Evaluate the correction; input, output and errors are those of `CSOModel`."""
-        interaction = self.interaction(state)
         cell = state.row_vector_cell
-        reach = self.convention.reach(self.cutoffs)
-        edges = self.list.pairs(state.positions, cell, state.pbc, reach, state.system_idx, skin=self.fixed_shapes)
-        if not self.fixed_shapes:
-            output = _evaluate(interaction, *edges)
+        if isinstance(self.list, PaddedList):
+            edges = self.list.edges(state.positions, cell, state.pbc, state.system_idx)
         else:
-            if interaction is not self._replayed_for:
-                self._replayed = ReplayedOnEdges(partial(_evaluate, interaction), beyond_A=2 * reach)
-                self._replayed_for = interaction
-            output = self._replayed(*edges)
-        virial = output.pop("virial")
-        return output | {"stress": virial / torch.linalg.det(cell).abs()[:, None, None]}
+            edges = self.list.pairs(state.positions, cell, state.pbc, self.reach, state.system_idx)
+        result = self.interaction(state).evaluate(edges[2], edges[0], edges[1])
+        stress = result.virial / volumes(cell)[:, None, None]
+        names = {"energy": result.energy, "forces": result.forces, "stress": stress}
+        return names | {"cso_S0": result.s0, "cso_S1": result.s1}
 
-
-def _evaluate(interaction: CSOInteraction, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
-    result = interaction.evaluate(vectors, first, second)
-    names = {"energy": result.energy, "forces": result.forces, "virial": result.virial}
-    return names | {"cso_S0": result.s0, "cso_S1": result.s1}
+    @property
+    def reach(self) -> float:
+        """Distance in Å beyond which a pair adds nothing."""
+        return self.convention.reach(self.cutoffs)
 
 
 class LiquidModel(SumModel):
@@ -86,6 +79,17 @@ class LiquidModel(SumModel):
     def cso(self) -> ListedCSO:
         """The correction alone."""
         return self.models[1]
+
+    @property
+    def fixed_shapes(self) -> bool:
+        """Whether a CUDA graph can hold an evaluation."""
+        return self.base.fixed_shapes
+
+    @property
+    def lists(self) -> tuple[PaddedList, ...]:
+        """Lists of pairs that somebody has to look at; none if they look after themselves."""
+        lists = (self.base.list, self.cso.list)
+        return tuple(pairs for pairs in lists if isinstance(pairs, PaddedList))
 
     def with_parameters(self, alpha: Values, a1: Values) -> LiquidModel:
         """The same MACE model, not copied, with other parameters: for other systems, or for some of the batch.
@@ -116,7 +120,7 @@ class LiquidModel(SumModel):
         base, output = self.base(state), self.cso(state)
         for name in ("energy", "forces", "stress"):
             output[name] = base[name] + output[name]
-        if not state.pbc.any():
+        if not self.fixed_shapes and not state.pbc.any():
             output["stress"] = torch.zeros_like(output["stress"])
         return output | {"base_energy": base["energy"]}
 
@@ -175,7 +179,7 @@ def load_liquid(
         alpha: prefactor of the correction, one value for all systems or one for each.
         a1: its medium-range strength, likewise.
         cutoffs: its ranges; the default is that of the convention.
-        fixed_shapes: for MD on a GPU: evaluations of a batch are captured and replayed as CUDA graphs.
+        fixed_shapes: for MD on a GPU: a CUDA graph can hold an evaluation; systems have to be periodic.
 
     Raises:
         PhysEmbedError: if the file holds no MACE model or one of several heads, or there is no such convention.

@@ -12,11 +12,11 @@ import torch
 from mace.calculators.mace_torchsim import MaceTorchSimModel
 from torch import Tensor
 
+from physembed.cells import volumes
 from physembed.errors import PhysEmbedError
 from physembed.models.device import systems_that_fit
 from physembed.models.file import default_head, load_module
-from physembed.models.graphs import ReplayedOnEdges
-from physembed.models.neighbors import SkinList, all_pairs
+from physembed.models.neighbors import PaddedList, SkinList, all_pairs
 
 log = logging.getLogger(__name__)
 
@@ -138,8 +138,8 @@ class IsolatedMace(PreparedMace):
 class LiquidMace(PreparedMace):
     """MACE of periodic systems, with forces and stress from one gradient, that by the vectors of the edges.
 
-    With `fixed_shapes`, for MD on a GPU, an evaluation of the same batch is replayed as a CUDA graph, on all pairs of
-    the list, those in its skin included.
+    With `fixed_shapes`, for MD on a GPU, whose steps are replayed as a CUDA graph, an evaluation is on all pairs of the
+    list, those in its skin included, and systems have to be periodic.
 
     With g = dE / dr of the edge from atom i to atom j, r = r_j - r_i + shift, the force is g on i and -g on j, and the
     stress is the sum of r g^T over the edges of a system, made symmetric, over its volume.
@@ -150,8 +150,8 @@ class LiquidMace(PreparedMace):
     ) -> None:
         head = default_head(module, "model")
         super().__init__(module, device=device, dtype=dtype, enable_cueq=device.type == "cuda", head=head)
-        self.list = SkinList()
         self.fixed_shapes = fixed_shapes
+        self.list = PaddedList(float(self.r_max)) if fixed_shapes else SkinList()
 
     def forward(self, state: Any, **_: object) -> dict[str, Tensor]:
         """Evaluate a batch.
@@ -164,11 +164,13 @@ class LiquidMace(PreparedMace):
         """
         self.prepare(state)
         cell = state.row_vector_cell
-        skin = self.fixed_shapes
-        edges = self.list.pairs(state.positions, cell, state.pbc, self.r_max, state.system_idx, skin=skin)
-        output = self._replayed(*edges) if self.fixed_shapes else self.evaluate(*edges)
+        if isinstance(self.list, PaddedList):
+            edges = self.list.edges(state.positions, cell, state.pbc, state.system_idx)
+        else:
+            edges = self.list.pairs(state.positions, cell, state.pbc, self.r_max, state.system_idx)
+        output = self.evaluate(*edges)
         virial = output.pop("virial")
-        return output | {"stress": virial / torch.linalg.det(cell).abs()[:, None, None]}
+        return output | {"stress": virial / volumes(cell)[:, None, None]}
 
     def _made(self, state: Any) -> None:
         self._data = {
@@ -178,7 +180,6 @@ class LiquidMace(PreparedMace):
             "head": torch.full((self.n_systems,), self._head_index, device=self.device),
             "cell": torch.eye(3, dtype=self.dtype, device=self.device).repeat(self.n_systems, 1, 1),
         }
-        self._replayed = ReplayedOnEdges(self.evaluate, beyond_A=2 * self.r_max)
 
     def evaluate(self, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
         """Evaluate the batch that was prepared.

@@ -9,6 +9,7 @@ and its shifts (n_edges, 3) in lattice vectors: the edge is positions[second] - 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from nvalchemiops.neighbors.neighbor_utils import (  # type: ignore[import-untyp
 from nvalchemiops.torch.neighbors import batch_cell_list  # type: ignore[import-untyped]
 from torch import Tensor
 
+from physembed.cells import inverse
 from physembed.models.cso.model import unique_pairs
 
 Edges = tuple[Tensor, Tensor, Tensor]
@@ -32,6 +34,26 @@ def all_pairs(sizes: Sequence[int]) -> Tensor:
         pairs.append(torch.stack([first[first != second], second[first != second]]) + start)
         start += size
     return torch.cat(pairs, dim=1)
+
+
+SPARE = 1.1
+"""Places for pairs, over how many there are when they are made."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of a list, and the structure that it was made of."""
+
+    first: Tensor
+    """(n_pairs,) atoms."""
+    second: Tensor
+    """(n_pairs,) atoms."""
+    shifts: Tensor
+    """(n_pairs, 3) lattice vectors to add to the second atom, where it was given."""
+    frame: Tensor
+    """(n_systems, 3, 3) cells."""
+    fractional: Tensor
+    """(n_atoms, 3) coordinates, not wrapped."""
 
 
 class SkinList:
@@ -85,15 +107,10 @@ class SkinList:
         return torch.stack([first, second]), system_idx.index_select(0, first), shifts
 
     def pairs(
-        self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: Any, system_idx: Tensor, *, skin: bool = False
+        self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: Any, system_idx: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """First and second atoms of the edges (n_edges,) and the vectors between them, (n_edges, 3) in Å.
-
-        With `skin` these are all pairs of the list, some of them beyond the cutoff, in the order of the list: their
-        number changes only when it is made anew.
-        """
-        geometry = (positions, cell, pbc, float(cutoff), system_idx)
-        return self._listed(*geometry)[:3] if skin else self._near(*geometry)[:3]
+        """First and second atoms of the edges (n_edges,) and the vectors between them, (n_edges, 3) in Å."""
+        return self._near(positions, cell, pbc, float(cutoff), system_idx)[:3]
 
     def _near(
         self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor
@@ -110,10 +127,7 @@ class SkinList:
         self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """First and second atoms and vectors of all pairs of the list, and n of each atom; makes it if it must."""
-        cell = cell.reshape(-1, 3, 3)
-        pbc = pbc.to(torch.bool).reshape(-1, 3).expand(len(cell), 3)
-        # A system that is not periodic needs no cell, and what stands there may have no inverse.
-        frame = torch.where(pbc.any(1)[:, None, None], cell, torch.eye(3, dtype=cell.dtype, device=cell.device))
+        frame, pbc = _frame(cell, pbc)
         fractional = _transform(positions, torch.linalg.inv(frame), system_idx)
         cells = torch.where(pbc.index_select(0, system_idx), fractional.floor(), 0.0)
         wraps = self._wraps(fractional, frame, pbc, cutoff, system_idx)
@@ -138,6 +152,16 @@ class SkinList:
                 - wrapped.index_select(0, first)
             )
         return self._first, self._second, vectors, wraps
+
+    def made(self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor) -> Pairs:
+        """All pairs of a list that is made of this structure, in their order."""
+        frame, pbc = _frame(cell, pbc)
+        fractional = _transform(positions, torch.linalg.inv(frame), system_idx)
+        cells = torch.where(pbc.index_select(0, system_idx), fractional.floor(), 0.0)
+        self._make(fractional - cells, frame, pbc, cutoff, system_idx)
+        shifts = self._shifts.index_select(0, self._image % len(self._shifts))
+        shifts = shifts + cells.index_select(0, self._first) - cells.index_select(0, self._second)
+        return Pairs(self._first, self._second, shifts, frame, fractional)
 
     def _wraps(
         self, fractional: Tensor, frame: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor
@@ -203,6 +227,108 @@ class SkinList:
                 self._max_neighbors *= 2
             else:
                 return pairs.long(), shifts.long()
+
+
+class PaddedList:
+    """Pairs of a list with a skin in places of a fixed number, which a CUDA graph can hold.
+
+    For systems whose atoms are never wrapped, so that the shifts of the pairs stay what they are. All pairs of the list
+    are given, those of the skin included, and after them pairs of an atom with itself that are too long to count.
+
+    The proof of `SkinList` holds with n = 0: the list is complete while `used` is below 1,
+
+        used = (cutoff + 2 max |u|) / (sigma (cutoff + skin)),
+
+    in every system, with 1 / sqrt(|F^-1|_1 |F^-1|_inf) for sigma, which is no more than the smallest singular value of
+    F, and equal to it where a cell is scaled.
+
+    Attended, it is looked at in each call and made anew when it must be. Else it only notes the largest `used` of all
+    calls, and whoever calls has to look at it.
+
+    Args:
+        cutoff_A: of the pairs in Å.
+        skin_A: width of the skin in Å.
+        half: give each pair in one direction only, that of `unique_pairs`.
+
+    Attributes:
+        attended: see above.
+        used: () largest `used` since the list was made; not a number if a position is none.
+        allocations: how often places were made, which ends the use of what was captured with others.
+        rebuilds: how often the list was made.
+    """
+
+    def __init__(self, cutoff_A: float, skin_A: float = 1.0, *, half: bool = False) -> None:
+        self.cutoff_A, self.reach_A = cutoff_A, cutoff_A + skin_A
+        self._list = SkinList(skin_A, half=half)
+        self._system: Tensor | None = None
+        self.attended = True
+        self.allocations = 0
+        self._places = 0
+
+    @property
+    def rebuilds(self) -> int:
+        """How often the list was made."""
+        return self._list.rebuilds
+
+    def edges(self, positions: Tensor, cell: Tensor, pbc: Tensor, system_idx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """First and second atoms of the pairs (n_places,) and the vectors between them, (n_places, 3) in Å."""
+        if not self.attended:
+            torch.maximum(self.used, self._use(positions, cell), out=self.used)
+        else:
+            if self._system is system_idx:
+                self.used.copy_(self._use(positions, cell))
+            if self._system is not system_idx or not bool(self.used < 1.0):
+                self.make(positions, cell, pbc, system_idx)
+        vectors = positions.index_select(0, self._second) - positions.index_select(0, self._first) + self._beyond
+        cells = cell.index_select(0, system_idx).index_select(0, self._first)
+        return self._first, self._second, vectors + torch.einsum("pi,pij->pj", self._shifts, cells)
+
+    def make(self, positions: Tensor, cell: Tensor, pbc: Tensor, system_idx: Tensor) -> None:
+        """Search the pairs of this structure."""
+        found = self._list.made(positions, cell, pbc, self.cutoff_A, system_idx)
+        if self._system is not system_idx or len(found.first) > self._places:
+            self._allocate(len(found.first), len(positions), cell, system_idx)
+        n = len(found.first)
+        for place, values in ((self._first, found.first), (self._second, found.second), (self._shifts, found.shifts)):
+            place[:n].copy_(values)
+            place[n:].zero_()
+        self._beyond[:n].zero_()
+        self._beyond[n:] = 2 * self.cutoff_A
+        self._frame.copy_(found.frame)
+        self._fractional.copy_(found.fractional)
+        self._periodic.copy_(pbc.to(torch.bool).reshape(-1, 3).expand(len(cell), 3).any(1))
+        self.used.copy_(self._use(positions, cell))
+
+    def _allocate(self, pairs: int, n_atoms: int, cell: Tensor, system_idx: Tensor) -> None:
+        places = int(SPARE * pairs) + 1
+        whole, real = system_idx, cell
+        self._first, self._second = whole.new_zeros(places), whole.new_zeros(places)
+        self._shifts, self._beyond = real.new_zeros(places, 3), real.new_zeros(places, 3)
+        self._frame, self._fractional = torch.zeros_like(cell), real.new_zeros(n_atoms, 3)
+        self._periodic = torch.zeros(len(cell), dtype=torch.bool, device=cell.device)
+        self.used = real.new_zeros(())
+        self._system, self._places = system_idx, places
+        self.allocations += 1
+
+    def _use(self, positions: Tensor, cell: Tensor) -> Tensor:
+        """`used` of the structure alone, ()."""
+        assert self._system is not None
+        frame = torch.where(self._periodic[:, None, None], cell, self._frame)
+        moved = positions - _transform(self._fractional, frame, self._system)
+        furthest = moved.new_zeros(len(frame)).scatter_reduce(
+            0, self._system, torch.linalg.vector_norm(moved, dim=1), "amax"
+        )
+        backward = (inverse(frame) @ self._frame).abs()
+        inverse_sigma = torch.sqrt(backward.sum(1).amax(1) * backward.sum(2).amax(1))
+        return ((self.cutoff_A + 2 * furthest) * inverse_sigma / self.reach_A).amax()
+
+
+def _frame(cell: Tensor, pbc: Tensor) -> tuple[Tensor, Tensor]:
+    """Cells and periodicity (n_systems, 3); a system that is not periodic needs no cell, and gets a unit cube."""
+    cell = cell.reshape(-1, 3, 3)
+    pbc = pbc.to(torch.bool).reshape(-1, 3).expand(len(cell), 3)
+    # What stands there may have no inverse.
+    return torch.where(pbc.any(1)[:, None, None], cell, torch.eye(3, dtype=cell.dtype, device=cell.device)), pbc
 
 
 def _transform(rows: Tensor, matrices: Tensor, system: Tensor) -> Tensor:

@@ -1,15 +1,23 @@
-"""Liquids as on a GPU, on edges of fixed number, against the same without."""
+"""Liquids as on a GPU, on lists of fixed shapes that are looked at once in many steps, against the same without."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch_sim
+from ase import Atoms
 
 from physembed.md.liquid import LiquidBatch
+from physembed.md.liquid_steps import STEPS
+from physembed.md.listed_steps import CHUNK, ListedSteps
 from physembed.models.cso import CSOParameters
-from physembed.models.graphs import WARM_UP_CALLS, Replayed, ReplayedOnEdges
+from physembed.models.graphs import WARM_UP_CALLS, Replayed
 from physembed.models.liquid import LiquidModel, ListedCSO
 from physembed.models.mace import LiquidMace
+from physembed.models.neighbors import PaddedList
 
 from .capture import Capturable
 from .models_for_tests import box, random_mace
@@ -22,92 +30,179 @@ BATCHES = {
 }
 
 
-def model(fixed_shapes, convention="d3"):
+def model(fixed_shapes: bool, convention: str = "d3", skin_A: float = 1.0) -> LiquidModel:
     base = LiquidMace(random_mace(), CPU, FLOAT, fixed_shapes)
     cso = ListedCSO(
         CSOParameters(alpha=0.05, a1=0.7), convention, None, device=CPU, dtype=FLOAT, fixed_shapes=fixed_shapes
     )
+    if fixed_shapes:
+        base.list, cso.list = PaddedList(float(base.r_max), skin_A), PaddedList(cso.reach, skin_A, half=True)
     return LiquidModel(base, cso)
 
 
-def captures(fixed):
-    return [fixed.base._replayed.captures, fixed.cso._replayed.captures]
+def same(output: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert set(output) == set(expected)
+    for name, value in expected.items():
+        scale = float(value.abs().max())
+        torch.testing.assert_close(output[name], value, rtol=1e-9, atol=1e-10 * max(scale, 1e-9), msg=name)
 
 
 @pytest.mark.parametrize("convention", ["d3", "d2"])
 @pytest.mark.parametrize("systems", BATCHES.values(), ids=BATCHES)
-def test_edges_that_count_for_nothing_change_nothing(systems, convention):
+def test_edges_that_count_for_nothing_change_nothing(systems: list[Atoms], convention: str) -> None:
     """Along a run whose lists are made anew several times, and whose cells expand and contract."""
-    rng, systems = np.random.default_rng(3), [atoms.copy() for atoms in systems]
     plain, fixed = model(False, convention), model(True, convention)
-    for k in range(24):
-        state = torch_sim.io.atoms_to_state(systems, CPU, FLOAT)
-        expected, output = plain(state), fixed(state)
-        assert set(output) == set(expected)
-        for name, value in expected.items():
-            scale = float(value.abs().max())
-            torch.testing.assert_close(output[name], value, rtol=1e-9, atol=1e-10 * max(scale, 1e-9), msg=name)
-        for atoms in systems:
-            atoms.set_cell(atoms.cell * (1.02 if k % 12 < 6 else 0.98), scale_atoms=True)
-            atoms.positions += 0.05 * rng.normal(size=atoms.positions.shape)
-    assert plain.base.list.rebuilds == fixed.base.list.rebuilds >= 2
+    state, generator = torch_sim.io.atoms_to_state(systems, CPU, FLOAT), torch.Generator().manual_seed(3)
+    calls = 24
+    for k in range(calls):
+        same(fixed(state), plain(state))
+        scale = 1.02 if k % 12 < 6 else 0.98
+        state.cell = scale * state.cell
+        noise = torch.randn(state.positions.shape, generator=generator, dtype=FLOAT)
+        state.positions = scale * state.positions + 0.05 * noise
+    assert 2 <= fixed.base.list.rebuilds < calls
 
 
-def test_the_same_places_serve_until_they_are_too_few():
+def test_the_same_places_serve_until_they_are_too_few() -> None:
     """A box that expands, then contracts; what is left in places from before must not count."""
-    atoms, plain, fixed = BATCHES["two sizes"][0].copy(), model(False), model(True)
-    seen, state = [], torch_sim.io.atoms_to_state([atoms], CPU, FLOAT)
+    plain, fixed = model(False), model(True)
+    state, seen = torch_sim.io.atoms_to_state(BATCHES["two sizes"][:1], CPU, FLOAT), []
     positions, cell = state.positions, state.cell
     for scale in (1.0, 1.03, 1.06, 1.0, 0.9, 0.8, 1.0):
         state.positions, state.cell = scale * positions, scale * cell
-        fixed.base.list._made_for = fixed.cso.list._made_for = None  # a list made anew each time
-        expected, output = plain(state), fixed(state)
-        for name, value in expected.items():
-            torch.testing.assert_close(output[name], value, rtol=1e-9, atol=1e-11, msg=name)
-        seen.append(captures(fixed))
+        for pairs in fixed.lists:
+            if pairs.allocations:
+                pairs.make(state.positions, state.row_vector_cell, state.pbc, state.system_idx)
+        same(fixed(state), plain(state))
+        seen.append([pairs.allocations for pairs in fixed.lists])
     assert seen[:4] == [[1, 1]] * 4
     assert seen[-1] == seen[-2] and min(seen[-1]) > 1
 
 
-def test_the_results_of_a_call_outlive_the_next():
-    """A graph writes into the same tensors each time."""
-    fixed, systems = model(True), [atoms.copy() for atoms in BATCHES["many images"]]
-    first = fixed(torch_sim.io.atoms_to_state(systems, CPU, FLOAT))
-    kept = {name: value.clone() for name, value in first.items()}
-    systems[0].positions += 0.1
-    systems[1].positions[0] += 0.2
-    fixed(torch_sim.io.atoms_to_state(systems, CPU, FLOAT))
-    for name, value in kept.items():
-        assert torch.equal(first[name], value), name
+@pytest.mark.parametrize("motion", ["one atom", "scaled", "sheared"])
+def test_a_list_is_not_used_up_before_a_pair_is_missing(motion: str) -> None:
+    """Moved at random, the list is called complete only where it has every pair within the cutoff."""
+    rng, atoms = np.random.default_rng(1), BATCHES["many images"][1]
+    state, complete = torch_sim.io.atoms_to_state([atoms], CPU, FLOAT), 0
+    pairs = PaddedList(5.0, 0.5)
+    for _ in range(40):
+        pairs.make(state.positions, state.row_vector_cell, state.pbc, state.system_idx)
+        assert pairs.used < 1
+        moved, cell = state.positions.clone(), state.row_vector_cell.clone()
+        if motion == "one atom":
+            moved[rng.integers(len(moved))] += torch.tensor(rng.normal(size=3) * 0.2)
+        else:
+            strain = np.diag([rng.normal() * 0.04] * 3) if motion == "scaled" else rng.normal(size=(3, 3)) * 0.02
+            affine = torch.tensor(np.eye(3) + strain)
+            moved, cell = moved @ affine, cell @ affine
+        pairs.attended = False
+        first, second, vectors = pairs.edges(moved, cell, state.pbc, state.system_idx)
+        pairs.attended = True
+        near = vectors.norm(dim=1) < 5.0
+        fresh = PaddedList(5.0, 0.5)
+        expected = fresh.edges(moved, cell, state.pbc, state.system_idx)[2]
+        if pairs.used < 1:
+            complete += 1
+            found, there = vectors[near].norm(dim=1).sort()[0], expected.norm(dim=1)
+            torch.testing.assert_close(found, there[there < 5.0].sort()[0])
+            assert torch.all((first[near] != second[near]) | (vectors[near].norm(dim=1) > 1))
+    assert 3 < complete < 40
 
 
-def test_a_graph_can_hold_the_evaluations():
-    fixed = model(True)
-    for _ in range(WARM_UP_CALLS):  # e3nn's compiled code is optimised at its first calls
-        fixed(torch_sim.io.atoms_to_state(BATCHES["many images"], CPU, FLOAT))
+def batch(fixed: bool, ensemble: Any, starts: list[Atoms] | None = None, skin_A: float = 0.15) -> LiquidBatch:
+    if starts is None:
+        starts = [box(30, (8.5, 8.5, 8.5), seed) for seed in (1, 2)]
+        starts[1].numbers = starts[0].numbers
+    return LiquidBatch(
+        model(fixed, skin_A=skin_A),
+        starts,
+        temperatures_K=[300.0, 350.0],
+        pressures_bar=[1.0, 500.0],
+        ensemble=ensemble,
+        timestep_fs=0.5,
+        thermostat_ps=0.05,
+        barostat_ps=0.2,
+        seed=4,
+    )
+
+
+def lists_of(run: LiquidBatch) -> tuple[PaddedList, ...]:
+    return run._watched.model.lists
+
+
+@pytest.mark.parametrize("ensemble", STEPS)
+def test_runs_are_the_same(ensemble: str) -> None:
+    """With so thin a skin that lists are made anew and steps are taken back all the time."""
+    plain, fixed = batch(False, ensemble), batch(True, ensemble)
+    for run in (plain, fixed):
+        run.advance(60)
+    (steps,) = fixed._steps.values()
+    assert steps.taken_back >= 2
+    assert min(pairs.rebuilds for pairs in lists_of(fixed)) >= 3
+    for name in ("positions", "momenta", "cells", "energies", "base_energies", "cso_S0", "pressure_tensors"):
+        torch.testing.assert_close(getattr(fixed, name), getattr(plain, name), rtol=1e-7, atol=1e-8, msg=name)
+    assert torch.equal(fixed.state.rng.get_state(), plain.state.rng.get_state())
+    mask = torch.tensor([False, True])
+    for run in (plain, fixed):
+        run.keep(mask, model(run is fixed, skin_A=0.15))
+        run.advance(5)
+    torch.testing.assert_close(fixed.positions, plain.positions, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("ensemble", STEPS)
+def test_a_graph_can_hold_the_step(ensemble: str) -> None:
+    run = batch(True, ensemble, skin_A=1.0)
+    run.averages(WARM_UP_CALLS)  # e3nn's compiled code is optimised at its first calls
+    before = run.positions.clone()
+    for pairs in lists_of(run):
+        pairs.attended = False
     with Capturable():
-        fixed.base._replayed._replayed(1)
-        fixed.cso._replayed._replayed(1)
+        run._counted_step()
+    assert not torch.equal(run.positions, before)
 
 
-def test_what_is_replayed_reads_the_same_tensors():
-    """A replayed graph knows nothing but addresses."""
-    addresses = []
+def test_a_replayed_step_reads_and_writes_the_same_tensors() -> None:
+    run = batch(True, "npt-crescale", skin_A=1.0)
+    run.advance(3)
 
-    def function(first, second, vectors):
-        addresses.append((first.data_ptr(), second.data_ptr(), vectors.data_ptr()))
-        return {"sum": torch.where(vectors.norm(dim=1) < 5, first + second, 0).sum()}
+    def addresses() -> list[int]:
+        held = [tensor for _, _, tensor in run._changing()]
+        return [tensor.data_ptr() for tensor in [*held, *(pairs.used for pairs in lists_of(run))]]
 
-    replayed = ReplayedOnEdges(function, beyond_A=10.0)
-    for length, expected in ((20, 60), (5, 15), (21, 63)):
-        edges = torch.ones(length, dtype=torch.long), torch.full((length,), 2), torch.ones(length, 3)
-        assert replayed(*edges)["sum"] == expected
-    assert len(set(addresses)) == replayed.captures == 1
-    assert replayed(*(torch.ones(40, dtype=torch.long),) * 2, torch.ones(40, 3))["sum"] == 80
-    assert len(set(addresses)) == replayed.captures == 2
+    before, allocations = addresses(), [pairs.allocations for pairs in lists_of(run)]
+    run.advance(2 * CHUNK)
+    assert addresses() == before
+    assert [pairs.allocations for pairs in lists_of(run)] == allocations
 
 
-def test_a_step_is_repeated():
+@pytest.mark.parametrize(("speed", "skin_A", "lost"), [(9.0, 0.15, True), (1.2, 0.02, False)], ids=["lost", "fast"])
+def test_a_system_whose_motion_no_list_lasts(speed: float, skin_A: float, lost: bool) -> None:
+    """It is lost, or its steps are looked at one by one; the other system is disturbed by neither."""
+    starts = [box(30, (8.5, 8.5, 8.5), seed) for seed in (1, 2)]
+    starts[1].numbers = starts[0].numbers
+    starts[1].set_momenta(np.linspace(-speed, speed, 90).reshape(30, 3))
+    plain, fixed = batch(False, "nvt", starts), batch(True, "nvt", starts, skin_A)
+    for run in (plain, fixed):
+        run.advance(30)
+    assert fixed.lost() == plain.lost()
+    assert [bool(reason) for reason in fixed.lost()] == [False, lost]
+    torch.testing.assert_close(fixed.positions, plain.positions, rtol=1e-7, atol=1e-8)
+    (steps,) = fixed._steps.values()
+    assert lost or steps.taken_back > 10
+
+
+def test_a_saved_run_goes_on() -> None:
+    whole, first, second = (batch(True, "npt-crescale") for _ in range(3))
+    whole.advance(40)
+    first.advance(20)
+    second.load(first.save())
+    second.advance(20)
+    # Equal but for the order in which a sum is made: the places depend on when the list was made.
+    torch.testing.assert_close(second.positions, whole.positions, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(second.cells, whole.cells, rtol=1e-9, atol=1e-9)
+
+
+def test_a_step_is_repeated() -> None:
     counter = torch.zeros(1)
     repeated = Replayed(lambda: counter.add_(1), CPU)
     repeated(3)
@@ -115,32 +210,49 @@ def test_a_step_is_repeated():
     assert counter == 7
 
 
-@pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt-crescale", "npt-langevin"])
-def test_runs_are_the_same(ensemble):
-    starts = [box(30, (8.5, 8.5, 8.5), seed) for seed in (1, 2)]
-    for start in starts:
-        start.numbers = starts[0].numbers
-    batches = [
-        LiquidBatch(
-            model(fixed),
-            starts,
-            temperatures_K=[300.0, 350.0],
-            pressures_bar=[1.0, 500.0],
-            ensemble=ensemble,
-            timestep_fs=0.5,
-            thermostat_ps=0.05,
-            barostat_ps=0.2,
-            seed=4,
-        )
-        for fixed in (False, True)
-    ]
-    for batch in batches:
-        batch.advance(25)
-    for name in ("positions", "momenta", "cells", "energies", "base_energies", "cso_S0", "pressure_tensors"):
-        plain, fixed = (getattr(batch, name) for batch in batches)
-        torch.testing.assert_close(fixed, plain, rtol=1e-7, atol=1e-8, msg=name)
-    mask = torch.tensor([False, True])
-    for batch, fixed in zip(batches, (False, True), strict=True):
-        batch.keep(mask, model(fixed))
-        batch.advance(5)
-    torch.testing.assert_close(batches[1].positions, batches[0].positions, rtol=1e-7, atol=1e-8)
+class Lasting:
+    """A list that lasts so many steps, or none at all from a step on."""
+
+    def __init__(self, lasts: int, counter: torch.Tensor, hopeless: range) -> None:
+        self.lasts, self.counter, self.hopeless = lasts, counter, hopeless
+        self.attended, self.allocations = True, 1
+        self.used, self.made_at = torch.zeros(()), -1
+        self.wrong = 0
+
+    def make(self) -> None:
+        self.made_at = int(self.counter)
+        self.used.fill_(0.5)
+
+    def call(self) -> None:
+        at = int(self.counter)
+        used = 2.0 if at in self.hopeless and at != self.made_at else 0.5 + 0.5 * (at - self.made_at) / self.lasts
+        if not self.attended:
+            self.used.fill_(max(float(self.used), used))
+        elif used >= 1:
+            self.make()
+
+
+@pytest.mark.parametrize("lasts", [3, 10, 40, 1000])
+@pytest.mark.parametrize("hopeless", [range(0), range(30, 34)], ids=["all", "a stretch"])
+def test_steps_taken_are_those_asked_for(lasts: int, hopeless: range) -> None:
+    """Each step is kept once, and none for which the list was used up."""
+    counter, generator = torch.zeros((), dtype=torch.long), torch.Generator().manual_seed(1)
+    noise, kept = torch.zeros(200), torch.zeros(200)
+    pairs = Lasting(lasts, counter, hopeless)
+
+    def step() -> None:
+        counter.add_(1)
+        pairs.call()
+        noise[counter] = torch.randn((), generator=generator)
+        kept[counter] += 1
+
+    steps = ListedSteps(step, [counter, noise, kept], [pairs], pairs.make, CPU, generator)
+    for part in (1, 7, 60, 32):
+        steps(part)
+    assert counter == 100
+    assert torch.equal(kept, torch.tensor([0.0] + [1.0] * 100 + [0.0] * 99))
+    reference = torch.Generator().manual_seed(1)
+    expected = torch.stack([torch.randn((), generator=reference) for _ in range(100)])
+    assert torch.equal(noise[1:101], expected)
+    assert bool(steps.taken_back) or lasts > CHUNK
+    assert not steps.taken_back or lasts < 1000 or hopeless

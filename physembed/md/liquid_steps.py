@@ -1,0 +1,179 @@
+"""Time steps of a batch of periodic systems of the same atoms.
+
+They are torch-sim's (velocity Verlet, velocity rescaling, stochastic cell rescaling and the Langevin piston), with the
+same random numbers, written so that a CUDA graph can hold them: none of them waits for the device, copies from the host
+or makes a shape of values. Each takes a state of torch-sim's integrator of its kind and gives it new tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_sim.quantities import compute_instantaneous_pressure_tensor
+
+from physembed.cells import volumes
+from physembed.units import KB
+
+Model = Callable[[Any], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a step needs to know beside the state. Times are in torch-sim's unit, sqrt(u Å^2/eV)."""
+
+    n_atoms: int
+    """Of each system."""
+    freedom: int
+    """Degrees of freedom of each system."""
+    timestep: Tensor
+    """()"""
+    kT: Tensor
+    """(n_systems,) eV."""
+    thermostat: Tensor
+    """Relaxation time (), of velocity rescaling."""
+    pressures: Tensor
+    """(n_systems,) eV/Å^3, for constant pressure."""
+
+    def of(self, systems: Tensor) -> Conditions:
+        """Those of some of the systems."""
+        return replace(self, kT=self.kT[systems], pressures=self.pressures[systems])
+
+
+def kinetic_temperatures(momenta: Tensor, masses: Tensor, n_systems: int, freedom: int) -> Tensor:
+    """Kinetic temperatures (n_systems,) in K of systems with `freedom` degrees of freedom each."""
+    doubled = (momenta.square().sum(dim=1) / masses).view(n_systems, -1).sum(dim=1)
+    return doubled / (freedom * KB)
+
+
+def pressure_tensors(state: Any, stress: Tensor) -> Tensor:
+    """Pressure tensors (n_systems, 3, 3) in eV/Å^3, kinetic part less stress; positive under compression."""
+    return compute_instantaneous_pressure_tensor(
+        momenta=state.momenta,
+        masses=state.masses,
+        system_idx=state.system_idx,
+        stress=stress,
+        volumes=volumes(state.cell),
+    )
+
+
+def nve(state: Any, model: Model, conditions: Conditions) -> None:
+    """Velocity Verlet."""
+    half = conditions.timestep / 2
+    _kick(state, half)
+    state.positions = state.positions + state.momenta / state.masses[:, None] * conditions.timestep
+    _evaluate(state, model)
+    _kick(state, half)
+
+
+def nvt(state: Any, model: Model, conditions: Conditions) -> None:
+    """Velocity rescaling (G. Bussi, D. Donadio, M. Parrinello, J. Chem. Phys. 2007, 126, 014101), then `nve`."""
+    _rescale_velocities(state, conditions, conditions.timestep)
+    nve(state, model, conditions)
+
+
+def npt_crescale(state: Any, model: Model, conditions: Conditions) -> None:
+    """Stochastic cell rescaling, isotropic (M. Bernetti, G. Bussi, J. Chem. Phys. 2020, 153, 114107)."""
+    half = conditions.timestep / 2
+    _rescale_velocities(state, conditions, half)
+    _kick(state, half)
+    _rescale_cell(state, conditions)
+    _evaluate(state, model)
+    _kick(state, half)
+    _rescale_velocities(state, conditions, half)
+
+
+def npt_langevin(state: Any, model: Model, conditions: Conditions) -> None:
+    """Langevin piston on the logarithm of the cell's length, Langevin thermostat.
+
+    N. Grønbech-Jensen and O. Farago, J. Chem. Phys. 2014, 141, 194108.
+    """
+    dt, kT, masses = conditions.timestep, conditions.kT, state.masses[:, None]
+    state.cell_masses = (conditions.n_atoms + 1) * kT * state.b_tau.square()
+    strain_force = _strain_force(state, conditions)
+    strain_noise = _normal(state, kT) * torch.sqrt(2.0 * state.cell_alpha * kT * dt)
+    friction = state.alpha[state.system_idx, None]
+    noise = _normal(state, state.momenta) * torch.sqrt(2.0 * friction * kT[state.system_idx, None] * dt)
+
+    damping = 1 / (1 + state.cell_alpha * dt / (2 * state.cell_masses))
+    drift = state.cell_velocities + (dt * strain_force + strain_noise) / (2 * state.cell_masses)
+    before = state.cell_positions
+    state.cell_positions = before + damping * dt * drift
+    state.cell = torch.exp(state.cell_positions)[:, None, None] * state.reference_cell
+
+    scale = torch.exp(state.cell_positions - before)[state.system_idx, None]
+    particle_damping = 1 / (1 + friction * dt / (2 * masses))
+    velocities, forces = state.momenta / masses, state.forces
+    moved = velocities + (dt * forces + noise) / (2 * masses)
+    state.positions = scale * state.positions + 2 * scale / (scale + 1) * particle_damping * dt * moved
+    _evaluate(state, model)
+
+    kept = (1 - state.cell_alpha * dt / (2 * state.cell_masses)) * damping
+    pushed = dt * (kept * strain_force + _strain_force(state, conditions)) / (2 * state.cell_masses)
+    state.cell_velocities = kept * state.cell_velocities + pushed + damping * strain_noise / state.cell_masses
+    kept = (1 - friction * dt / (2 * masses)) * particle_damping
+    pushed = dt * (kept * forces + state.forces) / 2
+    state.momenta = kept * state.momenta + pushed + particle_damping * noise
+
+
+STEPS: dict[str, Callable[[Any, Model, Conditions], None]] = {
+    "nve": nve,
+    "nvt": nvt,
+    "npt-crescale": npt_crescale,
+    "npt-langevin": npt_langevin,
+}
+
+
+def _normal(state: Any, like: Tensor) -> Tensor:
+    return torch.randn(like.shape, device=like.device, dtype=like.dtype, generator=state.rng)
+
+
+def _kick(state: Any, time: Tensor) -> None:
+    state.momenta = state.momenta + state.forces * time
+
+
+def _evaluate(state: Any, model: Model) -> None:
+    output = model(state)
+    state.forces, state.energy = output["forces"], output["energy"]
+    if hasattr(state, "stress"):
+        state.stress = output["stress"]
+
+
+def _rescale_velocities(state: Any, conditions: Conditions, time: Tensor) -> None:
+    """Scale the momenta of each system to a kinetic energy drawn as eq. A7 of Bussi et al. has it."""
+    freedom, kT = conditions.freedom, conditions.kT
+    kinetic_kT = KB * kinetic_temperatures(state.momenta, state.masses, len(kT), freedom)
+    first = _normal(state, kT)
+    # The sum of the squares of the other freedom - 1 normal numbers.
+    others = torch._standard_gamma(torch.full_like(kT, (freedom - 1) / 2), generator=state.rng) * 2
+    kept = torch.exp(-time / conditions.thermostat)
+    drawn = (1 - kept) * kT / kinetic_kT / freedom
+    factor = kept + drawn * (first.square() + others) + 2 * first * torch.sqrt(kept * drawn)
+    state.momenta = state.momenta * torch.sqrt(factor)[state.system_idx, None]
+
+
+def _rescale_cell(state: Any, conditions: Conditions) -> None:
+    """Move the square root of the volume, and scale cell, positions and momenta with it, while the positions drift."""
+    dt, kT = conditions.timestep, conditions.kT
+    volume = volumes(state.cell)
+    root = volume.sqrt()
+    pressure = torch.einsum("bii->b", pressure_tensors(state, state.stress)) / 3
+    rate = state.isothermal_compressibility * root / (2 * state.tau_p)
+    width = torch.sqrt(kT * state.isothermal_compressibility * dt / (2 * state.tau_p))
+    excess = conditions.pressures - pressure - kT / (2 * volume)
+    scale = torch.pow((root - rate * excess * dt + width * _normal(state, root)) / root, 2 / 3)
+    of_atoms = scale[state.system_idx, None]
+    drift = (of_atoms + 1 / of_atoms) * state.momenta * (0.5 * dt) / state.masses[:, None]
+    state.positions = of_atoms * state.positions + drift
+    state.momenta = state.momenta / of_atoms
+    state.cell = scale[:, None, None] * state.cell
+
+
+def _strain_force(state: Any, conditions: Conditions) -> Tensor:
+    """Force (n_systems,) in eV on the logarithm of the cell's length."""
+    volume = volumes(state.reference_cell) * torch.exp(3 * state.cell_positions)
+    pressure = conditions.n_atoms * conditions.kT / volume - torch.einsum("nii->n", state.stress) / 3
+    return 3 * volume * (pressure - conditions.pressures)
