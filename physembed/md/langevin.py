@@ -68,7 +68,8 @@ class LangevinBatch:
         self.state = state
         self._places = torch.arange(state.n_systems, device=state.device)
         self._moving = torch.ones(state.n_systems, dtype=torch.bool, device=state.device)
-        self._advance = Replayed(self._step, state.device, [getattr(state, name) for name in MOVING], state.rng)
+        changed = [getattr(state, name) for name in MOVING]
+        self._advance = Replayed(self._step, state.device.type == "cuda", changed, state.rng)
 
     def _step(self) -> None:
         """One step, in place: half a kick and a drift, friction and noise, half a drift, forces, half a kick."""

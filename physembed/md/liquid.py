@@ -210,11 +210,9 @@ class LiquidBatch:
 
     def _take(self, steps: int, step: Callable[[], None], name: str) -> None:
         if name not in self._steps:
-            lists = getattr(self._watched.model, "lists", ())
             changed = {id(tensor): tensor for _, _, tensor in self._changing()}
             changed |= {id(tensor): tensor for tensor in self._sums.values()}
-            device, generator = self.state.device, self.state.rng
-            self._steps[name] = ListedSteps(step, [*changed.values()], lists, self._make_lists, device, generator)
+            self._steps[name] = ListedSteps(step, [*changed.values()], self._watched.model, self.state)
         self._steps[name](steps)
 
     def _step(self) -> None:
@@ -238,11 +236,6 @@ class LiquidBatch:
         held += [(vars(watched), name) for name in ("positions", "cell", "cause", "value")]
         held += [(watched.outputs, name) for name in watched.outputs]
         return [(holder, name, holder[name]) for holder, name in held]
-
-    def _make_lists(self) -> None:
-        state = self.state
-        for pairs in self._watched.model.lists:
-            pairs.make(state.positions, state.row_vector_cell, state.pbc, state.system_idx)
 
     def keep(self, mask: torch.Tensor, model: Any) -> None:
         """Go on with the systems where `mask` (n_systems,) is true, and with a model made for these."""

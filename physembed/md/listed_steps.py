@@ -8,7 +8,7 @@ undone, so that no step is kept for which a pair could have been missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -31,32 +31,26 @@ class ListedSteps:
     """Repeats a step that works in place, on lists.
 
     Args:
-        step: takes a step: it changes the tensors of `state`, and no others, in place.
-        state: tensors that the step changes.
-        lists: that the step uses; none for a step that needs none.
-        make_lists: makes all of them anew for the state as it is.
-        device: where the step runs.
-        generator: of the random numbers that it draws.
+        step: takes a step: it changes the tensors of `changed`, and no others, in place.
+        changed: tensors that the step changes.
+        model: that the step evaluates. If its `fixed_shapes` is true, a CUDA graph can hold it; if it has `lists`, its
+            `make_lists` makes them for a state, and `fewer_at_once` makes it need less memory.
+        state: of torch-sim, that the step works on.
 
     Attributes:
         taken_back: how many chunks were undone.
     """
 
-    def __init__(
-        self,
-        step: Callable[[], None],
-        state: Sequence[Tensor],
-        lists: Sequence[List],
-        make_lists: Callable[[], None],
-        device: torch.device,
-        generator: torch.Generator,
-    ) -> None:
-        self._step, self._state, self._lists, self._make_lists = step, list(state), list(lists), make_lists
-        self._device, self._generator = device, generator
-        self._used = 1.0
+    def __init__(self, step: Callable[[], None], changed: Sequence[Tensor], model: Any, state: Any) -> None:
+        self._step, self._changed, self._model, self._state = step, list(changed), model, state
+        self._captured = state.device.type == "cuda" and getattr(model, "fixed_shapes", False)
+        self._generator: torch.Generator = state.rng
         self._replayed: Replayed | None = None
-        self._replayed_in = -1
+        self._replayed_on: list[tuple[int, int]] = []
+        self._chunk = CHUNK
+        self._used = 0.0
         self.taken_back = 0
+        self._renew()
 
     def __call__(self, steps: int) -> None:
         """Take so many steps."""
@@ -68,48 +62,71 @@ class ListedSteps:
             if self._used >= 1.0:
                 self._renew()
                 fresh = True
-            chunk = min(steps, CHUNK)
-            before, drawn = [tensor.clone() for tensor in self._state], self._generator.get_state()
-            self._repeat(chunk)
+            chunk = min(steps, self._chunk)
+            before, drawn = [tensor.clone() for tensor in self._changed], self._generator.get_state()
+            try:
+                self._repeat(chunk)
+            except torch.cuda.OutOfMemoryError as error:
+                self._put_back(before, drawn)
+                self._replayed = None
+                self._model.fewer_at_once(error)
+                self._used = 1.0
+                continue
             used = self._look()
             if used < 1.0:
-                # Made anew now if another chunk like this one would use them up.
-                grown, fresh = used - self._used, False
-                self._used = 1.0 if used + max(grown, 0.0) >= 1.0 else used
-                steps -= chunk
+                steps, fresh = steps - chunk, False
+                self._chunk = min(2 * self._chunk, CHUNK)
+                # Made anew now if they are not likely to last another chunk.
+                growth = max(used - self._used, 0.0) / chunk
+                self._used = 1.0 if used + growth * self._chunk >= 1.0 else used
                 continue
             self.taken_back += 1
-            for tensor, value in zip(self._state, before, strict=True):
-                tensor.copy_(value)
-            self._generator.set_state(drawn)
-            if fresh:
+            self._put_back(before, drawn)
+            if not fresh:
+                self._used = 1.0
+            elif chunk > 1:
+                self._chunk = chunk // 2
+            else:
                 self._attended_step()
                 steps -= 1
-            else:
-                self._used = 1.0
+
+    def _put_back(self, before: list[Tensor], drawn: Tensor) -> None:
+        for tensor, value in zip(self._changed, before, strict=True):
+            tensor.copy_(value)
+        self._generator.set_state(drawn)
 
     def _repeat(self, steps: int) -> None:
-        allocations = sum(held.allocations for held in self._lists)
-        if self._replayed is None or self._replayed_in != allocations:
-            state = [*self._state, *(held.used for held in self._lists)]
-            self._replayed = Replayed(self._step, self._device, state, self._generator)
-            self._replayed_in = allocations
-        for held in self._lists:
+        lists = self._lists
+        used_on = [(id(held), held.allocations) for held in lists]
+        if self._replayed is None or self._replayed_on != used_on:
+            state = [*self._changed, *(held.used for held in lists)]
+            self._replayed = Replayed(self._step, self._captured, state, self._generator)
+            self._replayed_on = used_on
+        for held in lists:
             held.attended = False
-        self._replayed(steps)
-        for held in self._lists:
-            held.attended = True
+        try:
+            self._replayed(steps)
+        finally:
+            for held in lists:
+                held.attended = True
 
     def _attended_step(self) -> None:
         """One step for which the lists are looked at, and made, when it needs them: for motion that no list lasts."""
         self._step()
         self._used = self._look()
 
+    @property
+    def _lists(self) -> Sequence[List]:
+        lists: Sequence[List] = getattr(self._model, "lists", ())
+        return lists
+
     def _renew(self) -> None:
-        self._make_lists()
+        if hasattr(self._model, "make_lists"):
+            self._model.make_lists(self._state)
         self._used = self._look()
 
     def _look(self) -> float:
         """How far the lists are used up; the one moment at which the host waits. No number counts as all."""
-        used = float(torch.stack([held.used for held in self._lists]).amax())
+        lists = self._lists
+        used = float(torch.stack([held.used for held in lists]).amax()) if lists else 0.0
         return used if used < 1.0 else 1.0

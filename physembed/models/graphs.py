@@ -17,12 +17,12 @@ WARM_UP_CALLS = 3
 class Replayed:
     """Repeats a step.
 
-    On a GPU the step is captured at its first use. It must then keep to what a CUDA graph can hold: it reads and writes
-    the same tensors every time, of shapes that do not depend on their values, and never waits for the device.
+    If it is to be captured, it is so at its first use. It must then keep to what a CUDA graph can hold: it reads and
+    writes the same tensors every time, of shapes that do not depend on their values, and never waits for the device.
 
     Args:
         step: what is repeated.
-        device: where it runs.
+        captured: whether it is captured; it must run on a GPU then.
         state: tensors that the step changes and reads again, all of them.
         generator: of the random numbers that the step draws, if it does.
     """
@@ -30,16 +30,16 @@ class Replayed:
     def __init__(
         self,
         step: Callable[[], None],
-        device: torch.device,
+        captured: bool,
         state: Sequence[Tensor] = (),
         generator: torch.Generator | None = None,
     ) -> None:
-        self._step, self._device, self._state, self._generator = step, device, list(state), generator
+        self._step, self._captured, self._state, self._generator = step, captured, list(state), generator
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, times: int) -> None:
-        """Repeat the step so many times; on a GPU this only queues them."""
-        if self._device.type == "cpu":
+        """Repeat the step so many times; if it is captured, this only queues them."""
+        if not self._captured:
             for _ in range(times):
                 self._step()
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,6 +53,11 @@ class ListedCSO(CSOModel):
         return names | {"cso_S0": result.s0, "cso_S1": result.s1}
 
     @property
+    def lists(self) -> tuple[PaddedList, ...]:
+        """Lists of pairs that somebody has to look at; none if they look after themselves."""
+        return (self.list,) if isinstance(self.list, PaddedList) else ()
+
+    @property
     def reach(self) -> float:
         """Distance in Å beyond which a pair adds nothing."""
         return self.convention.reach(self.cutoffs)
@@ -88,11 +93,15 @@ class LiquidModel(SumModel):
     @property
     def lists(self) -> tuple[PaddedList, ...]:
         """Lists of pairs that somebody has to look at; none if they look after themselves."""
-        lists = (self.base.list, self.cso.list)
-        return tuple(pairs for pairs in lists if isinstance(pairs, PaddedList))
+        return self.base.lists + self.cso.lists
+
+    def make_lists(self, state: Any) -> None:
+        """Make all of them for a state."""
+        for pairs in self.lists:
+            pairs.make(state.positions, state.row_vector_cell, state.pbc, state.system_idx)
 
     def with_parameters(self, alpha: Values, a1: Values) -> LiquidModel:
-        """The same MACE model, not copied, with other parameters: for other systems, or for some of the batch.
+        """The same MACE model, weights not copied, with other parameters: for other systems, or some of the batch.
 
         Args:
             alpha: prefactors, one for all systems or one for each.
@@ -106,7 +115,7 @@ class LiquidModel(SumModel):
             dtype=self.dtype,
             fixed_shapes=self.cso.fixed_shapes,
         )
-        return LiquidModel(self.base, cso)
+        return LiquidModel(self.base.again(), cso)
 
     def forward(self, state: SimState, **_kwargs: object) -> dict[str, Tensor]:
         """Evaluate both models.
@@ -173,7 +182,7 @@ def load_liquid(
 
     Args:
         model_file: a MACE model.
-        device: `cpu` or `cuda`.
+        device: `auto`, `cpu` or `cuda`.
         dtype: `float32` or `float64`; the model is converted to it.
         convention: `d3` or `d2` (see docs/cso.md).
         alpha: prefactor of the correction, one value for all systems or one for each.
@@ -184,40 +193,8 @@ def load_liquid(
     Raises:
         PhysEmbedError: if the file holds no MACE model or one of several heads, or there is no such convention.
     """
+    device = resolve_device(device)
     module = load_module(model_file, device)
     return corrected(
         module, device, dtype, convention=convention, alpha=alpha, a1=a1, cutoffs=cutoffs, fixed_shapes=fixed_shapes
     )
-
-
-class Point(Protocol):
-    """A run with the parameters of its correction."""
-
-    @property
-    def alpha(self) -> float: ...
-    @property
-    def a1(self) -> float: ...
-
-
-def models_of_points(
-    model_file: str | Path, device: str, dtype: str, convention: str
-) -> Callable[[Sequence[Point]], LiquidModel]:
-    """What makes the model of a batch of runs, each with its alpha and a1; the file is loaded once.
-
-    Args:
-        model_file: a MACE model.
-        device: `auto`, `cpu` or `cuda`.
-        dtype: `float32` or `float64`.
-        convention: of the correction.
-
-    Raises:
-        PhysEmbedError: as `load_liquid`.
-    """
-    device = resolve_device(device)
-    graphs = device == "cuda"
-    model = load_liquid(model_file, device, dtype, convention=convention, alpha=0.0, a1=0.0, fixed_shapes=graphs)
-
-    def make(points: Sequence[Point]) -> LiquidModel:
-        return model.with_parameters([point.alpha for point in points], [point.a1 for point in points])
-
-    return make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -180,6 +181,23 @@ class LiquidMace(PreparedMace):
             "head": torch.full((self.n_systems,), self._head_index, device=self.device),
             "cell": torch.eye(3, dtype=self.dtype, device=self.device).repeat(self.n_systems, 1, 1),
         }
+
+    def again(self) -> LiquidMace:
+        """The same model for another batch, its weights not copied."""
+        other = copy.copy(self)
+        other.list = PaddedList(float(self.r_max)) if self.fixed_shapes else SkinList()
+        other._prepared_for = None
+        return other
+
+    def make_lists(self, state: Any) -> None:
+        """Make the lists for a state."""
+        for pairs in self.lists:
+            pairs.make(state.positions, state.row_vector_cell, state.pbc, state.system_idx)
+
+    @property
+    def lists(self) -> tuple[PaddedList, ...]:
+        """Lists of pairs that somebody has to look at; none if they look after themselves."""
+        return (self.list,) if isinstance(self.list, PaddedList) else ()
 
     def evaluate(self, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
         """Evaluate the batch that was prepared.

@@ -23,8 +23,6 @@ from torch import Tensor
 from physembed.cells import inverse
 from physembed.models.cso.model import unique_pairs
 
-Edges = tuple[Tensor, Tensor, Tensor]
-
 
 def all_pairs(sizes: Sequence[int]) -> Tensor:
     """Every ordered pair of atoms of the same system, (2, n_pairs), of systems of these sizes one after another."""
@@ -76,8 +74,7 @@ class SkinList:
     holds in every system: then |d| <= cutoff implies |d0| < cutoff + skin, and the pair is in the list. (With a
     fixed cell sigma is 1, and no atom may move by half the skin.) The proof uses no property of n but that the
     pairs' shifts follow it, so an atom that moves further than half a cell, or a cell that is replaced by another
-    of the same lattice, costs a new list and nothing else. The edges carry S + n_i - n_j, which belongs to the
-    positions of the call, wrapped or not.
+    of the same lattice, costs a new list and nothing else.
 
     What is given, the order of the edges included, depends on the structure alone and not on when the list was made, so
     that a run that is continued without its list repeats bit for bit.
@@ -98,35 +95,19 @@ class SkinList:
         self._made_for: tuple[Any, ...] | None = None
         self._max_neighbors = 0
 
-    def __call__(self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: Any, system_idx: Tensor) -> Edges:
-        """Edges of the structure (see the module)."""
-        first, second, _, near, wraps = self._near(positions, cell, pbc, float(cutoff), system_idx)
-        shifts = self._shifts.index_select(0, self._image.index_select(0, near) % len(self._shifts))
-        if bool(wraps.any()):
-            shifts = shifts + wraps.index_select(0, first) - wraps.index_select(0, second)
-        return torch.stack([first, second]), system_idx.index_select(0, first), shifts
-
     def pairs(
         self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: Any, system_idx: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """First and second atoms of the edges (n_edges,) and the vectors between them, (n_edges, 3) in Å."""
-        return self._near(positions, cell, pbc, float(cutoff), system_idx)[:3]
-
-    def _near(
-        self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """First and second atoms, vectors, places of these edges in the list, and n of each atom."""
-        first, second, vectors, wraps = self._listed(positions, cell, pbc, cutoff, system_idx)
+        vectors = self._vectors(positions, cell, pbc, float(cutoff), system_idx)
         # This leaves out the skin, which bounds a CPU.
         x, y, z = vectors.unbind(1)
         near = (x * x + y * y + z * z < cutoff**2).nonzero()[:, 0]
-        first, second = first.index_select(0, near), second.index_select(0, near)
-        return first, second, vectors.index_select(0, near), near, wraps
+        first, second = self._first.index_select(0, near), self._second.index_select(0, near)
+        return first, second, vectors.index_select(0, near)
 
-    def _listed(
-        self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """First and second atoms and vectors of all pairs of the list, and n of each atom; makes it if it must."""
+    def _vectors(self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor) -> Tensor:
+        """Vectors of all pairs of the list, (n_pairs, 3); makes it if it must."""
         frame, pbc = _frame(cell, pbc)
         fractional = _transform(positions, torch.linalg.inv(frame), system_idx)
         cells = torch.where(pbc.index_select(0, system_idx), fractional.floor(), 0.0)
@@ -151,7 +132,7 @@ class SkinList:
                 + _lattice(shifts, frame.index_select(0, system_idx.index_select(0, first)))
                 - wrapped.index_select(0, first)
             )
-        return self._first, self._second, vectors, wraps
+        return vectors
 
     def made(self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor) -> Pairs:
         """All pairs of a list that is made of this structure, in their order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 import torch_sim
 from ase import Atoms
 
+from physembed.errors import PhysEmbedError
 from physembed.md.liquid import LiquidBatch
 from physembed.md.liquid_steps import STEPS
 from physembed.md.listed_steps import CHUNK, ListedSteps
@@ -18,6 +20,7 @@ from physembed.models.graphs import WARM_UP_CALLS, Replayed
 from physembed.models.liquid import LiquidModel, ListedCSO
 from physembed.models.mace import LiquidMace
 from physembed.models.neighbors import PaddedList
+from physembed.models.parts import LiquidParts
 
 from .capture import Capturable
 from .models_for_tests import box, random_mace
@@ -126,6 +129,66 @@ def batch(fixed: bool, ensemble: Any, starts: list[Atoms] | None = None, skin_A:
     )
 
 
+class Scarce(LiquidModel):
+    """Needs more memory than there is for more than so many systems: when it is made, or later."""
+
+    calls, at_once, from_call = 0, 2, 0
+
+    def forward(self, state: Any, **_: object) -> dict[str, torch.Tensor]:
+        Scarce.calls += 1
+        if state.n_systems > Scarce.at_once and Scarce.calls > Scarce.from_call:
+            raise torch.cuda.OutOfMemoryError("scarce")
+        return super().forward(state)
+
+
+def in_parts(systems: int, at_once: int | None, kind: type[LiquidModel] = LiquidModel) -> LiquidParts:
+    alphas = [0.02 * (k + 1) for k in range(systems)]
+
+    def of(some: slice) -> LiquidModel:
+        one = model(True, skin_A=0.15).with_parameters(alphas[some], 0.7)
+        return kind(one.base, one.cso)
+
+    return LiquidParts(of, systems, at_once)
+
+
+def many(ensemble: Any, run_model: Any) -> LiquidBatch:
+    starts = [box(12, (6.5, 6.5, 6.5), seed) for seed in range(5)]
+    for start in starts:
+        start.numbers = starts[0].numbers
+    return LiquidBatch(
+        run_model, starts, temperatures_K=[300.0] * 5, pressures_bar=[1.0] * 5, ensemble=ensemble, timestep_fs=0.5,
+        thermostat_ps=0.05, barostat_ps=0.2, seed=4,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("from_call", [None, 0, 20], ids=["parts", "at the start", "on the way"])
+def test_a_batch_in_parts_is_the_batch(from_call: int | None) -> None:
+    """Also when the memory turns out too small, at the first evaluation or between two steps."""
+    Scarce.calls, Scarce.from_call = 0, from_call or 0
+    parts = in_parts(5, 2) if from_call is None else in_parts(5, 5, Scarce)
+    whole, divided = many("npt-crescale", in_parts(5, 5)), many("npt-crescale", parts)
+    for run in (whole, divided):
+        run.advance(40)
+    assert parts.systems_at_once == 2
+    assert [part.systems for part in parts._parts] == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    for name in ("positions", "cells", "energies", "base_energies", "cso_S0", "pressure_tensors"):
+        torch.testing.assert_close(getattr(divided, name), getattr(whole, name), rtol=1e-7, atol=1e-8, msg=name)
+    # Another division afterwards, of the systems that stay.
+    kept = torch.tensor([True, False, True, False, False])
+    for run, at_once in ((whole, 2), (divided, 1)):
+        run.keep(kept, in_parts(2, at_once))
+        run.advance(5)
+    torch.testing.assert_close(divided.positions, whole.positions, rtol=1e-7, atol=1e-8)
+
+
+def test_memory_for_less_than_one_system_ends_in_one_line() -> None:
+    Scarce.calls, Scarce.from_call = 0, 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scarce, "at_once", 0)
+        with pytest.raises(PhysEmbedError, match="does not hold one system"):
+            many("nvt", in_parts(5, 5, Scarce))
+
+
 def lists_of(run: LiquidBatch) -> tuple[PaddedList, ...]:
     return run._watched.model.lists
 
@@ -204,22 +267,22 @@ def test_a_saved_run_goes_on() -> None:
 
 def test_a_step_is_repeated() -> None:
     counter = torch.zeros(1)
-    repeated = Replayed(lambda: counter.add_(1), CPU)
+    repeated = Replayed(lambda: counter.add_(1), captured=False)
     repeated(3)
     repeated(4)
     assert counter == 7
 
 
 class Lasting:
-    """A list that lasts so many steps, or none at all from a step on."""
+    """A list that lasts so many steps, or none at all in a stretch of them; and the model that uses it."""
 
     def __init__(self, lasts: int, counter: torch.Tensor, hopeless: range) -> None:
         self.lasts, self.counter, self.hopeless = lasts, counter, hopeless
         self.attended, self.allocations = True, 1
         self.used, self.made_at = torch.zeros(()), -1
-        self.wrong = 0
+        self.lists = (self,)
 
-    def make(self) -> None:
+    def make_lists(self, state: Any) -> None:
         self.made_at = int(self.counter)
         self.used.fill_(0.5)
 
@@ -229,7 +292,7 @@ class Lasting:
         if not self.attended:
             self.used.fill_(max(float(self.used), used))
         elif used >= 1:
-            self.make()
+            self.make_lists(None)
 
 
 @pytest.mark.parametrize("lasts", [3, 10, 40, 1000])
@@ -246,7 +309,7 @@ def test_steps_taken_are_those_asked_for(lasts: int, hopeless: range) -> None:
         noise[counter] = torch.randn((), generator=generator)
         kept[counter] += 1
 
-    steps = ListedSteps(step, [counter, noise, kept], [pairs], pairs.make, CPU, generator)
+    steps = ListedSteps(step, [counter, noise, kept], pairs, SimpleNamespace(device=CPU, rng=generator))
     for part in (1, 7, 60, 32):
         steps(part)
     assert counter == 100

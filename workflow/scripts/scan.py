@@ -10,7 +10,7 @@ with stage(snakemake):
     from physembed.config_liquids import NPT
     from physembed.md.clock import Clock
     from physembed.md.scan import Scan
-    from physembed.models.liquid import models_of_points
+    from physembed.models.parts import models_of_points
     from physembed.molecules.bonds import read_bond_table
     from physembed.provenance import restart_folder
 

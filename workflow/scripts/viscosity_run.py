@@ -14,7 +14,7 @@ with stage(snakemake):
     from physembed.liquids.rigid import at_density
     from physembed.md.clock import Clock
     from physembed.md.pressure import PressureRun
-    from physembed.models.liquid import models_of_points
+    from physembed.models.parts import models_of_points
     from physembed.molecules.bonds import read_bond_table
     from physembed.provenance import restart_folder
     from physembed.report.reading import read_correction, read_table

@@ -10,7 +10,7 @@ with stage(snakemake):
     from physembed.analysis.volume_scan import scan_points, volume_scan
     from physembed.config import Labels
     from physembed.labels.labelling import label_frames
-    from physembed.models.liquid import evaluator, models_of_points
+    from physembed.models.liquid import evaluator, load_liquid
     from physembed.report.reading import read_correction
     from physembed.trajectory import spread
 
@@ -19,11 +19,10 @@ with stage(snakemake):
     frames = ase.io.read(source.frames, ":")
     later = frames[len(frames) // 2 :]
     points = scan_points(spread(later, min(settings["volume_scan_frames"], len(later))), settings["volume_scan_scales"])
-    make_model = models_of_points(source.model, settings["device"], settings["dtype"], settings["convention"])
-    variants = {
-        "uncorrected": evaluator(make_model([read_correction(None)])),
-        "corrected": evaluator(make_model([read_correction(source.tuning)])),
-    }
+    alpha, a1 = read_correction(source.tuning)
+    how = settings["device"], settings["dtype"]
+    model = load_liquid(source.model, *how, convention=settings["convention"], alpha=alpha, a1=a1)
+    variants = {"uncorrected": evaluator(model.with_parameters(0.0, 0.0)), "corrected": evaluator(model)}
     labelled = []
     if settings["volume_scan_labels"]:
         labels = Labels(**settings["labels"])

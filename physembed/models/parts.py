@@ -1,0 +1,169 @@
+"""Models for MD of batches of liquids, which the memory of a GPU may not hold at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch_sim.models.interface import ModelInterface
+
+from physembed.errors import PhysEmbedError
+from physembed.models.device import resolve_device, systems_that_fit
+from physembed.models.liquid import LiquidModel, load_liquid
+from physembed.models.neighbors import PaddedList
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Systems that are evaluated together."""
+
+    model: LiquidModel
+    atoms: slice
+    systems: slice
+    numbers: Tensor
+    system_idx: Tensor
+
+    def of(self, state: Any) -> SimpleNamespace:
+        """This part of a state; in a replayed step it reads the same memory each time."""
+        return SimpleNamespace(
+            positions=state.positions[self.atoms],
+            row_vector_cell=state.row_vector_cell[self.systems],
+            pbc=state.pbc,
+            atomic_numbers=self.numbers,
+            system_idx=self.system_idx,
+            n_systems=self.systems.stop - self.systems.start,
+        )
+
+
+class LiquidParts(ModelInterface):
+    """A model of systems of the same number of atoms each, so many of which are evaluated at once as fit.
+
+    How many that is follows from the memory that a few of them take. Out of memory nevertheless, parts are made half as
+    large. The results are those of `LiquidModel` for the whole batch.
+
+    Args:
+        model_of: gives the model of some of the systems; called anew when parts are made.
+        n_systems: how many there are.
+        systems_at_once: to begin with; by default as many as fit.
+    """
+
+    def __init__(
+        self, model_of: Callable[[slice], LiquidModel], n_systems: int, systems_at_once: int | None = None
+    ) -> None:
+        super().__init__()
+        self._model_of, self._n_systems = model_of, n_systems
+        whole = model_of(slice(0, n_systems))
+        self._device, self._dtype, self.fixed_shapes = whole.device, whole.dtype, whole.fixed_shapes
+        self._compute_forces = self._compute_stress = True
+        self.systems_at_once = systems_at_once
+        self._parts: list[_Part] = []
+        self._made_for: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def lists(self) -> tuple[PaddedList, ...]:
+        """Lists of pairs that somebody has to look at."""
+        return tuple(pairs for part in self._parts for pairs in part.model.lists)
+
+    def make_lists(self, state: Any) -> None:
+        """Make all of them for a state."""
+        self._prepare(state)
+        for part in self._parts:
+            part.model.make_lists(part.of(state))
+
+    def forward(self, state: Any, **_: object) -> dict[str, Tensor]:
+        """Evaluate a batch; see `LiquidModel`.
+
+        Raises:
+            PhysEmbedError: the memory does not hold one system; as `LiquidModel`.
+        """
+        self._prepare(state)
+        while True:
+            try:
+                outputs = [part.model(part.of(state)) for part in self._parts]
+                return {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}
+            except torch.cuda.OutOfMemoryError as error:
+                self.fewer_at_once(error)
+                self._prepare(state)
+
+    def fewer_at_once(self, error: torch.cuda.OutOfMemoryError) -> None:
+        """Make parts half as large from here on.
+
+        Raises:
+            PhysEmbedError: they hold one system each already.
+        """
+        if self.systems_at_once is None or self.systems_at_once == 1:
+            raise PhysEmbedError("model: the memory of the GPU does not hold one system") from error
+        self.systems_at_once = (self.systems_at_once + 1) // 2
+        self._parts, self._made_for = [], None
+        torch.cuda.empty_cache()
+        log.warning("out of memory: %d systems at once from here on", self.systems_at_once)
+
+    def _prepare(self, state: Any) -> None:
+        """Make the parts, if they are not there for the atoms of this state."""
+        made_for = self._made_for
+        if made_for is not None and made_for[0] is state.atomic_numbers and made_for[1] is state.system_idx:
+            return
+        self._made_for = state.atomic_numbers, state.system_idx
+        if self.systems_at_once is None:
+
+            def evaluate(systems: int) -> object:
+                part = self._part(state, 0, systems)
+                return part.model(part.of(state))
+
+            self.systems_at_once = systems_that_fit(evaluate, self._n_systems, self.device)
+        firsts = range(0, self._n_systems, self.systems_at_once)
+        self._parts = [self._part(state, first, min(first + self.systems_at_once, self._n_systems)) for first in firsts]
+
+    def _part(self, state: Any, first: int, end: int) -> _Part:
+        """Systems from `first` up to `end`."""
+        each = len(state.positions) // self._n_systems
+        atoms, systems = slice(first * each, end * each), slice(first, end)
+        return _Part(
+            self._model_of(systems), atoms, systems, state.atomic_numbers[atoms], state.system_idx[atoms] - first
+        )
+
+
+class Point(Protocol):
+    """A run with the parameters of its correction."""
+
+    @property
+    def alpha(self) -> float: ...
+    @property
+    def a1(self) -> float: ...
+
+
+def models_of_points(
+    model_file: str | Path, device: str, dtype: str, convention: str
+) -> Callable[[Sequence[Point]], LiquidModel | LiquidParts]:
+    """What makes the model of a batch of runs, each with its alpha and a1; the file is loaded once.
+
+    On a GPU it is one that a CUDA graph can hold, of systems of the same number of atoms each.
+
+    Args:
+        model_file: a MACE model.
+        device: `auto`, `cpu` or `cuda`.
+        dtype: `float32` or `float64`.
+        convention: of the correction.
+
+    Raises:
+        PhysEmbedError: as `load_liquid`.
+    """
+    device = resolve_device(device)
+    graphs = device == "cuda"
+    model = load_liquid(model_file, device, dtype, convention=convention, alpha=0.0, a1=0.0, fixed_shapes=graphs)
+
+    def make(points: Sequence[Point]) -> LiquidModel | LiquidParts:
+        def of(some: slice) -> LiquidModel:
+            return model.with_parameters([p.alpha for p in points[some]], [p.a1 for p in points[some]])
+
+        return LiquidParts(of, len(points)) if graphs else of(slice(None))
+
+    return make
