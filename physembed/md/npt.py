@@ -363,7 +363,8 @@ class NPTRuns:
 
 
 def _frame(positions: torch.Tensor, cells: torch.Tensor, place: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    return positions[place].cpu().numpy().astype(np.float32), cells[place].double().cpu().numpy()
+    # Copies: a batch steps in place.
+    return positions[place].cpu().numpy().astype(np.float32), cells[place].double().cpu().numpy().copy()
 
 
 def _density(atoms: Atoms) -> float:
