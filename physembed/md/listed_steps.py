@@ -69,6 +69,8 @@ class ListedSteps:
             except torch.cuda.OutOfMemoryError as error:
                 self._put_back(before, drawn)
                 self._replayed = None
+                if not hasattr(self._model, "fewer_at_once"):
+                    raise
                 self._model.fewer_at_once(error)
                 self._used = 1.0
                 continue

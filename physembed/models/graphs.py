@@ -5,10 +5,13 @@ Launching its kernels one by one takes most of the time of a step on a GPU: see 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 WARM_UP_CALLS = 3
 """Before a capture, so that kernels are compiled and libraries have their workspaces."""
@@ -19,6 +22,7 @@ class Replayed:
 
     If it is to be captured, it is so at its first use. It must then keep to what a CUDA graph can hold: it reads and
     writes the same tensors every time, of shapes that do not depend on their values, and never waits for the device.
+    A step that cannot be captured nevertheless is called, with a warning.
 
     Args:
         step: what is repeated.
@@ -38,20 +42,44 @@ class Replayed:
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, times: int) -> None:
-        """Repeat the step so many times; if it is captured, this only queues them."""
-        if not self._captured:
-            for _ in range(times):
-                self._step()
-            return
-        if self._graph is None:
-            self._graph = self._capture()
-        for _ in range(times):
-            self._graph.replay()
+        """Repeat the step so many times; if it is captured, this only queues them.
 
-    def _capture(self) -> torch.cuda.CUDAGraph:
-        """The graph; state and generator are left as they were."""
+        Raises:
+            torch.cuda.OutOfMemoryError: the memory does not hold the step.
+        """
+        if self._captured and self._graph is None:
+            self._graph = self._captured_or_not()
+        for _ in range(times):
+            if self._graph is None:
+                self._step()
+            else:
+                self._graph.replay()
+
+    def _captured_or_not(self) -> torch.cuda.CUDAGraph | None:
+        """The graph, or None, with a warning, if there is none of this step; what it changed is as it was.
+
+        Raises:
+            torch.cuda.OutOfMemoryError: the memory does not hold it.
+        """
         before = [tensor.clone() for tensor in self._state]
         drawn = self._generator.get_state() if self._generator else None
+        try:
+            return self._capture()
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self._captured = False
+            reason = str(error).partition("\n")[0]
+            log.warning("the step cannot be captured as a CUDA graph, so that the run is slower: %s", reason)
+            return None
+        finally:
+            for tensor, value in zip(self._state, before, strict=True):
+                tensor.copy_(value)
+            if self._generator and drawn is not None:
+                self._generator.set_state(drawn)
+
+    def _capture(self) -> torch.cuda.CUDAGraph:
+        """The graph, after some steps."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -63,8 +91,4 @@ class Replayed:
             graph.register_generator_state(self._generator)
         with torch.cuda.graph(graph):
             self._step()
-        for tensor, value in zip(self._state, before, strict=True):
-            tensor.copy_(value)
-        if self._generator and drawn is not None:
-            self._generator.set_state(drawn)
         return graph

@@ -273,6 +273,37 @@ def test_a_step_is_repeated() -> None:
     assert counter == 7
 
 
+class Refused(Replayed):
+    """Its capture takes some steps, then fails."""
+
+    error: type[RuntimeError] = RuntimeError
+
+    def _capture(self) -> torch.cuda.CUDAGraph:
+        for _ in range(WARM_UP_CALLS):
+            self._step()
+        raise Refused.error("operation not permitted when stream is capturing\nand more")
+
+
+def test_a_step_that_cannot_be_captured_is_called(caplog: pytest.LogCaptureFixture) -> None:
+    """From the state before, random numbers included, and with one warning."""
+    generator, reference = torch.Generator().manual_seed(3), torch.Generator().manual_seed(3)
+    walk = torch.zeros(())
+    refused = Refused(lambda: walk.add_(torch.randn((), generator=generator)), True, [walk], generator)
+    refused(2)
+    refused(3)
+    torch.testing.assert_close(walk, sum(torch.randn((), generator=reference) for _ in range(5)))
+    (message,) = caplog.messages
+    assert message.endswith("slower: operation not permitted when stream is capturing")
+
+
+def test_a_capture_without_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Refused, "error", torch.cuda.OutOfMemoryError)
+    counter = torch.zeros(())
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        Refused(lambda: counter.add_(1), True, [counter])(2)
+    assert counter == 0
+
+
 class Lasting:
     """A list that lasts so many steps, or none at all in a stretch of them; and the model that uses it."""
 
