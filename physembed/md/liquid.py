@@ -216,9 +216,15 @@ class LiquidBatch:
         self._steps[name](steps)
 
     def _step(self) -> None:
-        """One step, in place."""
-        before = self._changing()
-        STEPS[self.ensemble](self.state, self._watched, self._conditions)
+        """One step, in place; if it fails, the state still has its own tensors."""
+        before, outputs = self._changing(), self._watched.outputs
+        try:
+            STEPS[self.ensemble](self.state, self._watched, self._conditions)
+        except RuntimeError:
+            self._watched.outputs = outputs
+            for holder, name, tensor in before:
+                holder[name] = tensor
+            raise
         after = self._changing()
         for (_, _, tensor), (holder, name, value) in zip(before, after, strict=True):
             tensor.copy_(value)

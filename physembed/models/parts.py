@@ -83,6 +83,7 @@ class LiquidParts(ModelInterface):
 
         Raises:
             PhysEmbedError: the memory does not hold one system; as `LiquidModel`.
+            torch.cuda.OutOfMemoryError: the memory does not hold the parts, and nobody attends to the lists.
         """
         self._prepare(state)
         while True:
@@ -90,6 +91,8 @@ class LiquidParts(ModelInterface):
                 outputs = [part.model(part.of(state)) for part in self._parts]
                 return {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}
             except torch.cuda.OutOfMemoryError as error:
+                if not all(pairs.attended for pairs in self.lists):
+                    raise  # amid steps, or their capture, for which there would be other lists
                 self.fewer_at_once(error)
                 self._prepare(state)
 

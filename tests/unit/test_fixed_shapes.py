@@ -181,6 +181,24 @@ def test_a_batch_in_parts_is_the_batch(from_call: int | None) -> None:
     torch.testing.assert_close(divided.positions, whole.positions, rtol=1e-7, atol=1e-8)
 
 
+def test_parts_are_left_as_they_are_amid_steps() -> None:
+    Scarce.calls, Scarce.from_call = 0, 10**9
+    parts = in_parts(5, 5, Scarce)
+    run = many("nvt", parts)
+    parts.make_lists(run.state)
+    Scarce.from_call = 0
+    for attended in (False, True):
+        for pairs in parts.lists:
+            pairs.attended = attended
+        if attended:
+            assert len(parts(run.state)["energy"]) == 5
+            assert parts.systems_at_once == 2
+        else:
+            with pytest.raises(torch.cuda.OutOfMemoryError):
+                parts(run.state)
+            assert parts.systems_at_once == 5
+
+
 def test_memory_for_less_than_one_system_ends_in_one_line() -> None:
     Scarce.calls, Scarce.from_call = 0, 0
     with pytest.MonkeyPatch.context() as patch:
