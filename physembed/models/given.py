@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -119,14 +120,7 @@ def check_training_data(
             message names the first and how many do), or no frame has an element of a liquid.
     """
     _check_file(key, path, sha256)
-    lacking: dict[str, list[int]] = {}
-    known: set[int] = set()
-    frames = 0
-    for index, frame in enumerate(_frames(key, path)):
-        frames += 1
-        known |= frame.elements
-        for name in _lacks(frame, stress):
-            lacking.setdefault(name, []).append(index)
+    frames, known, lacking = _contents(key, Path(path), Path(path).stat().st_mtime_ns, stress)
     if not frames:
         raise PhysEmbedError(f"{key}: {path}: holds no frame")
     for name, which in lacking.items():
@@ -135,6 +129,20 @@ def check_training_data(
             f"{key}: {path}: frame {which[0]} lacks {name}, as do {len(which)} of {frames} frames{remedy}"
         )
     _check_elements(f"{key}: {path}: the training set", known, liquids)
+
+
+@lru_cache  # a plan asks twice, and large sets take seconds
+def _contents(key: str, path: Path, _changed: int, stress: bool) -> tuple[int, set[int], dict[str, list[int]]]:
+    """Number of frames, atomic numbers, and for what is lacking the frames that lack it, of a file as last changed."""
+    lacking: dict[str, list[int]] = {}
+    known: set[int] = set()
+    frames = 0
+    for index, frame in enumerate(_frames(key, path)):
+        frames += 1
+        known |= frame.elements
+        for name in _lacks(frame, stress):
+            lacking.setdefault(name, []).append(index)
+    return frames, known, lacking
 
 
 def _check_file(key: str, path: str | Path, sha256: str | None) -> None:
