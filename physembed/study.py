@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from physembed.config import Config, load
@@ -26,8 +24,6 @@ from physembed.molecules.table import MoleculeSpec, read_table
 
 VOLUME_FLUCTUATION_A3 = 3.3
 """kT kappa of an organic liquid at 300 K, of a compressibility of 8e-5/bar."""
-REMEMBERED = Path(".snakemake/physembed")
-"""What model files hold, by hash: to look takes seconds, and every start of Snakemake would have to."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +83,7 @@ def load_study(config: dict[str, Any]) -> Study:
     )
     for model in models:
         _check_target(model, study)
-    # A model file that is new is loaded in a process of its own, which takes seconds.
-    with ThreadPoolExecutor() as pool:
-        for checked_file in [pool.submit(_check_files, model, study) for model in models]:
-            checked_file.result()
+        _check_files(model, study)
     _check_boxes(study)
     return study
 
@@ -146,7 +139,7 @@ def _check_files(model: ModelStudy, study: Study) -> None:
     settings, key = model.settings, f"config: models.{model.name}"
     wanted = {name: elements(study.liquids[name]) for name in model.liquids}
     if settings.file:
-        check_model_file(f"{key}.file", settings.file, settings.sha256, wanted, remembered=REMEMBERED)
+        check_model_file(f"{key}.file", settings.file, settings.sha256, wanted)
     elif settings.data:
         stress = settings.training.stress_weight > 0
         check_training_data(f"{key}.data", settings.data, settings.sha256, wanted, stress=stress)

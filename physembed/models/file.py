@@ -1,5 +1,4 @@
 """Files of MACE models. They are pickles, which can run any code when they are loaded."""
-# Loaded to look at a model that a user names, before anything is run: nothing here may import torch-sim.
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ import torch
 from mace.modules.extensions import PolarMACE
 
 from physembed.errors import PhysEmbedError
+from physembed.models.description import chosen_head
 
 
 def load_pickle(file: str | Path, device: str, what: str = "model") -> Any:
@@ -49,11 +49,4 @@ def default_head(module: torch.nn.Module, what: str) -> str:
     Raises:
         PhysEmbedError: if it has several, none of them called so; `what` begins the message.
     """
-    heads = [str(head) for head in getattr(module, "heads", ["Default"])]
-    chosen = heads if len(heads) == 1 else [head for head in heads if head.lower() == "default"]
-    if not chosen:
-        raise PhysEmbedError(
-            f"{what}: has the heads {', '.join(heads)}, and none is called default; "
-            "write one of them to a file of its own with mace_select_head"
-        )
-    return chosen[0]
+    return chosen_head([str(head) for head in getattr(module, "heads", ["Default"])], what)

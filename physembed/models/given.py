@@ -1,15 +1,8 @@
-"""Checks of the model files and training sets that a user names, and what a model file holds.
-
-Packages that read models are imported where they are used: a configuration that names no file loads none of them.
-"""
+"""Checks of the model files and training sets that a user names."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,8 +14,8 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from physembed.errors import PhysEmbedError
-from physembed.files import atomic
-from physembed.provenance import ROOT, file_hash
+from physembed.models.description import describe_model
+from physembed.provenance import file_hash
 
 
 def check_model_file(
@@ -30,18 +23,14 @@ def check_model_file(
     path: str | Path,
     sha256: str | None,
     liquids: Mapping[str, Collection[int]],
-    *,
-    remembered: Path | None = None,
 ) -> dict[str, Any]:
-    """Check a MACE model; its hash is compared before anything in it is unpickled.
+    """Check a MACE model. Its hash is compared before it is looked into, and nothing in it is run.
 
     Args:
         key: what names the file in the configuration; it begins each message.
         path: the file.
         sha256: hash that it must have, if that is known.
         liquids: atomic numbers of each liquid that the model is for.
-        remembered: folder of descriptions by hash. With it the model is loaded in a process of its own, which keeps
-            what the packages print and their memory apart, and only if its description is not there yet.
 
     Returns:
         The description of the model (see `describe_model`).
@@ -51,56 +40,9 @@ def check_model_file(
             none called default, or it does not know an element of a liquid.
     """
     _check_file(key, path, sha256)
-    description = describe_model(path, key) if remembered is None else _described(path, key, remembered)
+    description = describe_model(path, key)
     _check_elements(f"{key}: {path}: the model", {atomic_numbers[e] for e in description["elements"]}, liquids)
     return description
-
-
-def _described(path: str | Path, key: str, folder: Path) -> dict[str, Any]:
-    """`describe_model` in a process of its own, remembered by the hash of the file."""
-    file = folder / f"{file_hash(path)}.json"
-    if not file.exists():
-        command = [sys.executable, "-m", "physembed.models.given", str(path), key]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT.parent)}
-        )
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or [f"{key}: {path}: loading it ended with code {done.returncode}"]
-            raise PhysEmbedError(said[-1])
-        with atomic(file) as temporary:
-            temporary.write_text(done.stdout.splitlines()[-1])
-    description: dict[str, Any] = json.loads(file.read_text())
-    return description
-
-
-def describe_model(path: str | Path, key: str = "model") -> dict[str, Any]:
-    """What a file of a MACE model holds, as plain values.
-
-    Returns:
-        sha256, class, elements (symbols), r_max_A, num_channels, num_interactions, hidden_irreps (node features
-        after the first layer), parameters (their number), dtype, heads and head (the one that is used).
-
-    Raises:
-        PhysEmbedError: it holds no MACE model, or one of several heads with none called default.
-    """
-    from physembed.models.file import default_head, load_module
-
-    module: Any = load_module(path, "cpu", key)
-    head = default_head(module, f"{key}: {path}")
-    weights = list(module.parameters())
-    return {
-        "sha256": file_hash(path),
-        "class": type(module).__name__,
-        "elements": [chemical_symbols[int(z)] for z in module.atomic_numbers],
-        "r_max_A": float(module.r_max),
-        "num_channels": int(module.node_embedding.linear.irreps_out.dim),
-        "num_interactions": int(module.num_interactions),
-        "hidden_irreps": str(module.products[0].linear.irreps_out),
-        "parameters": sum(weight.numel() for weight in weights),
-        "dtype": str(weights[0].dtype).removeprefix("torch."),
-        "heads": [str(name) for name in getattr(module, "heads", ["Default"])],
-        "head": head,
-    }
 
 
 def check_training_data(
@@ -226,15 +168,3 @@ def _numbers(value: Any, sizes: tuple[int, ...]) -> bool:
     """Whether a value is so many finite numbers."""
     array = np.asarray(value)
     return array.dtype.kind in "if" and array.size in sizes and all(map(math.isfinite, array.ravel()))
-
-
-def main() -> None:
-    """Print the description of a model as one line: `python -m physembed.models.given FILE KEY`."""
-    try:
-        print(json.dumps(describe_model(*sys.argv[1:])))
-    except PhysEmbedError as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()

@@ -10,13 +10,15 @@ import pytest
 import torch
 import torch_sim
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from mace.calculators import MACECalculator
 
 from physembed.errors import PhysEmbedError
 from physembed.models.corrected import load_ase, load_torchsim, write_corrected
 from physembed.models.cso import CSOCalculator, CSOParameters
-from physembed.models.given import check_model_file, check_training_data, describe_model
+from physembed.models.description import describe_model
+from physembed.models.given import check_model_file, check_training_data
 from physembed.provenance import file_hash
 
 from .models_for_tests import R_MAX, box, random_mace
@@ -56,6 +58,46 @@ def test_a_good_model_file_is_described(model_file):
     assert json.loads(json.dumps(description)) == description
 
 
+@pytest.mark.parametrize("kind", [
+    {}, {"max_L": 0, "channels": 7}, {"elements": (1, 8), "dtype": torch.float32}, {"heads": ["a", "Default"]},
+])  # fmt: skip
+def test_what_is_read_is_what_the_module_has(kind, tmp_path):
+    module = random_mace(**kind)
+    torch.save(module, tmp_path / "mace.model")
+    description = describe_model(tmp_path / "mace.model")
+    assert description["class"] == "ScaleShiftMACE"
+    assert description["elements"] == [chemical_symbols[int(z)] for z in module.atomic_numbers]
+    assert description["r_max_A"] == float(module.r_max)
+    assert description["num_channels"] == module.node_embedding.linear.irreps_out.dim
+    assert description["num_interactions"] == int(module.num_interactions)
+    assert description["hidden_irreps"] == str(module.products[0].linear.irreps_out)
+    assert description["parameters"] == sum(weight.numel() for weight in module.parameters())
+    assert description["dtype"] == str(next(module.parameters()).dtype).removeprefix("torch.")
+    assert description["heads"] == list(module.heads)
+    assert description["head"] == "Default"
+
+
+class Marker:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+def test_nothing_in_a_model_file_is_run(tmp_path):
+    module, proof = random_mace(), tmp_path / "it ran"
+    module.harmful = Marker(proof)
+    torch.save(module, tmp_path / "mace.model")
+    proof.unlink(missing_ok=True)
+    assert describe_model(tmp_path / "mace.model")["elements"] == ["H", "C", "O"]
+    assert not proof.exists()
+    torch.load(tmp_path / "mace.model", weights_only=False)
+    assert proof.exists(), "it would have run"
+
+
 def test_files_that_are_no_model_are_refused(model_file, tmp_path):
     whole = model_file.read_bytes()
     contents = {"empty": b"", "half": whole[: len(whole) // 2], "text": b"hello\nworld\n", "plain": pickle.dumps([1])}
@@ -73,25 +115,13 @@ def test_files_that_are_no_model_are_refused(model_file, tmp_path):
     assert address in refusal(check_model_file, "models.x.file", address, None, LIQUIDS)
 
 
-class Marker:
-    """Leaves a file behind when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return (open, (self.path, "w"))
-
-
-def test_the_hash_is_compared_before_anything_is_unpickled(tmp_path):
+def test_the_hash_is_compared_before_the_file_is_looked_into(tmp_path):
     trap, mark = tmp_path / "trap.model", tmp_path / "mark"
     trap.write_bytes(pickle.dumps(Marker(mark)))
     message = refusal(check_model_file, "models.x.file", trap, "0" * 64, LIQUIDS)
     assert file_hash(trap) in message and "0" * 64 in message
+    assert "cannot be read" in refusal(check_model_file, "models.x.file", trap, None, LIQUIDS)
     assert not mark.exists()
-    # Without a hash the file is opened, and then it could do anything.
-    refusal(check_model_file, "models.x.file", trap, None, LIQUIDS)
-    assert mark.exists()
 
 
 def test_elements_and_heads(model_file, tmp_path):
