@@ -81,7 +81,7 @@ class WatchedModel:
 
     def _lose(self, name: str, sound: torch.Tensor, values: torch.Tensor) -> None:
         newly = ~sound & (self.cause == 0)
-        self.cause = torch.where(newly, CAUSES.index(name), self.cause)
+        self.cause = self.cause.masked_fill(newly, CAUSES.index(name))
         self.value = torch.where(newly, values, self.value)
 
 
