@@ -20,10 +20,10 @@ from physembed.models.cso.energy import Values
 from physembed.models.device import resolve_device
 from physembed.models.file import load_module
 from physembed.models.mace import LiquidMace
-from physembed.models.neighbors import PaddedList, SkinList
+from physembed.models.neighbors import OnPairs, PaddedList, SkinList
 
 
-class ListedCSO(CSOModel):
+class ListedCSO(OnPairs, CSOModel):
     """`CSOModel` on a list of pairs that is kept from one call to the next, with forces and stress always."""
 
     def __init__(
@@ -42,20 +42,11 @@ class ListedCSO(CSOModel):
 
     def forward(self, state: SimState, **_kwargs: object) -> dict[str, Tensor]:
         """Evaluate the correction; input, output and errors are those of `CSOModel`."""
-        cell = state.row_vector_cell
-        if isinstance(self.list, PaddedList):
-            edges = self.list.edges(state.positions, cell, state.pbc, state.system_idx)
-        else:
-            edges = self.list.pairs(state.positions, cell, state.pbc, self.reach, state.system_idx)
-        result = self.interaction(state).evaluate(edges[2], edges[0], edges[1])
-        stress = result.virial / volumes(cell)[:, None, None]
+        first, second, vectors = self.edges(state)
+        result = self.interaction(state).evaluate(vectors, first, second)
+        stress = result.virial / volumes(state.row_vector_cell)[:, None, None]
         names = {"energy": result.energy, "forces": result.forces, "stress": stress}
         return names | {"cso_S0": result.s0, "cso_S1": result.s1}
-
-    @property
-    def lists(self) -> tuple[PaddedList, ...]:
-        """Lists of pairs that somebody has to look at; none if they look after themselves."""
-        return (self.list,) if isinstance(self.list, PaddedList) else ()
 
     @property
     def reach(self) -> float:
@@ -97,8 +88,8 @@ class LiquidModel(SumModel):
 
     def make_lists(self, state: Any) -> None:
         """Make all of them for a state."""
-        for pairs in self.lists:
-            pairs.make(state.positions, state.row_vector_cell, state.pbc, state.system_idx)
+        self.base.make_lists(state)
+        self.cso.make_lists(state)
 
     def with_parameters(self, alpha: Values, a1: Values) -> LiquidModel:
         """The same MACE model, weights not copied, with other parameters: for other systems, or some of the batch.

@@ -17,7 +17,7 @@ from physembed.cells import volumes
 from physembed.errors import PhysEmbedError
 from physembed.models.device import systems_that_fit
 from physembed.models.file import default_head, load_module
-from physembed.models.neighbors import PaddedList, SkinList, all_pairs
+from physembed.models.neighbors import OnPairs, PaddedList, SkinList, all_pairs
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class IsolatedMace(PreparedMace):
         return {name: output[name].detach() for name in ("energy", "forces")}
 
 
-class LiquidMace(PreparedMace):
+class LiquidMace(OnPairs, PreparedMace):
     """MACE of periodic systems, with forces and stress from one gradient, that by the vectors of the edges.
 
     With `fixed_shapes`, for MD on a GPU, whose steps are replayed as a CUDA graph, an evaluation is on all pairs of the
@@ -152,7 +152,7 @@ class LiquidMace(PreparedMace):
         head = default_head(module, "model")
         super().__init__(module, device=device, dtype=dtype, enable_cueq=device.type == "cuda", head=head)
         self.fixed_shapes = fixed_shapes
-        self.list = PaddedList(float(self.r_max)) if fixed_shapes else SkinList()
+        self.list = self._new_list()
 
     def forward(self, state: Any, **_: object) -> dict[str, Tensor]:
         """Evaluate a batch.
@@ -164,14 +164,9 @@ class LiquidMace(PreparedMace):
             energy (n_systems,) eV, forces (n_atoms, 3) eV/Å and stress (n_systems, 3, 3) eV/Å^3.
         """
         self.prepare(state)
-        cell = state.row_vector_cell
-        if isinstance(self.list, PaddedList):
-            edges = self.list.edges(state.positions, cell, state.pbc, state.system_idx)
-        else:
-            edges = self.list.pairs(state.positions, cell, state.pbc, self.r_max, state.system_idx)
-        output = self.evaluate(*edges)
+        output = self.evaluate(*self.edges(state))
         virial = output.pop("virial")
-        return output | {"stress": virial / volumes(cell)[:, None, None]}
+        return output | {"stress": virial / volumes(state.row_vector_cell)[:, None, None]}
 
     def _made(self, state: Any) -> None:
         self._data = {
@@ -185,19 +180,17 @@ class LiquidMace(PreparedMace):
     def again(self) -> LiquidMace:
         """The same model for another batch, its weights not copied."""
         other = copy.copy(self)
-        other.list = PaddedList(float(self.r_max)) if self.fixed_shapes else SkinList()
+        other.list = self._new_list()
         other._prepared_for = None
         return other
 
-    def make_lists(self, state: Any) -> None:
-        """Make the lists for a state."""
-        for pairs in self.lists:
-            pairs.make(state.positions, state.row_vector_cell, state.pbc, state.system_idx)
+    def _new_list(self) -> SkinList | PaddedList:
+        return PaddedList(self.reach) if self.fixed_shapes else SkinList()
 
     @property
-    def lists(self) -> tuple[PaddedList, ...]:
-        """Lists of pairs that somebody has to look at; none if they look after themselves."""
-        return (self.list,) if isinstance(self.list, PaddedList) else ()
+    def reach(self) -> float:
+        """Distance in Å beyond which a pair adds nothing."""
+        return float(self.r_max)
 
     def evaluate(self, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
         """Evaluate the batch that was prepared.

@@ -282,12 +282,11 @@ class PaddedList:
 
     def _allocate(self, pairs: int, n_atoms: int, cell: Tensor, system_idx: Tensor) -> None:
         places = int(SPARE * pairs) + 1
-        whole, real = system_idx, cell
-        self._first, self._second = whole.new_zeros(places), whole.new_zeros(places)
-        self._shifts, self._beyond = real.new_zeros(places, 3), real.new_zeros(places, 3)
-        self._frame, self._fractional = torch.zeros_like(cell), real.new_zeros(n_atoms, 3)
+        self._first, self._second = system_idx.new_zeros(places), system_idx.new_zeros(places)
+        self._shifts, self._beyond = cell.new_zeros(places, 3), cell.new_zeros(places, 3)
+        self._frame, self._fractional = torch.zeros_like(cell), cell.new_zeros(n_atoms, 3)
         self._periodic = torch.zeros(len(cell), dtype=torch.bool, device=cell.device)
-        self.used = real.new_zeros(())
+        self.used = cell.new_zeros(())
         self._system, self._places = system_idx, places
         self.allocations += 1
 
@@ -302,6 +301,34 @@ class PaddedList:
         backward = (inverse(frame) @ self._frame).abs()
         inverse_sigma = torch.sqrt(backward.sum(1).amax(1) * backward.sum(2).amax(1))
         return ((self.cutoff_A + 2 * furthest) * inverse_sigma / self.reach_A).amax()
+
+
+class OnPairs:
+    """What a model on a list of pairs does with it: a `SkinList`, or a `PaddedList`, to which somebody has to look."""
+
+    list: SkinList | PaddedList
+
+    @property
+    def reach(self) -> float:
+        """Distance in Å beyond which a pair adds nothing."""
+        raise NotImplementedError
+
+    @property
+    def lists(self) -> tuple[PaddedList, ...]:
+        """Lists of pairs that somebody has to look at; none if they look after themselves."""
+        return (self.list,) if isinstance(self.list, PaddedList) else ()
+
+    def make_lists(self, state: Any) -> None:
+        """Make them for a state."""
+        for pairs in self.lists:
+            pairs.make(state.positions, state.row_vector_cell, state.pbc, state.system_idx)
+
+    def edges(self, state: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """First and second atoms of the pairs of a state (n_pairs,) and the vectors between them, (n_pairs, 3) in Å."""
+        structure = state.positions, state.row_vector_cell, state.pbc
+        if isinstance(self.list, PaddedList):
+            return self.list.edges(*structure, state.system_idx)
+        return self.list.pairs(*structure, self.reach, state.system_idx)
 
 
 def _frame(cell: Tensor, pbc: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 
 import torch
@@ -29,6 +28,11 @@ def unique_pairs(pairs: Tensor, shifts: Tensor) -> Tensor:
     # An atom and its own image: the image in the positive half space.
     positive = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
     return (pairs[0] < pairs[1]) | ((pairs[0] == pairs[1]) & positive)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    # By identity first: to compare, the host would have to wait for the device.
+    return one is other or torch.equal(one, other)
 
 
 class CSOModel(ModelInterface):
@@ -76,7 +80,6 @@ class CSOModel(ModelInterface):
         self.cutoffs = cutoffs or self.convention.cutoffs
         self.neighbor_list_fn = neighbor_list_fn
         self._atoms: tuple[Tensor, Tensor] | None = None
-        self._given: tuple[Tensor, Tensor] | None = None
         self._interaction: CSOInteraction | None = None
 
     @ModelInterface.compute_forces.setter
@@ -96,16 +99,11 @@ class CSOModel(ModelInterface):
             PhysEmbedError: an element has no parameters, or a parameter has the wrong number of values.
         """
         atoms = (state.atomic_numbers, state.system_idx)
-        # Looked at by identity first: to compare, the host would have to wait for the device.
-        if self._interaction is not None and self._given is not None and all(map(operator.is_, atoms, self._given)):
-            return self._interaction
-        same = self._atoms is not None and all(map(torch.equal, atoms, self._atoms))
-        self._given = atoms
-        if self._interaction is None or not same:
+        if self._interaction is None or self._atoms is None or not all(map(_same, atoms, self._atoms)):
             self._interaction = CSOInteraction(
                 self.convention, self.cutoffs, self.parameters, *atoms, state.n_systems, self.dtype
             )
-            self._atoms = (atoms[0].clone(), atoms[1].clone())
+        self._atoms = atoms
         return self._interaction
 
     def forward(self, state: SimState, **_kwargs: object) -> dict[str, Tensor]:
