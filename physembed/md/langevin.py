@@ -7,7 +7,7 @@ for bit on the same build of torch on a CPU.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ import torch_sim as ts
 from ase import Atoms
 from torch_sim.integrators import nvt_langevin_init
 
+from physembed.md.temperature import kinetic_temperatures
 from physembed.models.graphs import Replayed
 from physembed.units import FS, KB
 
@@ -26,7 +27,8 @@ class LangevinBatch:
     """Replicas of one molecule that advance together, each from its own start.
 
     On a GPU a step is replayed as a CUDA graph, whose shapes are fixed. A replica that leaves then keeps its place: it
-    stands still at its start, unseen, until half of the places are empty and the batch is made anew.
+    stands still at its start, unseen, until half of the places are empty and the batch is made anew. Looking for
+    replicas that have collapsed is replayed likewise, so that the host need not wait to let them stop.
 
     Args:
         model: a torch-sim model (energies in eV, forces in eV/Å); on a GPU one that a CUDA graph can hold.
@@ -35,6 +37,9 @@ class LangevinBatch:
         timestep_fs: time step.
         friction_per_ps: friction coefficient.
         seed: of the momenta and of the noise.
+        collapsed: says which replicas (n_replicas,) have collapsed, of their positions (n_replicas, n_atoms, 3) in Å,
+            energies (n_replicas,) in eV, forces (n_replicas, n_atoms, 3) in eV/Å and kinetic temperatures (n_replicas,)
+            in K, by operations that a CUDA graph can hold; None if nobody looks.
         keep_places: whether a replica that leaves keeps its place; by default on a GPU.
     """
 
@@ -47,9 +52,10 @@ class LangevinBatch:
         timestep_fs: float,
         friction_per_ps: float,
         seed: int,
+        collapsed: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
         keep_places: bool | None = None,
     ) -> None:
-        self.model = model
+        self.model, self._collapsed = model, collapsed
         self.n_atoms = len(starts[0])
         self._keep_places = model.device.type == "cuda" if keep_places is None else keep_places
         dt = torch.tensor(timestep_fs * FS, dtype=model.dtype, device=model.device)
@@ -61,20 +67,23 @@ class LangevinBatch:
         state = ts.io.atoms_to_state(clean, device=model.device, dtype=model.dtype)
         state.rng = seed
         self._home = state.positions.clone()
-        self._use(nvt_langevin_init(state, model, kT=kT))
+        self._taken = torch.zeros((), dtype=torch.int64, device=state.device)
+        self._use(nvt_langevin_init(state, model, kT=kT), self._taken.new_full((len(starts),), -1))
 
-    def _use(self, state: Any) -> None:
+    def _use(self, state: Any, stopped_at: torch.Tensor) -> None:
         """Go on with this state, all of whose replicas are in the batch."""
-        self.state = state
+        self.state, self._stopped_at = state, stopped_at
         self._places = torch.arange(state.n_systems, device=state.device)
-        self._moving = torch.ones(state.n_systems, dtype=torch.bool, device=state.device)
-        changed = [getattr(state, name) for name in MOVING]
-        self._advance = Replayed(self._step, state.device.type == "cuda", changed, state.rng)
+        self._moving = stopped_at < 0
+        on_gpu, changed = state.device.type == "cuda", [getattr(state, name) for name in MOVING]
+        self._advance = Replayed(self._step, on_gpu, [*changed, self._taken], state.rng)
+        self._look = Replayed(self._stop_collapsed, on_gpu, [self._moving, self._stopped_at])
 
     def _step(self) -> None:
         """One step, in place: half a kick and a drift, friction and noise, half a drift, forces, half a kick."""
         state, half = self.state, self._half
         masses, moving = state.masses[:, None], self._moving[state.system_idx, None]
+        self._taken += 1
         momenta = state.momenta + state.forces * half
         positions = state.positions + momenta / masses * half
         noise = torch.randn(momenta.shape, dtype=momenta.dtype, device=momenta.device, generator=state.rng)
@@ -84,12 +93,25 @@ class LangevinBatch:
         output = self.model(state)
         momenta = momenta + output["forces"] * half
         state.momenta.copy_(torch.where(moving, momenta, state.momenta))
-        state.forces.copy_(output["forces"])
-        state.energy.copy_(output["energy"])
+        state.forces.copy_(torch.where(moving, output["forces"], state.forces))
+        state.energy.copy_(torch.where(self._moving, output["energy"], state.energy))
+
+    def _stop_collapsed(self) -> None:
+        state = self.state
+        if self._collapsed is None:
+            return
+        positions, forces = (values.view(-1, self.n_atoms, 3) for values in (state.positions, state.forces))
+        newly = self._collapsed(positions, state.energy, forces, self._temperatures()) & self._moving
+        self._stopped_at.copy_(torch.where(newly, self._taken, self._stopped_at))
+        self._moving.logical_and_(~newly)
 
     def advance(self, steps: int) -> None:
-        """Take so many time steps."""
+        """Take so many time steps; replicas that stopped stay as they are."""
         self._advance(steps)
+
+    def look(self) -> None:
+        """Let each replica that has collapsed stop, for good, as it is now. On a GPU the host does not wait for it."""
+        self._look(1)
 
     def keep(self, mask: torch.Tensor) -> None:
         """Go on with the replicas where `mask` (n_replicas,) is true; the others leave the batch."""
@@ -108,7 +130,7 @@ class LangevinBatch:
         self._home = self._home.view(-1, self.n_atoms, 3)[places].reshape(-1, 3)
         state = self.state[places]
         state.rng = generator
-        self._use(state)
+        self._use(state, self._stopped_at[places])
 
     def _in_batch(self, name: str) -> torch.Tensor:
         """A tensor of the state (n_replicas, ...) without the places that are empty."""
@@ -139,12 +161,22 @@ class LangevinBatch:
     @property
     def temperatures(self) -> torch.Tensor:
         """Kinetic temperatures (n_replicas,) in K."""
-        return self.state.calc_temperature()[self._places]
+        return self._temperatures()[self._places]
+
+    @property
+    def stopped_at(self) -> torch.Tensor:
+        """After how many steps each replica (n_replicas,) stopped; -1 for one that moves."""
+        return self._stopped_at[self._places]
+
+    def _temperatures(self) -> torch.Tensor:
+        state = self.state
+        return kinetic_temperatures(state.momenta, state.masses, len(self._moving), 3 * self.n_atoms)
 
     def save(self) -> dict[str, torch.Tensor]:
         """Everything that the next step depends on."""
         saved = {name: self._in_batch(name).cpu().clone() for name in MOVING}
-        return saved | {"rng": self.state.rng.get_state()}
+        counts = {"taken": self._taken.cpu().clone(), "stopped_at": self.stopped_at.cpu()}
+        return saved | counts | {"rng": self.state.rng.get_state()}
 
     def load(self, saved: dict[str, torch.Tensor], mask: torch.Tensor) -> None:
         """Go on from `save`; `mask` says which replicas of the present batch were still in it then."""
@@ -152,4 +184,7 @@ class LangevinBatch:
         for name in MOVING:
             now = getattr(self.state, name)
             now.copy_(saved[name].view_as(now))
+        self._taken.copy_(saved["taken"])
+        self._stopped_at.copy_(saved["stopped_at"])
+        self._moving.copy_(self._stopped_at < 0)
         self.state.rng.set_state(saved["rng"])

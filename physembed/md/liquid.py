@@ -18,8 +18,9 @@ from torch_sim.integrators import npt_crescale_init, npt_langevin_isotropic_init
 
 from physembed.cells import volumes
 from physembed.errors import PhysEmbedError
-from physembed.md.liquid_steps import STEPS, Conditions, kinetic_temperatures, pressure_tensors
+from physembed.md.liquid_steps import STEPS, Conditions, pressure_tensors
 from physembed.md.listed_steps import ListedSteps
+from physembed.md.temperature import kinetic_temperatures
 from physembed.units import FS, G_CM3, KB
 
 Ensemble = Literal["npt-crescale", "npt-langevin", "nvt", "nve"]

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch_sim.quantities import compute_instantaneous_pressure_tensor
 
 from physembed.cells import volumes
+from physembed.md.temperature import kinetic_temperatures
 from physembed.units import KB
 
 Model = Callable[[Any], dict[str, Tensor]]
@@ -41,12 +42,6 @@ class Conditions:
     def of(self, systems: Tensor) -> Conditions:
         """Those of some of the systems."""
         return replace(self, kT=self.kT[systems], pressures=self.pressures[systems])
-
-
-def kinetic_temperatures(momenta: Tensor, masses: Tensor, n_systems: int, freedom: int) -> Tensor:
-    """Kinetic temperatures (n_systems,) in K of systems with `freedom` degrees of freedom each."""
-    doubled = (momenta.square().sum(dim=1) / masses).view(n_systems, -1).sum(dim=1)
-    return doubled / (freedom * KB)
 
 
 def pressure_tensors(state: Any, stress: Tensor) -> Tensor:

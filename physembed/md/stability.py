@@ -44,8 +44,9 @@ class Record:
 class StabilityRun:
     """The replicas of one model; can be killed at any moment and goes on from its last saved state.
 
-    A replica that collapses is frozen: its last frame is kept and it leaves the batch, while the others go on.
-    The saved state does not depend on the duration, so a longer run goes on where a finished one ended.
+    A replica that collapses stands still from the look that finds it and leaves the batch at the next record, while
+    the others go on; between records the host does not wait for the device. The saved state does not depend on the
+    duration, so a longer run goes on where a finished one ended.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class StabilityRun:
             timestep_fs=settings.timestep_fs,
             friction_per_ps=settings.friction_per_ps,
             seed=seed,
+            collapsed=lambda *seen: detector.check(*seen).collapsed,
         )
         self.record = Record(alive=list(range(len(starts))))
         self.record_every = max(1, round(settings.record_interval_fs / settings.timestep_fs))
@@ -87,7 +89,8 @@ class StabilityRun:
         on_cpu = self.batch.positions.device.type == "cpu"
         progress = Progress("stability", total, "steps", start=record.step, warn_if_long=on_cpu)
         if record.step == 0:
-            self._check()
+            self.batch.look()
+            self._take_out()
             self._observe()
         while record.step < total and record.alive:
             steps = min(
@@ -98,8 +101,9 @@ class StabilityRun:
             self.batch.advance(steps)
             record.step += steps
             if record.step % settings.check_interval_steps == 0:
-                self._check()
+                self.batch.look()
             if record.step % self.record_every == 0:
+                self._take_out()
                 self._observe()
             progress.update(record.step, f"{len(record.collapses)} of {len(self.starts)} replicas collapsed")
             over = self.clock.over and record.step < total and bool(record.alive)
@@ -108,23 +112,24 @@ class StabilityRun:
             if over:
                 raise self.clock.end("stability", f"{record.step} of {total} steps")
         self._save()
+        # After the state is saved, because a longer run may neither look at this step nor record it.
         if record.step == total and total % settings.check_interval_steps:
-            # After the state is saved, because a longer run does not look at this step.
-            self._check()
+            self.batch.look()
+        self._take_out()
         progress.finish(f"{len(record.collapses)} of {len(self.starts)} replicas collapsed", done=record.step)
 
-    def _check(self) -> None:
-        """Find collapsed replicas, note what failed, and take them out of the batch."""
+    def _take_out(self) -> None:
+        """Note of the replicas that stopped what failed, and take them out of the batch."""
         if not self.record.alive:
             return
         batch = self.batch
-        check = self.detector.check(batch.positions, batch.energies, batch.forces, batch.temperatures)
-        collapsed = check.collapsed.cpu()
-        if not bool(collapsed.any()):
+        stopped_at = batch.stopped_at.cpu()
+        stopped = stopped_at >= 0
+        if not bool(stopped.any()):
             return
-        time_fs = self.record.step * self.settings.timestep_fs
-        for row in torch.nonzero(collapsed).flatten().tolist():
-            replica = self.record.alive[row]
+        check = self.detector.check(batch.positions, batch.energies, batch.forces, batch.temperatures)
+        for row in torch.nonzero(stopped).flatten().tolist():
+            replica, time_fs = self.record.alive[row], int(stopped_at[row]) * self.settings.timestep_fs
             collapse = self.detector.describe(check, row)
             self.record.collapse_frames[replica] = batch.positions[row].cpu().numpy().copy()
             self.record.collapses[replica] = {
@@ -138,9 +143,9 @@ class StabilityRun:
                 "in_sampled_range": in_sampled_range(collapse, self.ranges),
             }
             log.info("replica %d collapsed at %g fs: %s", replica, time_fs, collapse.detail)
-        self.record.alive = [r for r, gone in zip(self.record.alive, collapsed.tolist(), strict=True) if not gone]
+        self.record.alive = [r for r, gone in zip(self.record.alive, stopped.tolist(), strict=True) if not gone]
         if self.record.alive:
-            batch.keep(~collapsed.to(batch.positions.device))
+            batch.keep(~stopped.to(batch.positions.device))
 
     def _observe(self) -> None:
         if not self.record.alive:

@@ -21,6 +21,9 @@ SETTINGS = Stability(
     duration_ps=0.1, record_interval_fs=20.0, check_interval_steps=10, dtype="float64", device="cpu"
 )  # fmt: skip
 
+SEED = 9
+"""With which replicas live that long."""
+
 
 class Counting(Bonds):
     """Counts the molecules that it is asked for."""
@@ -40,7 +43,9 @@ def starts(count: int) -> list[Atoms]:
 def made(folder: Path, count: int, clock: Clock | None = None, **changes: object) -> StabilityCohorts:
     detector = CollapseDetector(BONDS, np.array([0.96, 0.96]), np.full((3, 3), 0.3), 0.5, 0.0)
     settings = SETTINGS.model_copy(update=changes)
-    runs = StabilityCohorts(Counting(), starts(count), detector, RANGES, settings, seed=4, restart=folder, clock=clock)
+    runs = StabilityCohorts(
+        Counting(), starts(count), detector, RANGES, settings, seed=SEED, restart=folder, clock=clock
+    )
     Counting.asked = 0
     runs.run()
     return runs
@@ -51,7 +56,7 @@ def of_first(table: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def test_one_cohort_is_a_plain_run(tmp_path: Path) -> None:
-    plain, runs = finished(tmp_path / "plain", starts=starts(5)), made(tmp_path / "cohorts", 5)
+    plain, runs = finished(tmp_path / "plain", starts=starts(5), seed=SEED), made(tmp_path / "cohorts", 5)
     pd.testing.assert_frame_equal(runs.replicas(), plain.replicas(), check_exact=True)
     pd.testing.assert_frame_equal(runs.thermo(), plain.thermo(), check_exact=True)
 

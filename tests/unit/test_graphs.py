@@ -1,6 +1,7 @@
 """The step that a GPU replays: what it holds, and what it computes where replicas keep their places."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch_sim as ts
@@ -9,6 +10,7 @@ from ase.build import molecule
 from torch_sim.integrators import nvt_langevin_init, nvt_langevin_step
 
 from physembed.errors import PhysEmbedError
+from physembed.md.collapse import CollapseDetector
 from physembed.md.langevin import MOVING, LangevinBatch
 from physembed.models.device import systems_that_fit
 from physembed.models.graphs import WARM_UP_CALLS
@@ -56,6 +58,58 @@ def test_a_graph_can_hold_the_step(mace):
     batch.advance(WARM_UP_CALLS)  # e3nn's compiled code is optimised at its first calls
     with Capturable():
         batch.advance(1)
+
+
+def detector():
+    """Of methanol; a bond may deviate by 0.4 Å."""
+    frame = molecule("CH3OH")
+    bonds = pd.DataFrame({"i": [0, 0, 0, 0, 1], "j": [1, 2, 4, 5, 3]}).assign(type_i="x", type_j="y")
+    lengths = np.array([frame.get_distance(i, j) for i, j in zip(bonds.i, bonds.j, strict=True)])
+    return CollapseDetector(bonds, lengths, np.full((6, 6), 0.3), 0.4, 0.0)
+
+
+def test_a_graph_can_hold_the_look_for_collapses(mace):
+    watch = detector()
+    batch = LangevinBatch(mace, starts(), **SETTINGS, collapsed=lambda *s: watch.check(*s).collapsed, keep_places=True)
+    batch.keep(torch.tensor([True, False, True, True, True, True]))
+    addresses = [tensor.data_ptr() for tensor in (batch._moving, batch._stopped_at)]
+    with Capturable():
+        batch.look()
+    assert [tensor.data_ptr() for tensor in (batch._moving, batch._stopped_at)] == addresses
+
+
+def test_a_replica_that_has_collapsed_stops_as_it_is(mace):
+    """Two of six are torn after five steps, one of them to no number at all; neither changes from then on."""
+    frames, watch = starts(), detector()
+    batch = LangevinBatch(mace, frames, **SETTINGS, collapsed=lambda *s: watch.check(*s).collapsed, keep_places=True)
+    alone = LangevinBatch(mace, frames, **SETTINGS)
+    for each in (batch, alone):
+        each.advance(5)
+    batch.look()
+    assert batch.stopped_at.tolist() == 6 * [-1]
+    positions = batch.state.positions.view(6, -1, 3)
+    positions[1, 3] += 1.0
+    positions[4] = torch.nan
+    batch.look()
+    assert batch.stopped_at.tolist() == [-1, 5, -1, -1, 5, -1]
+    before = {name: values.clone() for name, values in seen(batch).items()}
+    for each in (batch, alone):
+        each.advance(5)
+    batch.look()
+    assert batch.stopped_at.tolist() == [-1, 5, -1, -1, 5, -1]
+    moving = batch.stopped_at < 0
+    for name, values in seen(batch).items():
+        torch.testing.assert_close(values[~moving], before[name][~moving], rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(values[moving], getattr(alone, name)[moving], rtol=1e-10, atol=1e-12)
+    again = LangevinBatch(mace, frames, **SETTINGS, collapsed=lambda *s: watch.check(*s).collapsed)
+    again.load(batch.save(), torch.ones(6, dtype=torch.bool))
+    for each in (batch, again):
+        each.advance(3)
+    assert torch.equal(again.stopped_at, batch.stopped_at)
+    for name, values in seen(again).items():
+        torch.testing.assert_close(values, getattr(batch, name), rtol=1e-10, atol=1e-12, equal_nan=True)
+    batch.keep(moving)
+    assert batch.stopped_at.tolist() == 4 * [-1]
 
 
 def test_a_step_works_on_the_same_tensors(mace):

@@ -269,6 +269,8 @@ RANGES = pd.DataFrame({"types": ["hw-ow"], "compression_low_A": 0.8, "stretch_hi
 THERMO = ["time_fs", "replica", "potential_energy_eV", "temperature_K"]
 MARK = 500.0
 """A replica that starts beyond this (Å) is the one that `Bonds` can be told to spoil."""
+SEED = 37
+"""Of runs whose replicas collapse at different times."""
 
 
 class Bonds(Trap):
@@ -297,14 +299,14 @@ class Bonds(Trap):
         return output
 
 
-def stability_run(folder, model=None, starts=None, clock=None, **settings):
+def stability_run(folder, model=None, starts=None, clock=None, seed=SEED, **settings):
     """A run of eight replicas of water unless told otherwise; 100 fs, most of them collapse."""
     defaults = {"duration_ps": 0.1, "record_interval_fs": 20.0, "check_interval_steps": 10, "dtype": "float64"}
     if starts is None:
         starts = [Atoms("OHH", WATER, info={"source_frame": 100 + replica}) for replica in range(8)]
     detector = CollapseDetector(BONDS, np.array([0.96, 0.96]), np.full((3, 3), 0.3), 0.5, 0.0)
     settings = Stability(**defaults | {"device": "cpu"} | settings)
-    return StabilityRun(model or Bonds(), starts, detector, RANGES, settings, seed=4, restart=folder, clock=clock)
+    return StabilityRun(model or Bonds(), starts, detector, RANGES, settings, seed=seed, restart=folder, clock=clock)
 
 
 def finished(*arguments, **settings):
@@ -412,6 +414,44 @@ def test_a_shortened_run_equals_a_short_one(tmp_path):
     shortened = finished(tmp_path / "long", duration_ps=0.04)
     assert long.replicas().collapsed.sum() > shortened.replicas().collapsed.sum() > 0
     assert_same_results(shortened, short)
+
+
+def test_a_run_that_was_killed_between_records_may_become_shorter(tmp_path, monkeypatch):
+    """A replica that stopped and had not yet left the batch is counted like the others."""
+    short = finished(tmp_path / "short", duration_ps=0.02, record_interval_fs=50.0)
+    assert short.replicas().collapsed.sum() > 0
+    with monkeypatch.context() as patch:
+        patch.setattr(clock, "SAVE_EVERY_SECONDS", 0)
+        kill_in_advance(patch, 4)
+        with pytest.raises(Killed):
+            stability_run(tmp_path / "killed", record_interval_fs=50.0).run()
+    resumed = stability_run(tmp_path / "killed", duration_ps=0.02, record_interval_fs=50.0)
+    assert resumed.record.step == 40 and not resumed.record.collapses
+    resumed.run()
+    pd.testing.assert_frame_equal(resumed.replicas(), short.replicas(), check_exact=True)
+
+
+def test_the_host_waits_at_records_only(tmp_path, monkeypatch):
+    """Between them replicas that have collapsed stand still, as they were when they were found."""
+    run, looks = stability_run(tmp_path, record_interval_fs=100.0), []
+    look = LangevinBatch.look
+
+    def seen(batch):
+        look(batch)
+        looks.append((batch.stopped_at.clone(), batch.positions.clone(), batch.n_replicas))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LangevinBatch, "look", seen)
+        run.run()
+    assert [count for _, _, count in looks] == 11 * [8]
+    last, at_the_end, _ = looks[-1]
+    replicas = run.replicas()
+    assert replicas.collapsed.tolist() == (last >= 0).tolist()
+    assert replicas.time_fs[replicas.collapsed].tolist() == last[last >= 0].tolist()
+    assert len(set(last.tolist())) > 3
+    for stopped_at, positions, _ in looks:
+        stopped = stopped_at >= 0
+        assert torch.equal(positions[stopped], at_the_end[stopped])
 
 
 def test_the_end_of_a_run_is_looked_at(tmp_path):
