@@ -187,6 +187,8 @@ class Jobs(Section):
 
     max_walltime_hours: Positive | None = None
     """A stability, scan, NPT or viscosity job that lasts longer saves its state and ends; run again, it goes on."""
+    per_gpu: Annotated[int, Field(ge=1, le=100)] = 1
+    """Jobs that share a GPU of this machine: trainings and stability runs of several seeds, say."""
 
 
 class Config(Section):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import monotonic
+from typing import Any
 
 from physembed.errors import PhysEmbedError
 
@@ -19,6 +21,11 @@ class Clock:
     def __init__(self, max_walltime_hours: float | None = None) -> None:
         self.max_walltime_hours = max_walltime_hours
         self._began = self._saved = monotonic()
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Clock:
+        """With the limit of a configuration, as Snakemake hands it to a script."""
+        return cls(config.get("jobs", {}).get("max_walltime_hours"))
 
     def save_due(self) -> bool:
         """Whether a minute has passed since this was last true."""

@@ -123,7 +123,7 @@ class CollapseDetector:
         pairs = np.stack(np.nonzero(apart))
         limits = equilibrium_lengths_A[pairs[0], pairs[1]] + overlap_margin_A
         self._bonds = torch.as_tensor(bonds[["i", "j"]].to_numpy(dtype=np.int64).T.copy(), device=device)
-        self._mean_lengths = torch.as_tensor(mean_lengths_A, device=device)
+        self._mean_lengths = torch.tensor(mean_lengths_A, device=device)
         self._pairs = torch.as_tensor(pairs, device=device)
         self._limits = torch.as_tensor(limits, device=device)
 

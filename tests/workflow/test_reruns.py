@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -120,6 +121,13 @@ def test_another_molecule_leaves_the_first_alone(copy_of_finished: Checkout) -> 
     assert "results/minimal/methanol/training" not in jobs
     planned = copy_of_finished.planned()
     assert (planned["training"], planned["stability"], planned["figures"]) == (4, 4, 1)
+
+
+def test_jobs_may_share_a_gpu(copy_of_finished: Checkout) -> None:
+    copy_of_finished.edit("config/config.yaml", "per_gpu: 1 ", "per_gpu: 3 ")
+    assert copy_of_finished.planned() == {}
+    shown = replace(copy_of_finished, config="config/config.yaml").snakemake("--dry-run", "--forceall").stdout
+    assert set(re.findall(r"gpu=(\d+), gpu_percent=(\d+)", shown)) == {("1", "33")}
 
 
 def test_another_study_has_its_own_results(copy_of_finished: Checkout) -> None:

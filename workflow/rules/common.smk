@@ -68,6 +68,11 @@ def gpus(section):
     return 0 if getattr(STUDY.config, section).device == "cpu" else 1
 
 
+def gpu_percent(section):
+    """Share of a GPU of this machine that a stage takes."""
+    return gpus(section) * (100 // STUDY.config.jobs.per_gpu)
+
+
 # molecule
 
 

@@ -112,6 +112,10 @@ def training_gpus(wildcards):
     return 0 if MODELS[wildcards.model].settings.training.device == "cpu" else 1
 
 
+def training_gpu_percent(wildcards):
+    return training_gpus(wildcards) * (100 // STUDY.config.jobs.per_gpu)
+
+
 # liquid_model
 
 

@@ -21,6 +21,7 @@ rule liquid_training:
         mem_mb=8000,
         runtime="48h",
         gpu=training_gpus,
+        gpu_percent=training_gpu_percent,
     params:
         settings=liquid_training_settings,
         code=code("liquid_training.py"),

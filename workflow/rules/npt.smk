@@ -23,6 +23,7 @@ rule npt:
         mem_mb=8000,
         runtime="48h",
         gpu=gpus("npt"),
+        gpu_percent=gpu_percent("npt"),
     params:
         settings=npt_settings,
         code=code("npt.py"),

@@ -21,6 +21,7 @@ rule scan:
         mem_mb=8000,
         runtime="48h",
         gpu=gpus("npt"),
+        gpu_percent=gpu_percent("npt"),
     params:
         settings=scan_settings,
         code=code("scan.py"),

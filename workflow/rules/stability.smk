@@ -26,6 +26,7 @@ rule stability:
         mem_mb=3000,
         runtime="24h",
         gpu=gpus("stability"),
+        gpu_percent=gpu_percent("stability"),
     params:
         settings=settings("stability"),
         code=code("stability.py"),

@@ -52,6 +52,7 @@ rule volume_scan:
         mem_mb=8000,
         runtime="12h",
         gpu=gpus("npt"),
+        gpu_percent=gpu_percent("npt"),
     params:
         settings=volume_scan_settings,
         code=code("volume_scan.py"),

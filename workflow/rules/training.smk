@@ -20,6 +20,7 @@ rule training:
         mem_mb=3000,
         runtime="24h",
         gpu=gpus("training"),
+        gpu_percent=gpu_percent("training"),
     params:
         settings=training_settings,
         code=code("training.py"),

@@ -24,6 +24,7 @@ rule viscosity_run:
         mem_mb=8000,
         runtime="96h",
         gpu=gpus("viscosity"),
+        gpu_percent=gpu_percent("viscosity"),
     params:
         settings=viscosity_run_settings,
         code=code("viscosity_run.py"),

@@ -38,7 +38,7 @@ with stage(snakemake):
         seed=values["seed"],
         restart=restart,
         bonds=read_bond_table(source.bonds)[["i", "j"]].to_numpy(),
-        clock=Clock(**snakemake.config.get("jobs", {})),
+        clock=Clock.of(snakemake.config),
     )
     runs.run()
     runs.series().rename(columns={"run": "replica"}).to_csv(output.series, index=False)

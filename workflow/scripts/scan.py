@@ -32,7 +32,7 @@ with stage(snakemake):
         read_bond_table(source.bonds)[["i", "j"]].to_numpy(),
         settings,
         restart=restart,
-        clock=Clock(**snakemake.config.get("jobs", {})),
+        clock=Clock.of(snakemake.config),
         **conditions,
     )
     series, runs = scan.direct(**values["direct"]) if "direct" in values else scan.reweighted(**values["reweighted"])

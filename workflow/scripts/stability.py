@@ -40,7 +40,7 @@ with stage(snakemake):
     )
     model = load_isolated(snakemake.input.model, device, settings.dtype)
     ranges = pd.read_csv(snakemake.input.ranges)
-    clock = Clock(**snakemake.config.get("jobs", {}))
+    clock = Clock.of(snakemake.config)
     runs = StabilityCohorts(
         model, starts, detector, ranges, settings, seed=values["seed"], restart=restart, clock=clock
     )

@@ -43,7 +43,7 @@ with stage(snakemake):
         seed=values["seed"],
         restart=restart,
         bonds=read_bond_table(source.bonds)[["i", "j"]].to_numpy(),
-        clock=Clock(**snakemake.config.get("jobs", {})),
+        clock=Clock.of(snakemake.config),
     )
     run.run()
     with atomic(output.pressure) as temporary:
