@@ -107,7 +107,12 @@ class LangevinBatch:
 
     def advance(self, steps: int) -> None:
         """Take so many time steps; replicas that stopped stay as they are."""
-        self._advance(steps)
+        while True:
+            try:
+                return self._advance(steps)
+            except torch.cuda.OutOfMemoryError as error:
+                # Of a capture, before any step: see Replayed.
+                self.model.fewer_at_once(error)
 
     def look(self) -> None:
         """Let each replica that has collapsed stop, for good, as it is now. On a GPU the host does not wait for it."""

@@ -80,6 +80,7 @@ class IsolatedMace(PreparedMace):
 
         Raises:
             PhysEmbedError: if the memory does not hold a single system.
+            torch.cuda.OutOfMemoryError: in a capture; `fewer_at_once` helps.
         """
         self.prepare(state)
         while True:
@@ -87,10 +88,21 @@ class IsolatedMace(PreparedMace):
                 outputs = [self._evaluate(part, state.positions) for part in self._parts]
                 return {name: torch.cat([output[name] for output in outputs]) for name in ("energy", "forces")}
             except torch.cuda.OutOfMemoryError as error:
-                if self.systems_at_once == 1:
-                    raise PhysEmbedError("model: the memory of the GPU does not hold one system") from error
-            self._divide((self.systems_at_once + 1) // 2)
-            log.warning("out of memory: %d systems at once from here on", self.systems_at_once)
+                # A capture holds none of what making other parts takes.
+                if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+                    raise
+                self.fewer_at_once(error)
+
+    def fewer_at_once(self, error: Exception) -> None:
+        """Evaluate half as many systems at once, because there was no memory for more.
+
+        Raises:
+            PhysEmbedError: if it was one.
+        """
+        if self.systems_at_once == 1:
+            raise PhysEmbedError("model: the memory of the GPU does not hold one system") from error
+        self._divide((self.systems_at_once + 1) // 2)
+        log.warning("out of memory: %d systems at once from here on", self.systems_at_once)
 
     def _made(self, state: Any) -> None:
         def evaluate(systems: int) -> object:

@@ -13,7 +13,7 @@ from physembed.errors import PhysEmbedError
 from physembed.md.collapse import CollapseDetector
 from physembed.md.langevin import MOVING, LangevinBatch
 from physembed.models.device import systems_that_fit
-from physembed.models.graphs import WARM_UP_CALLS
+from physembed.models.graphs import WARM_UP_CALLS, Replayed
 from physembed.models.mace import IsolatedMace
 from physembed.units import FS, KB
 from tests.unit.capture import Capturable
@@ -220,6 +220,47 @@ def test_out_of_memory_halves_what_is_evaluated_at_once(mace):
         batch.advance(5)
     for name, values in seen(whole).items():
         torch.testing.assert_close(getattr(parts, name), values, rtol=1e-10, atol=1e-12)
+
+
+class Stand(Replayed):
+    """Captures on a CPU, if no more systems than `holds` are evaluated at once; a graph calls the step."""
+
+    holds, replays = 2, 0
+
+    def _capture(self):
+        for _ in range(WARM_UP_CALLS):
+            self._step()
+        if self._step.__self__.model.systems_at_once > self.holds:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return self
+
+    def replay(self):
+        Stand.replays += 1
+        self._step()
+
+
+def test_a_capture_out_of_memory_halves_what_is_evaluated_at_once(mace):
+    batch, whole = (
+        LangevinBatch(model, starts(), **SETTINGS) for model in (mace, IsolatedMace(mace.model, CPU, mace.dtype))
+    )
+    batch._advance = Stand(batch._step, True, [getattr(batch.state, name) for name in MOVING], batch.state.rng)
+    for each in (batch, whole):
+        each.advance(5)
+    assert (mace.systems_at_once, Stand.replays) == (2, 5)
+    for name, values in seen(whole).items():
+        torch.testing.assert_close(getattr(batch, name), values, rtol=1e-10, atol=1e-12)
+
+
+def test_a_capture_has_no_parts_made_in_it(mace, monkeypatch):
+    """They would be copied from the host."""
+    batch = LangevinBatch(mace, starts(), **SETTINGS)
+    mace(batch.state)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    monkeypatch.setattr(mace, "_device", torch.device("cuda"))
+    mace.model = Short(mace.model, 12)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        mace(batch.state)
+    assert mace.systems_at_once == 6
 
 
 def test_memory_for_less_than_one_molecule_ends_in_one_line():
