@@ -20,18 +20,20 @@ PRESSURE_BAR = EPSILON / SIGMA**3 / 6.241509e-7
 
 
 class IdealGas(ModelInterface):
-    """No interaction at all."""
+    """No interaction at all; a CUDA graph can hold it."""
 
-    def __init__(self, dtype=torch.float64):
+    fixed_shapes = True
+
+    def __init__(self, dtype=torch.float64, device="cpu"):
         super().__init__()
-        self._device, self._dtype = torch.device("cpu"), dtype
+        self._device, self._dtype = torch.device(device), dtype
         self._compute_stress = self._compute_forces = True
 
     def forward(self, state, **_):
         return {
-            "energy": torch.zeros(state.n_systems, dtype=self.dtype),
+            "energy": state.cell.new_zeros(len(state.cell)),
             "forces": torch.zeros_like(state.positions),
-            "stress": torch.zeros(state.n_systems, 3, 3, dtype=self.dtype),
+            "stress": torch.zeros_like(state.cell),
         }
 
 

@@ -60,12 +60,12 @@ def test_a_graph_can_hold_the_step(mace):
         batch.advance(1)
 
 
-def detector():
+def detector(device="cpu"):
     """Of methanol; a bond may deviate by 0.4 Å."""
     frame = molecule("CH3OH")
     bonds = pd.DataFrame({"i": [0, 0, 0, 0, 1], "j": [1, 2, 4, 5, 3]}).assign(type_i="x", type_j="y")
     lengths = np.array([frame.get_distance(i, j) for i, j in zip(bonds.i, bonds.j, strict=True)])
-    return CollapseDetector(bonds, lengths, np.full((6, 6), 0.3), 0.4, 0.0)
+    return CollapseDetector(bonds, lengths, np.full((6, 6), 0.3), 0.4, 0.0, device)
 
 
 def test_a_graph_can_hold_the_look_for_collapses(mace):
