@@ -10,6 +10,8 @@ from typing import TextIO
 
 DRIVER = Path("/proc/driver/nvidia/gpus")
 """Has an entry for each GPU of the machine."""
+WINDOWS = Path("/dev/dxg")
+"""Is there, and no `DRIVER`, where Linux runs inside Windows and shares its GPU."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 _held: list[TextIO] = []
@@ -19,7 +21,9 @@ def visible_cards() -> list[str]:
     """Names, for CUDA, of the GPUs that this process may use: those of `CUDA_VISIBLE_DEVICES`, else all."""
     if (named := os.environ.get(VISIBLE)) is not None:
         return [name.strip() for name in named.split(",") if name.strip()]
-    return [str(number) for number in range(len(list(DRIVER.iterdir())))] if DRIVER.is_dir() else []
+    if DRIVER.is_dir():
+        return [str(number) for number in range(len(list(DRIVER.iterdir())))]
+    return ["0"] if WINDOWS.exists() else []
 
 
 def take_card(folder: str | Path | None = None) -> str | None:

@@ -55,7 +55,10 @@ def test_a_card_that_was_given_is_left_alone(visible: str, tmp_path: Path, monke
 def test_without_a_list_the_driver_names_the_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(cards, "DRIVER", tmp_path / "gpus")
+    monkeypatch.setattr(cards, "WINDOWS", tmp_path / "dxg")
     assert cards.visible_cards() == []
+    (tmp_path / "dxg").touch()
+    assert cards.visible_cards() == ["0"]
     for bus in ("0000:01:00.0", "0000:02:00.0"):
         (tmp_path / "gpus" / bus).mkdir(parents=True)
     assert cards.visible_cards() == ["0", "1"]

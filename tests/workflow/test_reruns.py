@@ -123,11 +123,14 @@ def test_another_molecule_leaves_the_first_alone(copy_of_finished: Checkout) -> 
     assert (planned["training"], planned["stability"], planned["figures"]) == (4, 4, 1)
 
 
-def test_jobs_may_share_a_gpu(copy_of_finished: Checkout) -> None:
+def test_jobs_may_share_a_gpu(copy_of_finished: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     copy_of_finished.edit("config/config.yaml", "per_gpu: 1 ", "per_gpu: 3 ")
     assert copy_of_finished.planned() == {}
-    shown = replace(copy_of_finished, config="config/config.yaml").snakemake("--dry-run", "--forceall").stdout
-    assert set(re.findall(r"gpu=(\d+), gpu_percent=(\d+)", shown)) == {("1", "33")}
+    paper = replace(copy_of_finished, config="config/config.yaml")
+    for cards, percent in (("0,1", "33"), ("", "0")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", cards)
+        shown = paper.snakemake("--dry-run", "--forceall").stdout
+        assert set(re.findall(r"gpu=(\d+), gpu_percent=(\d+)", shown)) == {("1", percent)}
 
 
 def test_another_study_has_its_own_results(copy_of_finished: Checkout) -> None:

@@ -6,6 +6,7 @@ import sys
 # Scripts run with the search path of this process, so that they find the library in any environment.
 sys.path.insert(0, str(workflow.basedir))
 
+from physembed.cards import visible_cards
 from physembed.errors import PhysEmbedError
 from physembed.files import check_writable
 from physembed.provenance import code_hash, derive_seed
@@ -68,9 +69,13 @@ def gpus(section):
     return 0 if getattr(STUDY.config, section).device == "cpu" else 1
 
 
+GPU_PERCENT = 100 // STUDY.config.jobs.per_gpu if visible_cards() else 0
+"""Share of a GPU of this machine that a job takes, if it uses one and there is one."""
+
+
 def gpu_percent(section):
     """Share of a GPU of this machine that a stage takes."""
-    return gpus(section) * (100 // STUDY.config.jobs.per_gpu)
+    return gpus(section) * GPU_PERCENT
 
 
 # molecule

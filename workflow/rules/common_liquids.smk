@@ -113,7 +113,7 @@ def training_gpus(wildcards):
 
 
 def training_gpu_percent(wildcards):
-    return training_gpus(wildcards) * (100 // STUDY.config.jobs.per_gpu)
+    return training_gpus(wildcards) * GPU_PERCENT
 
 
 # liquid_model
