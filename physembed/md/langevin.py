@@ -7,7 +7,7 @@ for bit on the same build of torch on a CPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ import torch_sim as ts
 from ase import Atoms
 from torch_sim.integrators import nvt_langevin_init
 
+from physembed.md.collapse import CollapseDetector
 from physembed.md.temperature import kinetic_temperatures
 from physembed.models.graphs import Replayed
 from physembed.units import FS, KB
@@ -37,9 +38,7 @@ class LangevinBatch:
         timestep_fs: time step.
         friction_per_ps: friction coefficient.
         seed: of the momenta and of the noise.
-        collapsed: says which replicas (n_replicas,) have collapsed, of their positions (n_replicas, n_atoms, 3) in Å,
-            energies (n_replicas,) in eV, forces (n_replicas, n_atoms, 3) in eV/Å and kinetic temperatures (n_replicas,)
-            in K, by operations that a CUDA graph can hold; None if nobody looks.
+        detector: says which replicas have collapsed, on the device of the model; None if nobody looks.
         keep_places: whether a replica that leaves keeps its place; by default on a GPU.
     """
 
@@ -52,10 +51,10 @@ class LangevinBatch:
         timestep_fs: float,
         friction_per_ps: float,
         seed: int,
-        collapsed: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+        detector: CollapseDetector | None = None,
         keep_places: bool | None = None,
     ) -> None:
-        self.model, self._collapsed = model, collapsed
+        self.model, self._detector = model, detector
         self.n_atoms = len(starts[0])
         self._keep_places = model.device.type == "cuda" if keep_places is None else keep_places
         dt = torch.tensor(timestep_fs * FS, dtype=model.dtype, device=model.device)
@@ -74,15 +73,15 @@ class LangevinBatch:
         """Go on with this state, all of whose replicas are in the batch."""
         self.state, self._stopped_at = state, stopped_at
         self._places = torch.arange(state.n_systems, device=state.device)
-        self._moving = stopped_at < 0
         on_gpu, changed = state.device.type == "cuda", [getattr(state, name) for name in MOVING]
         self._advance = Replayed(self._step, on_gpu, [*changed, self._taken], state.rng)
-        self._look = Replayed(self._stop_collapsed, on_gpu, [self._moving, self._stopped_at])
+        self._look = Replayed(self._stop_collapsed, on_gpu, [self._stopped_at])
 
     def _step(self) -> None:
         """One step, in place: half a kick and a drift, friction and noise, half a drift, forces, half a kick."""
         state, half = self.state, self._half
-        masses, moving = state.masses[:, None], self._moving[state.system_idx, None]
+        masses, in_motion = state.masses[:, None], self._stopped_at < 0
+        moving = in_motion[state.system_idx, None]
         self._taken += 1
         momenta = state.momenta + state.forces * half
         positions = state.positions + momenta / masses * half
@@ -94,16 +93,16 @@ class LangevinBatch:
         momenta = momenta + output["forces"] * half
         state.momenta.copy_(torch.where(moving, momenta, state.momenta))
         state.forces.copy_(torch.where(moving, output["forces"], state.forces))
-        state.energy.copy_(torch.where(self._moving, output["energy"], state.energy))
+        state.energy.copy_(torch.where(in_motion, output["energy"], state.energy))
 
     def _stop_collapsed(self) -> None:
         state = self.state
-        if self._collapsed is None:
+        if self._detector is None:
             return
         positions, forces = (values.view(-1, self.n_atoms, 3) for values in (state.positions, state.forces))
-        newly = self._collapsed(positions, state.energy, forces, self._temperatures()) & self._moving
+        collapsed = self._detector.check(positions, state.energy, forces, self._temperatures()).collapsed
+        newly = collapsed & (self._stopped_at < 0)
         self._stopped_at.copy_(torch.where(newly, self._taken, self._stopped_at))
-        self._moving.logical_and_(~newly)
 
     def advance(self, steps: int) -> None:
         """Take so many time steps; replicas that stopped stay as they are."""
@@ -123,11 +122,12 @@ class LangevinBatch:
         if not self._keep_places or 2 * int(mask.sum()) <= self.state.n_systems:
             self._gather(self._places[mask])
             return
-        self._moving[self._places[~mask]] = False
+        left = self._places[~mask]
         self._places = self._places[mask]
-        gone = ~self._moving[self.state.system_idx, None]
-        self.state.positions.copy_(torch.where(gone, self._home, self.state.positions))
-        self.state.momenta.masked_fill_(gone, 0.0)
+        # They stand still like those that stopped; when they did is not asked again.
+        self._stopped_at[left] = 0
+        self.state.positions.view(-1, self.n_atoms, 3)[left] = self._home.view(-1, self.n_atoms, 3)[left]
+        self.state.momenta.view(-1, self.n_atoms, 3)[left] = 0.0
 
     def _gather(self, places: torch.Tensor) -> None:
         """Make the batch anew of the replicas at these places."""
@@ -175,7 +175,7 @@ class LangevinBatch:
 
     def _temperatures(self) -> torch.Tensor:
         state = self.state
-        return kinetic_temperatures(state.momenta, state.masses, len(self._moving), 3 * self.n_atoms)
+        return kinetic_temperatures(state.momenta, state.masses, len(self._stopped_at), 3 * self.n_atoms)
 
     def save(self) -> dict[str, torch.Tensor]:
         """Everything that the next step depends on."""
@@ -191,5 +191,4 @@ class LangevinBatch:
             now.copy_(saved[name].view_as(now))
         self._taken.copy_(saved["taken"])
         self._stopped_at.copy_(saved["stopped_at"])
-        self._moving.copy_(self._stopped_at < 0)
         self.state.rng.set_state(saved["rng"])

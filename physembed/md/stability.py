@@ -71,7 +71,7 @@ class StabilityRun:
             timestep_fs=settings.timestep_fs,
             friction_per_ps=settings.friction_per_ps,
             seed=seed,
-            collapsed=lambda *seen: detector.check(*seen).collapsed,
+            detector=detector,
         )
         self.record = Record(alive=list(range(len(starts))))
         self.record_every = max(1, round(settings.record_interval_fs / settings.timestep_fs))

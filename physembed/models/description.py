@@ -36,12 +36,12 @@ EMBEDDING, HIDDEN = ("node_embedding", "linear"), ("products", "0", "linear")
 class _Stand:
     """Takes the place of any class or function; what it is called with or given is kept or dropped, never run."""
 
+    arguments: tuple[Any, ...]
+
     def __new__(cls, *arguments: Any, **_: Any) -> _Stand:
         self = object.__new__(cls)
         self.arguments = arguments
         return self
-
-    arguments: tuple[Any, ...]
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass

@@ -30,6 +30,19 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def half_as_many(systems_at_once: int, error: Exception) -> int:
+    """How many systems to evaluate at once, after there was no memory for so many.
+
+    Raises:
+        PhysEmbedError: if it was one.
+    """
+    if systems_at_once == 1:
+        raise PhysEmbedError("model: the memory of the GPU does not hold one system") from error
+    fewer = (systems_at_once + 1) // 2
+    log.warning("out of memory: %d systems at once from here on", fewer)
+    return fewer
+
+
 def systems_that_fit(evaluate: Callable[[int], object], systems: int, device: torch.device) -> int:
     """How many of so many equal systems a model should evaluate at once.
 

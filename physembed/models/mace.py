@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,9 @@ from mace.calculators.mace_torchsim import MaceTorchSimModel
 from torch import Tensor
 
 from physembed.cells import volumes
-from physembed.errors import PhysEmbedError
-from physembed.models.device import systems_that_fit
+from physembed.models.device import half_as_many, systems_that_fit
 from physembed.models.file import default_head, load_module
 from physembed.models.neighbors import OnPairs, PaddedList, SkinList, all_pairs
-
-log = logging.getLogger(__name__)
 
 
 class PreparedMace(MaceTorchSimModel):
@@ -99,10 +95,7 @@ class IsolatedMace(PreparedMace):
         Raises:
             PhysEmbedError: if it was one.
         """
-        if self.systems_at_once == 1:
-            raise PhysEmbedError("model: the memory of the GPU does not hold one system") from error
-        self._divide((self.systems_at_once + 1) // 2)
-        log.warning("out of memory: %d systems at once from here on", self.systems_at_once)
+        self._divide(half_as_many(self.systems_at_once, error))
 
     def _made(self, state: Any) -> None:
         def evaluate(systems: int) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,9 @@ import torch
 from torch import Tensor
 from torch_sim.models.interface import ModelInterface
 
-from physembed.errors import PhysEmbedError
-from physembed.models.device import resolve_device, systems_that_fit
+from physembed.models.device import half_as_many, resolve_device, systems_that_fit
 from physembed.models.liquid import LiquidModel, load_liquid
 from physembed.models.neighbors import PaddedList
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,12 +98,9 @@ class LiquidParts(ModelInterface):
         Raises:
             PhysEmbedError: they hold one system each already.
         """
-        if self.systems_at_once is None or self.systems_at_once == 1:
-            raise PhysEmbedError("model: the memory of the GPU does not hold one system") from error
-        self.systems_at_once = (self.systems_at_once + 1) // 2
+        self.systems_at_once = half_as_many(self.systems_at_once or 1, error)
         self._parts, self._made_for = [], None
         torch.cuda.empty_cache()
-        log.warning("out of memory: %d systems at once from here on", self.systems_at_once)
 
     def _prepare(self, state: Any) -> None:
         """Make the parts, if they are not there for the atoms of this state."""

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms, units
-from ase.build import molecule
 from mace.calculators import MACECalculator
 from scipy import stats
 from torch_sim.io import atoms_to_state
@@ -32,7 +31,7 @@ from physembed.units import FS, KB
 from .capture import Capturable
 from .fluids import IdealGas, gas
 from .models_for_tests import box, random_mace
-from .test_graphs import detector
+from .test_graphs import detector, starts
 from .test_liquid_model import A1, ALPHA, BATCHES, ISOLATED, assert_equal_to_calculators, reference
 
 GPU = torch.cuda.is_available()
@@ -95,19 +94,12 @@ def assert_replayed(graph: Any, step: Callable[[], None]) -> None:
         step()
 
 
-def methanol(count: int) -> list[Atoms]:
-    rng, frames = np.random.default_rng(5), [molecule("CH3OH") for _ in range(count)]
-    for frame in frames:
-        frame.positions += rng.normal(0, 0.02, frame.positions.shape)
-    return frames
-
-
 def replicas(model_file: Path, captured: bool) -> LangevinBatch:
-    model, watch = load_isolated(model_file, DEVICE, "float64"), detector(DEVICE)
+    model = load_isolated(model_file, DEVICE, "float64")
     model.prune = False
     batch = LangevinBatch(
-        model, methanol(6), temperature_K=300.0, timestep_fs=0.5, friction_per_ps=10.0, seed=3,
-        collapsed=lambda *seen: watch.check(*seen).collapsed, keep_places=True,
+        model, starts(6), temperature_K=300.0, timestep_fs=0.5, friction_per_ps=10.0, seed=3,
+        detector=detector(DEVICE), keep_places=True,
     )  # fmt: skip
     for repeated in (batch._advance, batch._look):
         repeated._captured = captured and GPU
@@ -183,7 +175,7 @@ def test_energy_is_conserved(model_file: Path, ensemble: str) -> None:
         else:
             model = load_isolated(model_file, DEVICE, "float64")
             batch = LangevinBatch(
-                model, methanol(1), temperature_K=300.0, timestep_fs=timestep_fs, friction_per_ps=0.0, seed=4
+                model, starts(1), temperature_K=300.0, timestep_fs=timestep_fs, friction_per_ps=0.0, seed=4
             )  # fmt: skip
             freedom = 18
         totals = []

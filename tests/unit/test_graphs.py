@@ -70,18 +70,18 @@ def detector(device="cpu"):
 
 def test_a_graph_can_hold_the_look_for_collapses(mace):
     watch = detector()
-    batch = LangevinBatch(mace, starts(), **SETTINGS, collapsed=lambda *s: watch.check(*s).collapsed, keep_places=True)
+    batch = LangevinBatch(mace, starts(), **SETTINGS, detector=watch, keep_places=True)
     batch.keep(torch.tensor([True, False, True, True, True, True]))
-    addresses = [tensor.data_ptr() for tensor in (batch._moving, batch._stopped_at)]
+    address = batch._stopped_at.data_ptr()
     with Capturable():
         batch.look()
-    assert [tensor.data_ptr() for tensor in (batch._moving, batch._stopped_at)] == addresses
+    assert batch._stopped_at.data_ptr() == address
 
 
 def test_a_replica_that_has_collapsed_stops_as_it_is(mace):
     """Two of six are torn after five steps, one of them to no number at all; neither changes from then on."""
     frames, watch = starts(), detector()
-    batch = LangevinBatch(mace, frames, **SETTINGS, collapsed=lambda *s: watch.check(*s).collapsed, keep_places=True)
+    batch = LangevinBatch(mace, frames, **SETTINGS, detector=watch, keep_places=True)
     alone = LangevinBatch(mace, frames, **SETTINGS)
     for each in (batch, alone):
         each.advance(5)
@@ -101,7 +101,7 @@ def test_a_replica_that_has_collapsed_stops_as_it_is(mace):
     for name, values in seen(batch).items():
         torch.testing.assert_close(values[~moving], before[name][~moving], rtol=0, atol=0, equal_nan=True)
         torch.testing.assert_close(values[moving], getattr(alone, name)[moving], rtol=1e-10, atol=1e-12)
-    again = LangevinBatch(mace, frames, **SETTINGS, collapsed=lambda *s: watch.check(*s).collapsed)
+    again = LangevinBatch(mace, frames, **SETTINGS, detector=watch)
     again.load(batch.save(), torch.ones(6, dtype=torch.bool))
     for each in (batch, again):
         each.advance(3)
