@@ -85,7 +85,7 @@ lock: install  ## resolve envs/requirements.in again
 	@$(BIN)/python envs/conda-environment > envs/physembed.yaml
 
 schema: install  ## config/schema.json and the tables of config/README.md, from the models of the configuration
-	@$(BIN)/python -m physembed.config_documents
+	@$(BIN)/python -m physembed.config.documents
 
 clean:  ## remove the virtual environment and caches (not results)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

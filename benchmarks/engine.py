@@ -39,12 +39,12 @@ from torch_sim.integrators import (
 )
 from torch_sim.models.interface import SumModel
 
-from physembed.md.langevin import LangevinBatch
-from physembed.md.liquid import LiquidBatch
+from physembed.engine.device import resolve_device
+from physembed.engine.langevin import LangevinBatch
+from physembed.engine.liquid_batch import LiquidBatch
+from physembed.engine.liquid_model import load_liquid
+from physembed.engine.mace import load_isolated
 from physembed.models.cso import CSOModel, CSOParameters
-from physembed.models.device import resolve_device
-from physembed.models.liquid import load_liquid
-from physembed.models.mace import load_isolated
 from physembed.units import FS, KB
 
 TEMPERATURE_K, TIMESTEP_FS, FRICTION_PER_PS = 300.0, 0.5, 10.0

@@ -102,13 +102,16 @@ def _imported(path: Path) -> set[Path]:
 # Modules that shape how a stage talks, not what it computes: an edit of one reruns nothing. The values of the
 # settings are parameters of the rules in their own right.
 SILENT = {
-    "config.py",
-    "config_base.py",
-    "config_liquids.py",
+    "config/__init__.py",
+    "config/base.py",
+    "config/liquids.py",
+    "config/messages.py",
+    "config/molecules.py",
+    "config/root.py",
     "progress.py",
     "errors.py",
     "stage.py",
-    "cards.py",
+    "engine/cards.py",
     "provenance.py",
     "files.py",
     "md/clock.py",

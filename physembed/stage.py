@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from physembed.cards import take_card
+from physembed.engine.cards import take_card
 from physembed.errors import PhysEmbedError
 from physembed.files import is_full, no_space
 from physembed.provenance import write_provenance

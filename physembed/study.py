@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from physembed.config import Config, load
-from physembed.config_liquids import LiquidModel
-from physembed.config_messages import nearest
+from physembed.config.liquids import LiquidModel
+from physembed.config.messages import nearest
 from physembed.errors import PhysEmbedError
 from physembed.liquids.table import (
     LiquidSpec,

@@ -21,7 +21,7 @@ from MDAnalysis.lib.distances import distance_array
 from MDAnalysis.lib.mdamath import triclinic_vectors
 from numpy.typing import ArrayLike, NDArray
 
-from physembed.config_liquids import Structure
+from physembed.config.liquids import Structure
 from physembed.errors import PhysEmbedError
 from physembed.liquids.rigid import centres_of_mass, molecule_numbers
 from physembed.progress import Progress

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from physembed.config_messages import nearest, shown
+from physembed.config.messages import nearest, shown
 from physembed.errors import PhysEmbedError
 
 

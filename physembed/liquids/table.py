@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from physembed.config_base import NAME_MAX_LENGTH, NAME_PATTERN, PATTERNS
+from physembed.config.base import NAME_MAX_LENGTH, NAME_PATTERN, PATTERNS
 from physembed.errors import PhysEmbedError
 from physembed.liquids.rows import Row, read_rows, to_float
 from physembed.molecules.table import GAFF_ELEMENTS, RESERVED

@@ -1,1 +1,1 @@
-"""Hot MD of many replicas of one molecule in a batch: the engine, its records and the collapse detector."""
+"""What is run with the engine and recorded: stability runs of molecules; NPT runs, scans and pressures of liquids."""

@@ -18,12 +18,12 @@ from ase import Atoms, units
 from numpy.typing import ArrayLike, NDArray
 
 from physembed.analysis.density import EVAPORATED_BELOW, mean_density
-from physembed.config_liquids import NPT
+from physembed.config.liquids import NPT
+from physembed.engine.liquid_batch import LiquidBatch
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
+from physembed.md.broken_bonds import BondWatch
 from physembed.md.clock import Clock
-from physembed.md.liquid import LiquidBatch
-from physembed.md.torn import BondWatch
 from physembed.progress import Progress
 from physembed.provenance import derive_seed, settings_hash
 from physembed.units import G_CM3

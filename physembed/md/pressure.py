@@ -17,11 +17,11 @@ import torch
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
-from physembed.config_liquids import Viscosity
+from physembed.config.liquids import Viscosity
+from physembed.engine.liquid_batch import LiquidBatch
 from physembed.files import atomic
+from physembed.md.broken_bonds import BondWatch
 from physembed.md.clock import Clock
-from physembed.md.liquid import LiquidBatch
-from physembed.md.torn import BondWatch
 from physembed.progress import Progress
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from physembed.analysis.reweighting import Reweighting
 from physembed.analysis.scan import next_point
 from physembed.analysis.tuning import npt_runs
-from physembed.config_liquids import NPT
+from physembed.config.liquids import NPT
 from physembed.errors import PhysEmbedError
 from physembed.md.clock import Clock
 from physembed.md.npt import NPTPoint, NPTRuns

@@ -19,10 +19,10 @@ import torch
 from ase import Atoms
 
 from physembed.config import Stability
+from physembed.engine.langevin import LangevinBatch
 from physembed.files import atomic
 from physembed.md.clock import Clock
 from physembed.md.collapse import CollapseDetector, in_sampled_range
-from physembed.md.langevin import LangevinBatch
 from physembed.progress import Progress
 from physembed.trajectory import write_trajectory
 

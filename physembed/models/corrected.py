@@ -22,13 +22,13 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.mixing import SumCalculator
 from mace.calculators import MACECalculator
 
+from physembed.engine.device import resolve_device
+from physembed.engine.liquid_model import LiquidModel, corrected
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.models.cso import CSOCalculator, CSOParameters, Cutoffs, get_convention
 from physembed.models.cso.parameters import A2, A3, A4
-from physembed.models.device import resolve_device
 from physembed.models.file import default_head, load_module, load_pickle
-from physembed.models.liquid import LiquidModel, corrected
 from physembed.provenance import file_hash, package_versions
 
 FORMAT = "physembed corrected model 1"

@@ -33,10 +33,10 @@ import torch
 from ase import Atoms
 
 from physembed.config import Training
-from physembed.config_liquids import LiquidTraining
+from physembed.config.liquids import LiquidTraining
+from physembed.engine.device import resolve_device
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
-from physembed.models.device import resolve_device
 from physembed.progress import Progress
 
 log = logging.getLogger(__name__)

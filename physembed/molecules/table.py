@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from physembed.config_base import NAME_MAX_LENGTH, NAME_PATTERN, PATTERNS
-from physembed.config_messages import nearest, shown
+from physembed.config.base import NAME_MAX_LENGTH, NAME_PATTERN, PATTERNS
+from physembed.config.messages import nearest, shown
 from physembed.errors import PhysEmbedError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from physembed.config_base import Section
+from physembed.config.base import Section
 from physembed.plan.costs import Case, Cost
 from physembed.plan.sizes import Sizes, atoms_of_inpcrd
 from physembed.study import Study

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from physembed.config_liquids import Reference
+from physembed.config.liquids import Reference
 from physembed.plan.costs import COSTS as MOLECULE_COSTS
 from physembed.plan.costs import START, TORCH_START, Case, Cost, fixed, training_seconds
 from physembed.plan.mace_time import OF_A_FILE, MaceSize, edges, periodic_step_seconds

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from physembed.config_base import ModelTraining
+from physembed.config.base import ModelTraining
 
 ATOMS_PER_A3 = 0.1
 """Atoms of an organic liquid, or inside a large molecule."""

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from physembed.config import GaffMD
+from physembed.molecules.gaff_md import GaffRun
 from physembed.molecules.topology import load_topology
-from physembed.sampling.gaff_md import GaffRun
 from tests.workflow.conftest import Checkout, copy_repository
 
 pytestmark = pytest.mark.cluster

@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.build import bulk
 from torch_sim.models.interface import ModelInterface
 
-from physembed.md.liquid import LiquidBatch
+from physembed.engine.liquid_batch import LiquidBatch
 from physembed.units import FS, KB
 
 SIGMA, EPSILON, MASS = 3.405, 119.8 * KB, 2.0

@@ -21,8 +21,8 @@ from physembed.md import clock
 from physembed.md.collapse import CollapseDetector
 from physembed.md.stability import StabilityRun
 from physembed.models.training import train
+from physembed.molecules.gaff_md import GaffRun
 from physembed.molecules.topology import load_topology
-from physembed.sampling.gaff_md import GaffRun
 from tests.unit import test_md, test_npt, test_pressure
 from tests.unit.test_labels import ethanol
 from tests.unit.test_training import TINY

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from physembed import cards
+from physembed.engine import cards
 
-TAKE = "import sys; from physembed.cards import take_card; print(take_card(sys.argv[1]), flush=True); sys.stdin.read()"
+TAKE = """
+import sys
+from physembed.engine.cards import take_card
+print(take_card(sys.argv[1]), flush=True)
+sys.stdin.read()
+"""
 
 
 def job(folder: Path, visible: str) -> subprocess.Popen[str]:

@@ -11,7 +11,7 @@ from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
 from physembed.config import Arm, Config, load
-from physembed.config_documents import json_schema, markdown_table, readme
+from physembed.config.documents import json_schema, markdown_table, readme
 from physembed.errors import PhysEmbedError
 from physembed.study import load_study
 
@@ -236,7 +236,7 @@ def test_demo_differs_in_all_that_it_states(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_schema_and_readme_are_in_step_with_the_models() -> None:
-    """After a change of the models run `python -m physembed.config_documents`."""
+    """After a change of the models run `python -m physembed.config.documents`."""
     assert (CONFIG / "schema.json").read_text(encoding="utf-8") == json_schema()
     page = (CONFIG / "README.md").read_text(encoding="utf-8")
     assert readme(page) == page

@@ -19,13 +19,13 @@ from scipy import stats
 from torch_sim.io import atoms_to_state
 from torch_sim.models.interface import ModelInterface
 
-from physembed.md.langevin import LangevinBatch
-from physembed.md.liquid import LiquidBatch
-from physembed.md.liquid_steps import STEPS
+from physembed.engine.graphs import WARM_UP_CALLS
+from physembed.engine.langevin import LangevinBatch
+from physembed.engine.liquid_batch import LiquidBatch
+from physembed.engine.liquid_model import load_liquid
+from physembed.engine.liquid_steps import STEPS
+from physembed.engine.mace import load_isolated
 from physembed.models.evaluation import predict
-from physembed.models.graphs import WARM_UP_CALLS
-from physembed.models.liquid import load_liquid
-from physembed.models.mace import load_isolated
 from physembed.units import FS, KB
 
 from .capture import Capturable

@@ -11,16 +11,16 @@ import torch
 import torch_sim
 from ase import Atoms
 
+from physembed.engine.graphs import WARM_UP_CALLS, Replayed
+from physembed.engine.liquid_batch import LiquidBatch
+from physembed.engine.liquid_model import LiquidModel, ListedCSO
+from physembed.engine.liquid_steps import STEPS
+from physembed.engine.mace import LiquidMace
+from physembed.engine.neighbors import PaddedList
+from physembed.engine.parts import LiquidParts
+from physembed.engine.speculative_steps import CHUNK, ListedSteps
 from physembed.errors import PhysEmbedError
-from physembed.md.liquid import LiquidBatch
-from physembed.md.liquid_steps import STEPS
-from physembed.md.listed_steps import CHUNK, ListedSteps
 from physembed.models.cso import CSOParameters
-from physembed.models.graphs import WARM_UP_CALLS, Replayed
-from physembed.models.liquid import LiquidModel, ListedCSO
-from physembed.models.mace import LiquidMace
-from physembed.models.neighbors import PaddedList
-from physembed.models.parts import LiquidParts
 
 from .capture import Capturable
 from .models_for_tests import box, random_mace

@@ -9,12 +9,12 @@ from ase import Atoms
 from ase.build import molecule
 from torch_sim.integrators import nvt_langevin_init, nvt_langevin_step
 
+from physembed.engine.device import systems_that_fit
+from physembed.engine.graphs import WARM_UP_CALLS, Replayed
+from physembed.engine.langevin import MOVING, LangevinBatch
+from physembed.engine.mace import IsolatedMace
 from physembed.errors import PhysEmbedError
 from physembed.md.collapse import CollapseDetector
-from physembed.md.langevin import MOVING, LangevinBatch
-from physembed.models.device import systems_that_fit
-from physembed.models.graphs import WARM_UP_CALLS, Replayed
-from physembed.models.mace import IsolatedMace
 from physembed.units import FS, KB
 from tests.unit.capture import Capturable
 from tests.unit.models_for_tests import random_mace

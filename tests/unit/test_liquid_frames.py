@@ -10,14 +10,14 @@ from ase import Atoms, units
 from scipy.spatial.transform import Rotation
 
 from physembed.config import Arm
-from physembed.config_liquids import Reference
+from physembed.config.liquids import Reference
 from physembed.errors import PhysEmbedError
+from physembed.liquids.reference_frames import ContactCheck, reference_frames
+from physembed.liquids.reference_runs import constant_volume_runs
 from physembed.liquids.rigid import centres_of_mass, scale_rigid
 from physembed.molecules.bonds import bond_table, bond_types
 from physembed.molecules.structure import from_smiles, write_sdf
 from physembed.molecules.topology import gaff_topology
-from physembed.sampling.liquid_frames import ContactCheck, reference_frames
-from physembed.sampling.liquid_runs import constant_volume_runs
 from physembed.sampling.ranges import reference_force_constant
 
 COUNTS = {"CO": 3, "COC": 2}

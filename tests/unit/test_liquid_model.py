@@ -11,9 +11,9 @@ from mace.calculators import MACECalculator
 from mace.calculators.mace_torchsim import MaceTorchSimModel
 from mace.modules.extensions import PolarMACE
 
+from physembed.engine.liquid_model import load_liquid
 from physembed.errors import PhysEmbedError
 from physembed.models.cso import CSOCalculator, CSOParameters, Cutoffs
-from physembed.models.liquid import load_liquid
 
 from .models_for_tests import box, random_mace
 

@@ -11,9 +11,9 @@ import torch
 from ase import units
 from torch_sim.integrators import npt_crescale_isotropic_step, npt_langevin_isotropic_step, nve_step, nvt_vrescale_step
 
-from physembed.cells import inverse, volumes
-from physembed.md.liquid import LiquidBatch
-from physembed.md.liquid_steps import STEPS
+from physembed.engine.cells import inverse, volumes
+from physembed.engine.liquid_batch import LiquidBatch
+from physembed.engine.liquid_steps import STEPS
 from physembed.units import FS, KB
 
 from .fluids import LennardJones, argon

@@ -14,7 +14,7 @@ from ase.build import molecule
 from mace import tools
 from mace.calculators import MACECalculator
 
-from physembed.config_liquids import LiquidTraining
+from physembed.config.liquids import LiquidTraining
 from physembed.errors import PhysEmbedError
 from physembed.models.training import split, stage_two_start, train, trainer_arguments
 from physembed.trajectory import write_trajectory

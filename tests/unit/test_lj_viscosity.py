@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from physembed.analysis.viscosity import estimate_viscosity
-from physembed.config_liquids import Viscosity
+from physembed.config.liquids import Viscosity
 from physembed.md.pressure import PressureRun
 from physembed.units import GPA, KB
 from tests.unit.fluids import EPSILON, SIGMA, TAU_FS, LennardJones, liquid_argon

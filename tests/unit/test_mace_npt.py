@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from torch_sim.models.interface import ModelInterface
 
-from physembed.md.liquid import LiquidBatch
-from physembed.models.liquid import LiquidModel, corrected
+from physembed.engine.liquid_batch import LiquidBatch
+from physembed.engine.liquid_model import LiquidModel, corrected
 from physembed.units import KB
 from tests.unit.fluids import EPSILON, PRESSURE_BAR, TAU_FS, LennardJones, liquid_argon
 from tests.unit.models_for_tests import random_mace

@@ -5,8 +5,8 @@ import pytest
 import torch
 from matscipy.neighbours import neighbour_list
 
+from physembed.engine.neighbors import SkinList
 from physembed.models.cso import unique_pairs
-from physembed.models.neighbors import SkinList
 
 from .models_for_tests import box
 

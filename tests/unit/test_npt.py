@@ -6,11 +6,11 @@ import torch
 from ase import Atoms, units
 
 from physembed.analysis.density import mean_density
-from physembed.config_liquids import NPT
+from physembed.config.liquids import NPT
+from physembed.engine.liquid_batch import LiquidBatch
 from physembed.errors import PhysEmbedError
 from physembed.md import clock
 from physembed.md.clock import Clock
-from physembed.md.liquid import LiquidBatch
 from physembed.md.npt import NPTPoint, NPTRuns
 from physembed.units import G_CM3
 from tests.unit.fluids import MASS, SIGMA, IdealGas, LennardJones, argon

@@ -14,7 +14,7 @@ from scipy import stats
 from scipy.optimize import brentq
 from torch_sim.models.interface import ModelInterface
 
-from physembed.md.liquid import LiquidBatch
+from physembed.engine.liquid_batch import LiquidBatch
 from physembed.units import FS, KB
 from tests.unit.fluids import EPSILON, PRESSURE_BAR, SIGMA, TAU_FS, IdealGas, LennardJones, gas, liquid_argon
 

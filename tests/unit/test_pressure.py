@@ -6,11 +6,11 @@ import torch
 import torch_sim as ts
 from torch_sim.models.lennard_jones import LennardJonesModel
 
-from physembed.config_liquids import Viscosity
+from physembed.config.liquids import Viscosity
+from physembed.engine.liquid_batch import LiquidBatch
 from physembed.errors import PhysEmbedError
 from physembed.md import clock
 from physembed.md.clock import Clock
-from physembed.md.liquid import LiquidBatch
 from physembed.md.pressure import PressureRun
 from physembed.units import KB
 from tests.unit.fluids import EPSILON, SIGMA, TAU_FS, IdealGas, LennardJones, argon, gas, liquid_argon

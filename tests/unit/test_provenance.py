@@ -23,7 +23,7 @@ SOURCES = {
     "physembed/inner/__init__.py": "NAME = 'inner'\n",
     "physembed/inner/constants.py": "K = 2.0\n",
     "physembed/other.py": "UNUSED = 1\n",
-    "physembed/config.py": "import physembed.other\nDEFAULT = 1\n",
+    "physembed/config/__init__.py": "import physembed.other\nDEFAULT = 1\n",
     "physembed/table.csv": "a,b\n1,2\n",
     "scripts/stage.py": "def run():\n    from physembed.physics import force\n    import physembed.config\n",
 }
@@ -63,7 +63,7 @@ def tree(tmp_path, monkeypatch):
         ("physembed/physics.py", '"""Doc."""\n' + SOURCES["physembed/physics.py"].replace(":\n", ":\n    'Doc.'\n")),
         ("physembed/inner/constants.py", "# of the spring\nK = 2.0\n'''In eV/Å^2.'''\n"),
         ("physembed/other.py", "UNUSED = 2\n"),
-        ("physembed/config.py", "DEFAULT = 2\n"),
+        ("physembed/config/__init__.py", "DEFAULT = 2\n"),
         ("physembed/table.csv", "a,b\n1,3\n"),
         ("scripts/other.py", "import physembed.other\n"),
     ],

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from physembed.analysis.structure import angle_distributions, radial_distributions
 from physembed.config import load
-from physembed.config_liquids import Structure
+from physembed.config.liquids import Structure
 from physembed.errors import PhysEmbedError
 
 ANGLE = 104.52

@@ -15,10 +15,10 @@ from rdkit.Chem import rdMolTransforms
 from physembed.config import Frames, GaffMD
 from physembed.errors import PhysEmbedError
 from physembed.molecules.bonds import bond_table
+from physembed.molecules.gaff_md import GaffRun
 from physembed.molecules.structure import from_file, from_smiles, write_sdf
 from physembed.molecules.topology import gaff_topology, load_topology, total_charge, warn_of_guesses, write_topology
 from physembed.sampling.frames import select_frames
-from physembed.sampling.gaff_md import GaffRun
 from physembed.trajectory import write_trajectory
 
 PARACETAMOL = "CC(=O)Nc1ccc(O)cc1"

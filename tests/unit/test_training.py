@@ -17,11 +17,12 @@ from mace import tools
 from torch_sim.models.interface import ModelInterface
 
 from physembed.config import Training
+from physembed.engine import device
+from physembed.engine.device import resolve_device
+from physembed.engine.mace import load_isolated
 from physembed.errors import PhysEmbedError
-from physembed.models import device, evaluation, training
-from physembed.models.device import resolve_device
+from physembed.models import evaluation, training
 from physembed.models.evaluation import evaluate, predict
-from physembed.models.mace import load_isolated
 from physembed.models.training import read_curve, train, trainer_arguments
 from physembed.trajectory import write_trajectory
 

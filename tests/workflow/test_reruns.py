@@ -98,12 +98,12 @@ def test_touched_code_and_fresh_checkout_rerun_nothing(copy_of_finished: Checkou
 
 
 def test_physics_edit_reruns_its_stage(copy_of_finished: Checkout) -> None:
-    copy_of_finished.edit("physembed/md/langevin.py", "/ (1000 * FS)", "/ (999 * FS)")
+    copy_of_finished.edit("physembed/engine/langevin.py", "/ (1000 * FS)", "/ (999 * FS)")
     assert set(copy_of_finished.planned()) == {"stability"} | AFTER_STABILITY
 
 
 def test_comment_in_physics_reruns_nothing(copy_of_finished: Checkout) -> None:
-    copy_of_finished.edit("physembed/md/langevin.py", "    def advance(", "    # a comment\n    def advance(")
+    copy_of_finished.edit("physembed/engine/langevin.py", "    def advance(", "    # a comment\n    def advance(")
     assert copy_of_finished.planned() == {}
 
 

@@ -6,7 +6,7 @@ import sys
 # Scripts run with the search path of this process, so that they find the library in any environment.
 sys.path.insert(0, str(workflow.basedir))
 
-from physembed.cards import visible_cards
+from physembed.engine.cards import visible_cards
 from physembed.errors import PhysEmbedError
 from physembed.files import check_writable
 from physembed.provenance import code_hash, derive_seed

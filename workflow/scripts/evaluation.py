@@ -8,8 +8,8 @@ with stage(snakemake):
     import pandas as pd
     import torch
 
+    from physembed.engine.mace import load_isolated
     from physembed.models.evaluation import evaluate
-    from physembed.models.mace import load_isolated
 
     torch.set_num_threads(snakemake.threads)
     settings = snakemake.params.settings

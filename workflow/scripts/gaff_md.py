@@ -4,9 +4,9 @@ import numpy as np
 
 from physembed.config import GaffMD
 from physembed.molecules.bonds import bond_length_statistics, read_bond_table
+from physembed.molecules.gaff_md import GaffRun
 from physembed.molecules.topology import load_topology
 from physembed.provenance import restart_folder
-from physembed.sampling.gaff_md import GaffRun
 from physembed.stage import stage
 from physembed.trajectory import write_trajectory
 

@@ -1,6 +1,6 @@
 """A packed box -> its equilibration with GAFF at constant pressure."""
 
-from physembed.config_liquids import GaffNPT
+from physembed.config.liquids import GaffNPT
 from physembed.liquids.gaff_liquid import GaffLiquidRun
 from physembed.molecules.topology import load_topology
 from physembed.provenance import restart_folder

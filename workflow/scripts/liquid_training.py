@@ -7,7 +7,7 @@ with stage(snakemake):
     import ase.io
     import torch
 
-    from physembed.config_liquids import LiquidTraining
+    from physembed.config.liquids import LiquidTraining
     from physembed.errors import PhysEmbedError
     from physembed.models.training import split, train
     from physembed.provenance import restart_folder

@@ -1,12 +1,12 @@
 """Topologies of the components -> frames of their liquid at several densities and temperatures, to be labelled."""
 
-from physembed.config_liquids import Reference
+from physembed.config.liquids import Reference
 from physembed.liquids.box import mass_u, pack
 from physembed.liquids.composition import molecule_counts
+from physembed.liquids.reference_frames import reference_frames
+from physembed.liquids.reference_runs import constant_volume_runs
 from physembed.molecules.bonds import bond_table, write_bond_table
 from physembed.molecules.topology import load_topology
-from physembed.sampling.liquid_frames import reference_frames
-from physembed.sampling.liquid_runs import constant_volume_runs
 from physembed.stage import stage
 from physembed.trajectory import write_trajectory
 

@@ -7,10 +7,10 @@ with stage(snakemake):
     import ase.io
     import torch
 
-    from physembed.config_liquids import NPT
+    from physembed.config.liquids import NPT
+    from physembed.engine.parts import models_of_points
     from physembed.md.clock import Clock
     from physembed.md.scan import Scan
-    from physembed.models.parts import models_of_points
     from physembed.molecules.bonds import read_bond_table
     from physembed.provenance import restart_folder
 

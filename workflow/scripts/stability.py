@@ -9,11 +9,11 @@ with stage(snakemake):
     import torch
 
     from physembed.config import Stability
+    from physembed.engine.device import resolve_device
+    from physembed.engine.mace import load_isolated
     from physembed.md.clock import Clock
     from physembed.md.cohorts import StabilityCohorts
     from physembed.md.collapse import CollapseDetector
-    from physembed.models.device import resolve_device
-    from physembed.models.mace import load_isolated
     from physembed.molecules.bonds import equilibrium_length_matrix, read_bond_table
     from physembed.provenance import restart_folder
 

@@ -5,7 +5,7 @@ import pandas as pd
 
 from physembed.analysis.liquid_density import equilibrated
 from physembed.analysis.structure import ADF_COLUMNS, RDF_COLUMNS, angle_distributions, radial_distributions
-from physembed.config_liquids import Structure
+from physembed.config.liquids import Structure
 from physembed.molecules.bonds import read_bond_table
 from physembed.report.reading import read_table
 from physembed.stage import stage

@@ -9,12 +9,12 @@ with stage(snakemake):
     import torch
 
     from physembed.analysis.liquid_density import equilibrated
-    from physembed.config_liquids import Viscosity
+    from physembed.config.liquids import Viscosity
+    from physembed.engine.parts import models_of_points
     from physembed.files import atomic
     from physembed.liquids.rigid import at_density
     from physembed.md.clock import Clock
     from physembed.md.pressure import PressureRun
-    from physembed.models.parts import models_of_points
     from physembed.molecules.bonds import read_bond_table
     from physembed.provenance import restart_folder
     from physembed.report.reading import read_correction, read_table

@@ -9,8 +9,8 @@ with stage(snakemake):
 
     from physembed.analysis.volume_scan import scan_points, volume_scan
     from physembed.config import Labels
+    from physembed.engine.liquid_model import evaluator, load_liquid
     from physembed.labels.labelling import label_frames
-    from physembed.models.liquid import evaluator, load_liquid
     from physembed.report.reading import read_correction
     from physembed.trajectory import spread
 

@@ -13,14 +13,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from physembed.models.graphs import Replayed
+from physembed.engine.graphs import Replayed
 
 CHUNK = 25
 """Steps between two looks at the lists, at most."""
 
 
 class List(Protocol):
-    """What the steps need of a list of pairs (`physembed.models.neighbors.PaddedList`)."""
+    """What the steps need of a list of pairs (`physembed.engine.neighbors.PaddedList`)."""
 
     attended: bool
     used: Tensor

@@ -26,7 +26,7 @@ from ase.data import chemical_symbols
 from ase.neighborlist import neighbor_list
 
 from physembed.config import Arm
-from physembed.config_liquids import Reference
+from physembed.config.liquids import Reference
 from physembed.errors import PhysEmbedError
 from physembed.liquids.rigid import molecule_numbers, scale_rigid, whole_positions
 from physembed.molecules.bonds import equilibrium_length_matrix

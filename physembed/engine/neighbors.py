@@ -20,7 +20,7 @@ from nvalchemiops.neighbors.neighbor_utils import (  # type: ignore[import-untyp
 from nvalchemiops.torch.neighbors import batch_cell_list  # type: ignore[import-untyped]
 from torch import Tensor
 
-from physembed.cells import inverse
+from physembed.engine.cells import inverse
 from physembed.models.cso.model import unique_pairs
 
 

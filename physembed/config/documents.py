@@ -1,6 +1,6 @@
 """The documents made from the configuration's models: `config/schema.json` and the tables of `config/README.md`.
 
-`python -m physembed.config_documents` in the root of the project writes both.
+`python -m physembed.config.documents` in the root of the project writes both.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from physembed.config import Config
 from physembed.files import atomic
 
-BEGIN, END = "<!-- tables: written by python -m physembed.config_documents -->\n", "<!-- end of the tables -->\n"
+BEGIN, END = "<!-- tables: written by python -m physembed.config.documents -->\n", "<!-- end of the tables -->\n"
 UNITS = {
     "_per_ps": "1/ps",
     "_kcal_mol_A2": "kcal/mol/Å²",

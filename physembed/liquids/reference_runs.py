@@ -8,7 +8,7 @@ from itertools import product
 import parmed
 from ase import Atoms
 
-from physembed.config_liquids import Reference
+from physembed.config.liquids import Reference
 from physembed.liquids.box import pack
 from physembed.liquids.gaff_liquid import constant_volume_frames
 from physembed.progress import Progress

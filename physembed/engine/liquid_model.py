@@ -14,13 +14,13 @@ from torch import Tensor
 from torch_sim.models.interface import SumModel
 from torch_sim.state import SimState
 
-from physembed.cells import volumes
+from physembed.engine.cells import volumes
+from physembed.engine.device import resolve_device
+from physembed.engine.mace import LiquidMace
+from physembed.engine.neighbors import OnPairs, PaddedList, SkinList
 from physembed.models.cso import CSOModel, CSOParameters, Cutoffs
 from physembed.models.cso.energy import Values
-from physembed.models.device import resolve_device
 from physembed.models.file import load_module
-from physembed.models.mace import LiquidMace
-from physembed.models.neighbors import OnPairs, PaddedList, SkinList
 
 
 class ListedCSO(OnPairs, CSOModel):

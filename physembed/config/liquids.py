@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from ase.data import chemical_symbols
 from pydantic import Field
 
-from physembed.config_base import (
+from physembed.config.base import (
     Count,
     Duration,
     ModelTraining,

@@ -12,10 +12,10 @@ import torch
 from mace.calculators.mace_torchsim import MaceTorchSimModel
 from torch import Tensor
 
-from physembed.cells import volumes
-from physembed.models.device import half_as_many, systems_that_fit
+from physembed.engine.cells import volumes
+from physembed.engine.device import half_as_many, systems_that_fit
+from physembed.engine.neighbors import OnPairs, PaddedList, SkinList, all_pairs
 from physembed.models.file import default_head, load_module
-from physembed.models.neighbors import OnPairs, PaddedList, SkinList, all_pairs
 
 
 class PreparedMace(MaceTorchSimModel):

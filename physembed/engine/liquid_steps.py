@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch_sim.quantities import compute_instantaneous_pressure_tensor
 
-from physembed.cells import volumes
-from physembed.md.temperature import kinetic_temperatures
+from physembed.engine.cells import volumes
+from physembed.engine.temperature import kinetic_temperatures
 from physembed.units import KB
 
 Model = Callable[[Any], dict[str, Tensor]]

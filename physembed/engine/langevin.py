@@ -15,9 +15,9 @@ import torch_sim as ts
 from ase import Atoms
 from torch_sim.integrators import nvt_langevin_init
 
+from physembed.engine.graphs import Replayed
+from physembed.engine.temperature import kinetic_temperatures
 from physembed.md.collapse import CollapseDetector
-from physembed.md.temperature import kinetic_temperatures
-from physembed.models.graphs import Replayed
 from physembed.units import FS, KB
 
 MOVING = ("positions", "momenta", "energy", "forces")

@@ -16,11 +16,11 @@ import torch_sim as ts
 from ase import Atoms, units
 from torch_sim.integrators import npt_crescale_init, npt_langevin_isotropic_init, nvt_vrescale_init
 
-from physembed.cells import volumes
+from physembed.engine.cells import volumes
+from physembed.engine.liquid_steps import STEPS, Conditions, pressure_tensors
+from physembed.engine.speculative_steps import ListedSteps
+from physembed.engine.temperature import kinetic_temperatures
 from physembed.errors import PhysEmbedError
-from physembed.md.liquid_steps import STEPS, Conditions, pressure_tensors
-from physembed.md.listed_steps import ListedSteps
-from physembed.md.temperature import kinetic_temperatures
 from physembed.units import FS, G_CM3, KB
 
 Ensemble = Literal["npt-crescale", "npt-langevin", "nvt", "nve"]

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch_sim.models.interface import ModelInterface
 
-from physembed.models.device import half_as_many, resolve_device, systems_that_fit
-from physembed.models.liquid import LiquidModel, load_liquid
-from physembed.models.neighbors import PaddedList
+from physembed.engine.device import half_as_many, resolve_device, systems_that_fit
+from physembed.engine.liquid_model import LiquidModel, load_liquid
+from physembed.engine.neighbors import PaddedList
 
 
 @dataclass(frozen=True)

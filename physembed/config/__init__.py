@@ -1,0 +1,41 @@
+"""The configuration of a study: one module for each part, the whole in `root`."""
+
+from physembed.config.base import ModelTraining, Section
+from physembed.config.liquids import (
+    NPT,
+    GaffNPT,
+    LiquidModel,
+    Liquids,
+    LiquidTraining,
+    Reference,
+    Scan,
+    Structure,
+    Viscosity,
+)
+from physembed.config.molecules import Arm, Frames, GaffMD, Labels, Molecules, Stability, Topology, Training
+from physembed.config.root import Config, Jobs, load
+
+__all__ = [
+    "NPT",
+    "Arm",
+    "Config",
+    "Frames",
+    "GaffMD",
+    "GaffNPT",
+    "Jobs",
+    "Labels",
+    "LiquidModel",
+    "LiquidTraining",
+    "Liquids",
+    "ModelTraining",
+    "Molecules",
+    "Reference",
+    "Scan",
+    "Section",
+    "Stability",
+    "Structure",
+    "Topology",
+    "Training",
+    "Viscosity",
+    "load",
+]

@@ -1,0 +1,128 @@
+"""The whole configuration of a study: its model, defaults (the paper's protocol) and checks.
+
+The models of this package are the single source of the defaults, of `config/schema.json` and of the tables in
+`config/README.md`. `load` turns the merged dictionary that Snakemake read into a `Config` or raises a
+`PhysEmbedError` of one line that names the key and the value. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from physembed.config.base import PATTERNS, Name, Positive, Section, Seed
+from physembed.config.liquids import (
+    NPT,
+    PAPER_MODELS,
+    GaffNPT,
+    LiquidModel,
+    Liquids,
+    Scan,
+    Structure,
+    Viscosity,
+    liquid_clashes,
+)
+from physembed.config.messages import complaints, shown
+from physembed.config.molecules import (
+    Arm,
+    Frames,
+    GaffMD,
+    Labels,
+    Molecules,
+    Stability,
+    Topology,
+    Training,
+    molecule_clashes,
+)
+from physembed.errors import PhysEmbedError
+
+
+class Jobs(Section):
+    """How jobs are run; nothing here changes a result or makes a job run again."""
+
+    max_walltime_hours: Positive | None = None
+    """A stability, scan, NPT or viscosity job that lasts longer saves its state and ends; run again, it goes on."""
+    per_gpu: Annotated[int, Field(ge=1, le=100)] = 1
+    """Jobs that share a GPU of this machine: trainings and stability runs of several seeds, say."""
+
+
+class Config(Section):
+    """A study."""
+
+    study: Name = "paper"
+    """Results go to `results/<study>/`; two configurations never share one."""
+    seed: Seed = 2026
+    """All random draws but those of training follow from it."""
+    jobs: Jobs = Jobs()
+    molecules: Molecules = Molecules()
+    topology: Topology = Topology()
+    gaff_md: GaffMD = GaffMD()
+    frames: Frames = Frames()
+    arms: Annotated[dict[Name, Arm], Field(min_length=1)] = {
+        "original": Arm(bonds_per_frame=0),
+        "adaptive": Arm(),
+    }
+    """The training sets that are compared, by name."""
+    labels: Labels = Labels()
+    training: Training = Training()
+    stability: Stability = Stability()
+    liquids: Liquids = Liquids()
+    gaff_npt: GaffNPT = GaffNPT()
+    models: dict[Name, LiquidModel] = PAPER_MODELS
+    """Models of liquids by name; `liquids.models` says which are run."""
+    npt: NPT = NPT()
+    scan: Scan = Scan()
+    viscosity: Viscosity = Viscosity()
+    structure: Structure = Structure()
+
+    @property
+    def arm_names(self) -> list[str]:
+        """The arms, those that leave the frames as they are first.
+
+        An overlay of the configuration can change the order of the arms in the file.
+        """
+        return sorted(self.arms, key=lambda name: self.arms[name].bonds_per_frame > 0)
+
+
+def load(config: dict[str, Any]) -> Config:
+    """Check a merged configuration.
+
+    Raises:
+        PhysEmbedError: one line that names the key and the value.
+    """
+    try:
+        checked = Config.model_validate(config)
+    except ValidationError as error:
+        problems = complaints(error, Config, config, PATTERNS)
+    else:
+        problems = [f"{key}: {shown(value)}: {problem}" for key, value, problem in _clashes(checked)]
+        if not problems:
+            return checked
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    raise PhysEmbedError(f"config: {problems[0]}{more}")
+
+
+def _clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
+    """Key, value and problem of each value that is sound alone but not beside the others."""
+    yield from _clashing_names(config)
+    yield from liquid_clashes(config)
+    yield from molecule_clashes(config)
+
+
+def _clashing_names(config: Config) -> Iterator[tuple[str, Any, str]]:
+    if config.molecules.names == [] and not config.liquids.models:
+        yield "molecules.names", [], "with no liquids.models either there is nothing to run; name one or the other"
+    for key, values in (("training.seeds", config.training.seeds), ("molecules.names", config.molecules.names)):
+        repeated = [value for value, count in Counter(values).items() if count > 1] if values != "all" else []
+        for value in repeated:
+            yield key, value, "stands twice"
+    folders: dict[str, str] = {}
+    for name in config.arms:
+        if name.lower() == "validation":
+            yield "arms", name, "this name is taken by the labels of the validation frames; choose another"
+        if name.lower() in folders:
+            yield "arms", name, f"differs from the arm {folders[name.lower()]!r} in capitals only"
+        folders[name.lower()] = name
