@@ -71,6 +71,8 @@ class MoleculeSummary:
     """From `physembed.analysis.survival.compare_arms`."""
     figures: Mapping[str, Path]
     """SVG file of each figure, by its name in `FIGURES`."""
+    movies: Mapping[str, Any] | None = None
+    """What the viewer plays (`physembed.report.viewer`); None where no replica collapsed."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,7 @@ def _molecule(molecule: MoleculeSummary, part: MoleculesPart, with_figures: bool
         "name": molecule.name,
         "answer": answer(molecule),
         "cautions": cautions(molecule, part.duration_ps, part.temperature_K),
+        "movies": molecule.movies if with_figures else None,
         "figures": [
             {"title": title, "caption": caption, "uri": embedded(molecule.figures[name])}
             for name, (title, caption) in FIGURES.items()
@@ -266,7 +269,8 @@ def write_summary(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.from_string(files("physembed.report").joinpath("summary.html").read_text("utf-8"))
+    package = files("physembed.report")
+    template = environment.from_string(package.joinpath("summary.html").read_text("utf-8"))
     shown, tables = [], []
     if molecules:
         shown = [_molecule(molecule, molecules, with_figures) for molecule in molecules.molecules]
@@ -275,6 +279,7 @@ def write_summary(
     page = template.render(
         study=study,
         with_figures=with_figures,
+        viewer_script=package.joinpath("viewer.js").read_text("utf-8") if any(m["movies"] for m in shown) else "",
         molecules=shown,
         models=[_model(model, with_figures) for model in models],
         tables=tables,
