@@ -10,9 +10,11 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 NAME_MAX_LENGTH = 64
 NAME_RULE = f"up to {NAME_MAX_LENGTH} letters, digits and . _ + -, the first a letter or digit"
 BOND_PATTERN = r"^[^-\s]+-[^-\s]+$"
+ANGLE_PATTERN = r"^[^-\s]+-[^-\s]+-[^-\s]+$"
 PATTERNS = {
     NAME_PATTERN: f"must serve as a folder: {NAME_RULE}",
     BOND_PATTERN: "must be two atom types and a hyphen, as in c3-c3",
+    ANGLE_PATTERN: "must be three atom types with hyphens, as in c3-c3-c3",
 }
 """What a text that does not match a pattern is told."""
 

@@ -17,6 +17,7 @@ BEGIN, END = "<!-- tables: written by python -m physembed.config.documents -->\n
 UNITS = {
     "_per_ps": "1/ps",
     "_kcal_mol_A2": "kcal/mol/Å²",
+    "_kcal_mol_rad2": "kcal/mol/rad²",
     "_g_cm3": "g/cm³",
     "_per_bar": "1/bar",
     "_hours": "h",

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from physembed.config.base import (
+    ANGLE_PATTERN,
     BOND_PATTERN,
     Angle,
     Count,
@@ -81,10 +82,15 @@ class Frames(Section):
 
 
 class Arm(Section):
-    """How one training set is made from the training frames. `bonds_per_frame: 0` leaves them as they are."""
+    """How one training set is made from the training frames.
+
+    With `bonds_per_frame: 0` and `angles_per_frame: 0` they stay as they are.
+    """
 
     bonds_per_frame: Annotated[int, Field(ge=0)] = 1
-    """Bonds that are changed in each frame; 0 for unmodified frames."""
+    """Bonds that are changed in each frame; 0 for none."""
+    angles_per_frame: Annotated[int, Field(ge=0)] = 0
+    """Angles that are changed in each frame, after the bonds, each at another atom; 0 for none."""
     keep_unmodified: bool = False
     """Keep each unmodified frame beside its modified one (twice the frames)."""
     compression: Annotated[float, Field(gt=0.5, le=1)] = 0.95
@@ -93,20 +99,37 @@ class Arm(Section):
     """s_stretch: the stretch limit beyond r_mean of a bond as stiff as the reference bond."""
     compression_to_stretching: Annotated[list[NotNegative], Field(min_length=2, max_length=2)] = [1.0, 4.0]
     """Odds of drawing from the compression and from the stretching segment."""
+    bend_degrees: Annotated[float, Field(gt=0, le=90)] = 31.0
+    """s_bend: the limit, either way of theta_mean, of an angle as stiff as the reference angle."""
+    closing_to_opening: Annotated[list[NotNegative], Field(min_length=2, max_length=2)] = [1.0, 1.0]
+    """Odds of making an angle smaller and of making it larger."""
     terminal_k_factor: Positive = 0.8
-    """Factor on the force constant of a bond that ends in hydrogen or halogen."""
+    """Factor on the force constant of a bond or angle that ends in hydrogen or halogen."""
     turn_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Probability that the end group of a terminal bond is turned about its axis as well."""
+    bend_turn_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Probability that the bent group is turned about the other bond of its angle as well (out of a plane)."""
     turn_degrees: Annotated[list[Angle], Field(min_length=2, max_length=2)] = [15.0, 30.0]
     """Smallest and largest turn."""
     clash_margin_A: Annotated[float, Field(ge=0, le=2)] = 0.25
     """Two atoms that are not bonded, nearer than a bond of these elements plus this, void a modification."""
+    bend_clash_margin_A: Annotated[float, Field(ge=-0.5, le=2)] = 0.1
+    """The same for the two ends of an angle where angles are changed."""
     reference_bond: Annotated[str, Field(pattern=BOND_PATTERN)] = "c3-c3"
     """The bond type whose force constant is k_ref."""
     reference_k_kcal_mol_A2: Positive | None = None
     """k_ref itself, for a topology whose parameter set has no such bond type."""
+    reference_angle: Annotated[str, Field(pattern=ANGLE_PATTERN)] = "c3-c3-c3"
+    """The angle type whose force constant is k_ref of the angles."""
+    reference_k_kcal_mol_rad2: Positive | None = None
+    """That k_ref itself, for a topology whose parameter set has no such angle type."""
     tries: Count = 200
-    """Attempts per frame before the frame is an error."""
+    """Attempts per frame, for bonds and for angles, before the frame is an error."""
+
+    @property
+    def modifies(self) -> bool:
+        """Whether its frames are changed at all."""
+        return self.bonds_per_frame > 0 or self.angles_per_frame > 0
 
 
 class Labels(Section):
@@ -180,9 +203,12 @@ def molecule_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
     for name, arm in config.arms.items():
         if arm.turn_degrees[0] > arm.turn_degrees[1]:
             yield f"arms.{name}.turn_degrees", arm.turn_degrees, "must be the smaller angle, then the larger"
-        if not any(arm.compression_to_stretching):
-            problem = "one of the two must be greater than 0"
-            yield f"arms.{name}.compression_to_stretching", arm.compression_to_stretching, problem
+        for key in ("compression_to_stretching", "closing_to_opening"):
+            if not any(getattr(arm, key)):
+                yield f"arms.{name}.{key}", getattr(arm, key), "one of the two must be greater than 0"
+        if arm.keep_unmodified and not arm.modifies:
+            problem = "the arm changes no frame; set bonds_per_frame or angles_per_frame, or this to false"
+            yield f"arms.{name}.keep_unmodified", True, problem
     duration_fs = stability.duration_ps * 1000
     if duration_fs < stability.timestep_fs:
         problem = f"shorter than one step (stability.timestep_fs {stability.timestep_fs:g})"

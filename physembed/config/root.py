@@ -84,7 +84,7 @@ class Config(Section):
 
         An overlay of the configuration can change the order of the arms in the file.
         """
-        return sorted(self.arms, key=lambda name: self.arms[name].bonds_per_frame > 0)
+        return sorted(self.arms, key=lambda name: self.arms[name].modifies)
 
 
 def load(config: dict[str, Any]) -> Config:

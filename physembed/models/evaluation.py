@@ -8,7 +8,6 @@ several modified bonds the one furthest from it; NaN for an unmodified frame).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,8 @@ import numpy as np
 import pandas as pd
 import torch_sim as ts
 from ase import Atoms
+
+from physembed.sampling.modifier import modifications_of
 
 BATCH = 100
 
@@ -35,7 +36,7 @@ def predict(model: Any, frames: Sequence[Atoms]) -> tuple[np.ndarray, list[np.nd
 
 def _modification(frame: Atoms, mean_lengths: Mapping[str, float]) -> dict[str, Any]:
     """The modified bond furthest from its mean length."""
-    modifications = json.loads(frame.info.get("modifications", "[]"))
+    modifications = modifications_of(frame, "bond")
     if not modifications:
         return {"types": "", "segment": "", "stretch_A": float("nan")}
     stretches = [item["to_A"] - mean_lengths[item["types"]] for item in modifications]

@@ -76,8 +76,8 @@ def bond_table(structure: parmed.Structure) -> pd.DataFrame:
             raise PhysEmbedError(f"{name} has the parameters {bond.type}; give a positive force constant and length")
         if min(first.atomic_number, second.atomic_number) < 1:
             raise PhysEmbedError(f"{name} has an end without an element; give a topology without extra points")
-        terminal = _is_terminal(first) or _is_terminal(second)
-        types = _bonded_type(first), _bonded_type(second)
+        terminal = is_terminal(first) or is_terminal(second)
+        types = bonded_type(first), bonded_type(second)
         rows.append((first.idx, second.idx, *types, bond.type.k, bond.type.req, False, terminal))
     table = pd.DataFrame(sorted(rows), columns=list(COLUMNS)).astype(COLUMNS)
     # A bond lies in a ring unless the molecule falls apart without it.
@@ -86,12 +86,12 @@ def bond_table(structure: parmed.Structure) -> pd.DataFrame:
     return table.astype(COLUMNS)
 
 
-def _is_terminal(atom: parmed.Atom) -> bool:
+def is_terminal(atom: parmed.Atom) -> bool:
     """A hydrogen or halogen at the end of the molecule; the chlorine of a perchlorate is not."""
     return atom.atomic_number in TERMINAL_ELEMENTS and len(atom.bonds) == 1
 
 
-def _bonded_type(atom: parmed.Atom) -> str:
+def bonded_type(atom: parmed.Atom) -> str:
     """The type that decides over bonds: in OPLS it is coarser than the atom type (`CT`, not `opls_135`)."""
     return str(getattr(atom.atom_type, "bond_type", atom.type))
 

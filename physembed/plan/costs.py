@@ -91,7 +91,7 @@ def select_frames(case: Case) -> float:
 def train_frames(case: Case, arm: str) -> int:
     """Frames in the training set of an arm."""
     settings, frames = case.config.arms[arm], case.config.frames.train
-    return 2 * frames if settings.keep_unmodified and settings.bonds_per_frame else frames
+    return 2 * frames if settings.keep_unmodified and settings.modifies else frames
 
 
 def labels(case: Case) -> float:

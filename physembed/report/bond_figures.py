@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from physembed.errors import PhysEmbedError
 from physembed.molecules.bonds import bond_lengths as measured_lengths
 from physembed.molecules.bonds import bond_types
 from physembed.report.style import BLACK, GREY, LIGHT_GREY, ArmStyle, arm_styles, legend_above, new_figure
+from physembed.sampling.modifier import modifications_of
 
 BINS = 24
 
@@ -35,7 +35,7 @@ def modified_lengths(frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
     """Lengths in Å that bond sampling gave to bonds, by type; no entry for a type that was never modified."""
     lengths: dict[str, list[float]] = {}
     for frame in frames:
-        for item in json.loads(frame.info["modifications"]):
+        for item in modifications_of(frame, "bond"):
             lengths.setdefault(item["types"], []).append(item["to_A"])
     return {name: np.array(values) for name, values in lengths.items()}
 

@@ -1,5 +1,5 @@
-"""Frames of a molecule: GAFF MD, the choice of frames, and self-adaptive bond-length sampling."""
+"""Frames of a molecule: the choice of frames, and self-adaptive sampling of their bond lengths and angles."""
 
-from physembed.sampling.bond_sampling import sample_bonds
+from physembed.sampling.arm import sample_frames
 
-__all__ = ["sample_bonds"]
+__all__ = ["sample_frames"]

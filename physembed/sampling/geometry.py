@@ -1,4 +1,4 @@
-"""Changes of one bond of a molecule: which atoms move when it is stretched or turned, and what clashes then."""
+"""Changes of one bond or angle of a molecule: which atoms move then, and what clashes afterwards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from ase.data import atomic_masses
 from scipy.spatial.transform import Rotation
 
-from physembed.molecules.bonds import equilibrium_length_matrix
+from physembed.molecules.bonds import bond_graph, equilibrium_length_matrix
 
 
 def side(graph: networkx.Graph, atom: int, partner: int) -> set[int]:
@@ -98,6 +98,83 @@ class TerminalGroup:
 
 
 @dataclass(frozen=True)
+class AngleMove:
+    """How the atoms follow when one angle changes: one of its ends turns rigidly about the apex with its side."""
+
+    resting: int
+    """The end that stays."""
+    apex: int
+    moving: int
+    """The end that turns."""
+    atoms: list[int]
+    """The atoms that turn: the moving end and all that hangs on it, without the apex."""
+
+    @classmethod
+    def candidates(
+        cls, graph: networkx.Graph, i: int, j: int, k: int, ring: set[tuple[int, int]], atomic_numbers: np.ndarray
+    ) -> list[AngleMove]:
+        """The moves of the smaller side, of the sides that are bound to the apex by a bond outside rings.
+
+        Smaller means fewer atoms, then the lighter side. Of two hydrogens on one carbon either may move.
+
+        Args:
+            graph: of the bonds.
+            i: an end.
+            j: the apex.
+            k: the other end.
+            ring: the bonds that lie in rings, the lower index first.
+            atomic_numbers: (n_atoms,).
+
+        Returns:
+            One move, two where both sides are alike in size and mass, none where both bonds lie in rings.
+        """
+        moves, sizes = [], []
+        for moving, resting in ((i, k), (k, i)):
+            if (min(j, moving), max(j, moving)) not in ring:
+                atoms = sorted(side(graph, moving, j))
+                moves.append(cls(resting, j, moving, atoms))
+                sizes.append((len(atoms), round(atomic_masses[atomic_numbers[atoms]].sum(), 6)))
+        return [move for move, size in zip(moves, sizes, strict=True) if size == min(sizes)]
+
+    def angle(self, positions: np.ndarray) -> float:
+        """The angle in degrees; positions: (n_atoms, 3) Å."""
+        first, second = self._arms(positions)
+        return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(first, second)), first @ second)))
+
+    def bend(self, positions: np.ndarray, degrees: float, turn_degrees: float) -> np.ndarray:
+        """Give the angle a value, and turn the moving side about the bond that rests.
+
+        The first rotation is in the plane of the angle, the second about the axis from the resting end to the apex,
+        right-handed; the second leaves the angle as it is, and moves its end out of the plane of the other
+        neighbours of the apex. Both are rigid, about the apex.
+
+        Args:
+            positions: (n_atoms, 3) Å.
+            degrees: the new angle, 0 to 180.
+            turn_degrees: the turn.
+
+        Returns:
+            (n_atoms, 3) Å.
+        """
+        resting, moving = self._arms(positions)
+        normal = np.cross(resting, moving)
+        if np.linalg.norm(normal) < 1e-6 * np.linalg.norm(resting) * np.linalg.norm(moving):
+            # A straight angle has no plane: any across the bond will do, here the one nearest to a coordinate axis.
+            normal = np.cross(resting, np.eye(3)[np.abs(resting).argmin()])
+        opening = np.radians(degrees - self.angle(positions))
+        rotation = Rotation.from_rotvec(opening * normal / np.linalg.norm(normal))
+        axis = -resting / np.linalg.norm(resting)
+        rotation = Rotation.from_rotvec(np.radians(turn_degrees) * axis) * rotation
+        bent = positions.copy()
+        bent[self.atoms] = rotation.apply(positions[self.atoms] - positions[self.apex]) + positions[self.apex]
+        return bent
+
+    def _arms(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(3,) Å each: from the apex to the resting and to the moving end."""
+        return positions[self.resting] - positions[self.apex], positions[self.moving] - positions[self.apex]
+
+
+@dataclass(frozen=True)
 class Clash:
     """Two atoms that are not bonded and too near to each other."""
 
@@ -110,12 +187,31 @@ class Clash:
 class ClashCheck:
     """Whether two atoms that are not bonded are nearer than a bond between their elements plus a margin."""
 
-    def __init__(self, bonds: pd.DataFrame, atomic_numbers: np.ndarray, margin_A: float) -> None:
+    def __init__(
+        self,
+        bonds: pd.DataFrame,
+        atomic_numbers: np.ndarray,
+        margin_A: float,
+        margin_across_angles_A: float | None = None,
+    ) -> None:
+        """Prepare the limits.
+
+        Args:
+            bonds: the bond table.
+            atomic_numbers: (n_atoms,).
+            margin_A: added to the length of a bond.
+            margin_across_angles_A: added instead for two atoms with a common neighbour; None for the same.
+        """
         n_atoms = len(atomic_numbers)
         apart = np.triu(np.ones((n_atoms, n_atoms), dtype=bool), 1)
         apart[bonds["i"], bonds["j"]] = False
         self._first, self._second = np.nonzero(apart)
-        self._limits = equilibrium_length_matrix(bonds, atomic_numbers)[apart] + margin_A
+        margins = np.full((n_atoms, n_atoms), margin_A)
+        if margin_across_angles_A is not None:
+            graph = bond_graph(bonds)
+            for neighbours in (list(graph[atom]) for atom in graph):
+                margins[np.ix_(neighbours, neighbours)] = margin_across_angles_A
+        self._limits = (equilibrium_length_matrix(bonds, atomic_numbers) + margins)[apart]
 
     def worst(self, positions: np.ndarray) -> Clash | None:
         """The pair furthest below its limit, or None where there is none; positions: (n_atoms, 3) Å."""

@@ -37,14 +37,14 @@ def reference_force_constant(settings: Arm, bonds: pd.DataFrame, parameter_set: 
     of_type = bonds["k_kcal_mol_A2"][np.array(bond_types(bonds)) == name]
     if len(of_type):
         return float(of_type.mean())
-    parameters = AmberParameterSet(str(amber_home() / "dat" / "leap" / "parm" / f"{parameter_set}.dat"))
+    parameters = read_parameter_set(parameter_set)
     way_out = "set arms.<arm>.reference_bond to a bond type of the molecule, or arms.<arm>.reference_k_kcal_mol_A2"
     if (first, second) not in parameters.bond_types:
         raise PhysEmbedError(
             f"bond_sampling: arms.<arm>.reference_bond: {settings.reference_bond!r} is a bond type of neither the "
             f"molecule ({', '.join(sorted(set(bond_types(bonds))))}) nor {parameter_set}.dat; {way_out}"
         )
-    foreign = _foreign(bonds, parameters)
+    foreign = foreign_to(parameters, bonds)
     if foreign:
         raise PhysEmbedError(
             f"bond_sampling: arms.<arm>.reference_bond: {settings.reference_bond!r} is not a bond type of the "
@@ -55,8 +55,13 @@ def reference_force_constant(settings: Arm, bonds: pd.DataFrame, parameter_set: 
     return k_ref
 
 
-def _foreign(bonds: pd.DataFrame, parameters: AmberParameterSet) -> str:
-    """What shows that the topology is not of the parameter set; empty where nothing does."""
+def read_parameter_set(parameter_set: Literal["gaff", "gaff2"]) -> AmberParameterSet:
+    """AmberTools' file of a parameter set."""
+    return AmberParameterSet(str(amber_home() / "dat" / "leap" / "parm" / f"{parameter_set}.dat"))
+
+
+def foreign_to(parameters: AmberParameterSet, bonds: pd.DataFrame) -> str:
+    """What shows that a topology is not of the parameter set, judged by its bonds; empty where nothing does."""
     unknown = sorted({*bonds["type_i"], *bonds["type_j"]} - set(parameters.atom_types))
     if unknown:
         return f"atom types {', '.join(unknown)} are not in it"

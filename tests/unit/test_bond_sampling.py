@@ -14,14 +14,16 @@ from scipy import stats
 
 from physembed.config import Arm
 from physembed.errors import PhysEmbedError
+from physembed.molecules.angles import COLUMNS
 from physembed.molecules.bonds import bond_lengths, bond_table, bond_types, equilibrium_length_matrix
 from physembed.molecules.structure import from_smiles, write_sdf
 from physembed.molecules.topology import gaff_topology
-from physembed.sampling import sample_bonds
-from physembed.sampling.bond_sampling import BondSampler, Modification, reference_force_constant
-from physembed.sampling.ranges import bond_ranges
+from physembed.sampling.arm import References, SampledFrames, sample_frames
+from physembed.sampling.bond_sampling import BondModification, BondSampler
+from physembed.sampling.ranges import bond_ranges, reference_force_constant
 
 K_REF = 300.0
+NO_ANGLES = pd.DataFrame({name: [] for name in COLUMNS}).astype(COLUMNS)
 FORCE_CONSTANTS = {
     "c-c": 300.0,
     "c-h": 330.0,
@@ -64,6 +66,13 @@ def molecule(smiles: str) -> tuple[Atoms, pd.DataFrame]:
 def sampler_of(atoms: Atoms, bonds: pd.DataFrame, **settings: object) -> BondSampler:
     arm = Arm(**settings)
     return BondSampler(atoms.numbers, bonds, arm, bond_ranges(atoms.positions[None], bonds, arm, K_REF))
+
+
+def sample_bonds(
+    frames: list[Atoms], bonds: pd.DataFrame, arm: Arm, seed: int, reference_k: float = float("nan")
+) -> SampledFrames:
+    """`sample_frames` of a molecule without angles."""
+    return sample_frames(frames, bonds, NO_ANGLES, arm, seed, References(reference_k, float("nan")))
 
 
 def row_of(bonds: pd.DataFrame, i: int, j: int) -> int:
@@ -243,7 +252,7 @@ def test_outside_rings_one_length_changes_and_the_smaller_side_is_rigid(paraceta
     assert len(outside) == 14
     for row in outside:
         i, j = bonds.loc[row, ["i", "j"]]
-        moved = sampler.apply(atoms.positions, Modification(row, "stretching", lengths[row] + 0.2, 0.0))
+        moved = sampler.apply(atoms.positions, BondModification(row, "stretching", lengths[row] + 0.2, 0.0))
         expected = lengths.copy()
         expected[row] += 0.2
         assert bond_lengths(moved[None], bonds)[0] == pytest.approx(expected, abs=1e-10)
@@ -268,7 +277,7 @@ def test_outside_rings_one_length_changes_and_the_smaller_side_is_rigid(paraceta
 )
 def test_which_side_moves(smiles: str, bond: tuple[int, int], moving: int) -> None:
     atoms, bonds = molecule(smiles)
-    moved = sampler_of(atoms, bonds).apply(atoms.positions, Modification(row_of(bonds, *bond), "", 2.0, 0.0))
+    moved = sampler_of(atoms, bonds).apply(atoms.positions, BondModification(row_of(bonds, *bond), "", 2.0, 0.0))
     (resting,) = set(bond) - {moving}
     assert (moved[resting] == atoms.positions[resting]).all()
     assert np.linalg.norm(moved[moving] - atoms.positions[moving]) > 0.1
@@ -294,7 +303,7 @@ def test_in_rings_both_ends_move_by_half_with_what_hangs_on_them(smiles, bond, f
     before = atoms.positions
     vector = before[bond[1]] - before[bond[0]]
     length = np.linalg.norm(vector)
-    moved = sampler_of(atoms, bonds).apply(before, Modification(row, "stretching", length + 0.2, 0.0))
+    moved = sampler_of(atoms, bonds).apply(before, BondModification(row, "stretching", length + 0.2, 0.0))
     expected = before.copy()
     for end, sign, others in zip(bond, (-1, 1), following, strict=True):
         group = [end, *others]
@@ -329,7 +338,7 @@ def test_turn_changes_the_dihedrals_of_the_group_alone(degrees: float) -> None:
     atoms, bonds = molecule("CCO")
     sampler = sampler_of(atoms, bonds)
     row = row_of(bonds, 0, 3)
-    moved = Atoms(atoms.numbers, sampler.apply(atoms.positions, Modification(row, "stretching", 1.4, degrees)))
+    moved = Atoms(atoms.numbers, sampler.apply(atoms.positions, BondModification(row, "stretching", 1.4, degrees)))
     for hydrogen in (3, 4, 5):
         change = moved.get_dihedral(2, 1, 0, hydrogen) - atoms.get_dihedral(2, 1, 0, hydrogen)
         assert (change - degrees + 180) % 360 - 180 == pytest.approx(0, abs=1e-8)
@@ -464,8 +473,8 @@ def test_frame_without_valid_modification_is_an_error() -> None:
 def test_error_names_the_pair_that_is_too_near_from_the_start() -> None:
     atoms, bonds = hydrogen_fluoride_and_helium(-0.5)
     limit = equilibrium_length_matrix(bonds, atoms.numbers)[1, 2] + 0.25
-    pair = rf"atoms 1 and 2 \(H and He, not bonded\) are {limit - 0.5:.3f} Å apart already"
-    message = rf"frame 0: .*f-h 20\); {pair} in the unmodified frame, the limit is {limit:.3f} Å; lower clash_margin_A"
+    pair = rf"before it atoms 1 and 2 \(H and He, not bonded\) are {limit - 0.5:.3f} Å apart already"
+    message = rf"frame 0: .*f-h 20\); {pair}, the limit is {limit:.3f} Å; lower clash_margin_A"
     with pytest.raises(PhysEmbedError, match=message):
         sample_bonds([atoms], bonds, Arm(tries=20), 1, K_REF)
 

@@ -106,7 +106,7 @@ class Made:
         bond, lengths = int(self.rng.integers(len(lengths))), lengths.copy()
         limits = self.ranges.set_index("types").loc[self.types[bond]]
         lengths[bond] = self.rng.uniform(limits["r_max_A"], limits["stretch_high_A"])
-        return self._frame(lengths, [{"types": self.types[bond], "to_A": lengths[bond]}])
+        return self._frame(lengths, [{"bond": [bond, bond + 1], "types": self.types[bond], "to_A": lengths[bond]}])
 
     def _of_arm(self, arm: str, chance: float) -> tuple[pd.DataFrame, ...]:
         rng, end = self.rng, 1000 * self.duration_ps

@@ -1,13 +1,15 @@
-"""Self-adaptive bond-length sampling: the training frames of one arm."""
+"""Self-adaptive sampling of bond lengths and angles: the training frames of one arm."""
 
 
 rule bond_sampling:
     input:
         frames="results/{study}/{molecule}/frames/train.xyz",
         bonds="results/{study}/{molecule}/topology/bonds.csv",
+        angles="results/{study}/{molecule}/topology/angles.csv",
     output:
         frames="results/{study}/{molecule}/bond_sampling/{arm}.xyz",
         ranges="results/{study}/{molecule}/bond_sampling/{arm}_ranges.csv",
+        angle_ranges="results/{study}/{molecule}/bond_sampling/{arm}_angle_ranges.csv",
         provenance="results/{study}/{molecule}/bond_sampling/{arm}_provenance.json",
     log:
         "results/{study}/{molecule}/logs/bond_sampling_{arm}.log",

@@ -8,6 +8,7 @@ rule gaff_topology:
         prmtop="results/{study}/{molecule}/topology/topology.prmtop",
         inpcrd="results/{study}/{molecule}/topology/topology.inpcrd",
         bonds="results/{study}/{molecule}/topology/bonds.csv",
+        angles="results/{study}/{molecule}/topology/angles.csv",
         provenance="results/{study}/{molecule}/topology/provenance.json",
     log:
         "results/{study}/{molecule}/logs/topology.log",
@@ -35,6 +36,7 @@ rule given_topology:
         prmtop="results/{study}/{molecule}/topology/topology.prmtop",
         inpcrd="results/{study}/{molecule}/topology/topology.inpcrd",
         bonds="results/{study}/{molecule}/topology/bonds.csv",
+        angles="results/{study}/{molecule}/topology/angles.csv",
         provenance="results/{study}/{molecule}/topology/provenance.json",
     log:
         "results/{study}/{molecule}/logs/topology.log",

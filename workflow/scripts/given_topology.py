@@ -1,5 +1,6 @@
 """A user's own topology (AMBER or GROMACS) -> the same files as from GAFF."""
 
+from physembed.molecules.angles import angle_table, write_angle_table
 from physembed.molecules.bonds import bond_table, write_bond_table
 from physembed.molecules.topology import load_topology, write_topology
 from physembed.stage import stage
@@ -7,4 +8,6 @@ from physembed.stage import stage
 with stage(snakemake):
     structure = load_topology(snakemake.input.topology, snakemake.input.coordinates)
     write_topology(structure, snakemake.output.prmtop, snakemake.output.inpcrd)
-    write_bond_table(snakemake.output.bonds, bond_table(structure))
+    bonds = bond_table(structure)
+    write_bond_table(snakemake.output.bonds, bonds)
+    write_angle_table(snakemake.output.angles, angle_table(structure, bonds))

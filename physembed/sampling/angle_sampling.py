@@ -1,0 +1,150 @@
+"""Self-adaptive angle sampling: frames with angles closed or opened.
+
+The idea of bond-length sampling (Hu, Hou, Jiang, CCS Chemistry 2026, 10.31635/ccschem.026.202506780) carried over to
+angles, which the paper does not do: what hangs on a bond outside rings turns rigidly about the bond's other end.
+docs/angle_sampling.md has the rule and the reasons.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from physembed.config import Arm
+from physembed.errors import PhysEmbedError
+from physembed.molecules.angles import angle_types
+from physembed.molecules.bonds import bond_graph
+from physembed.sampling.angle_ranges import effective_angle_constants
+from physembed.sampling.geometry import AngleMove, ClashCheck
+from physembed.sampling.modifier import Modifier, drawn_turn
+
+
+@dataclass(frozen=True)
+class AngleModification:
+    """One change of one angle."""
+
+    row: int
+    """Row of the angle table."""
+    move: AngleMove
+    """Which end turns."""
+    segment: str
+    """`closing` or `opening`."""
+    degrees: float
+    """The new angle."""
+    turn_degrees: float
+    """Turn of the moving side, right-handed about the axis from the resting end to the apex; 0 for none."""
+
+
+class AngleSampler(Modifier[AngleModification]):
+    """Draws and applies changes of angles of one molecule with fixed ranges."""
+
+    kind, limits = "angle", "bend_degrees or bend_clash_margin_A"
+
+    def __init__(
+        self, atomic_numbers: np.ndarray, bonds: pd.DataFrame, angles: pd.DataFrame, settings: Arm, ranges: pd.DataFrame
+    ) -> None:
+        """Prepare the molecule.
+
+        Args:
+            atomic_numbers: (n_atoms,).
+            bonds: the bond table.
+            angles: the angle table.
+            settings: the arm.
+            ranges: one row per angle type (`angle_ranges`).
+
+        Raises:
+            PhysEmbedError: angles can be bent at fewer atoms than are wanted, or neither segment is ever drawn.
+        """
+        closing, opening = settings.closing_to_opening
+        if closing + opening == 0:
+            raise PhysEmbedError(
+                "bond_sampling: arms.<arm>.closing_to_opening: [0, 0] draws no segment; set one above 0"
+            )
+        check = ClashCheck(bonds, atomic_numbers, settings.clash_margin_A, settings.bend_clash_margin_A)
+        super().__init__(angle_types(angles), atomic_numbers, check, settings.angles_per_frame, settings.tries)
+        self.settings = settings
+        self.closing_probability = closing / (closing + opening)
+        of_angle = ranges.set_index("types").loc[self.types]
+        self.closing = of_angle[["closing_low_degrees", "theta_min_degrees"]].to_numpy()
+        self.opening = of_angle[["theta_max_degrees", "opening_high_degrees"]].to_numpy()
+        self.closing_empty = of_angle["closing_empty"].to_numpy(dtype=bool) | (closing == 0)
+        self.opening_empty = of_angle["opening_empty"].to_numpy(dtype=bool) | (opening == 0)
+        ring = {(i, j) for i, j, in_ring in zip(bonds["i"], bonds["j"], bonds["in_ring"], strict=True) if in_ring}
+        graph = bond_graph(bonds)
+        self.moves: list[tuple[int, AngleMove]] = [
+            (row, move)
+            for row, (i, j, k) in enumerate(angles[["i", "j", "k"]].to_numpy().tolist())
+            if not (self.closing_empty[row] and self.opening_empty[row])
+            for move in AngleMove.candidates(graph, i, j, k, ring, atomic_numbers)
+        ]
+        """Row of the angle table and a way to bend that angle."""
+        self.apexes = np.array([move.apex for _, move in self.moves], dtype=int)
+        self.weights = self._weights(angles, effective_angle_constants(angles, settings))
+        """(n_moves,) probabilities."""
+        if (places := len(set(self.apexes.tolist()))) < self.wanted:
+            raise PhysEmbedError(
+                f"bond_sampling: arms.<arm>.angles_per_frame: {self.wanted} angles at distinct atoms wanted, but the "
+                f"molecule can be bent at {places} (never within a ring); lower angles_per_frame"
+            )
+
+    def _weights(self, angles: pd.DataFrame, k: np.ndarray) -> np.ndarray:
+        """(n_moves,) probability of each move: of its bond by the angles that hold it, of its angle within that.
+
+        k: (n_angles,) effective force constants.
+        """
+        stiffness: dict[tuple[int, int], float] = defaultdict(float)
+        for i, apex, end, value in zip(angles["i"], angles["j"], angles["k"], k, strict=True):
+            stiffness[apex, i] += value
+            stiffness[apex, end] += value
+        within: dict[tuple[int, int], float] = defaultdict(float)
+        for row, move in self.moves:
+            within[move.apex, move.moving] += 1 / k[row]
+        weights = np.array(
+            [
+                1 / stiffness[move.apex, move.moving] / k[row] / within[move.apex, move.moving]
+                for row, move in self.moves
+            ]
+        )
+        return weights / weights.sum()
+
+    def draw(self, generator: np.random.Generator, modified: Sequence[int] = ()) -> AngleModification:
+        """Draw a bond to be bent, one of the angles that hold it, a segment, a value and a turn.
+
+        The bond is drawn with probability proportional to 1/K, K the sum of the force constants of all angles at the
+        apex in which it takes part; the angle, of those in which its end is the one to turn, in proportion to 1/k.
+
+        Args:
+            generator: random numbers.
+            modified: rows of the angle table; no other angle at their apexes is drawn, so that each keeps its value.
+        """
+        taken = [move.apex for row, move in self.moves if row in modified]
+        weights = np.where(np.isin(self.apexes, taken), 0, self.weights)
+        row, move = self.moves[int(generator.choice(len(weights), p=weights / weights.sum()))]
+        close = bool(generator.random() < self.closing_probability)
+        close = bool(self.opening_empty[row]) or (close and not self.closing_empty[row])
+        low, high = (self.closing if close else self.opening)[row]
+        degrees = float(generator.uniform(low, high))
+        turns = generator.random() < self.settings.bend_turn_probability
+        turn = drawn_turn(generator, self.settings) if turns else 0.0
+        return AngleModification(row, move, "closing" if close else "opening", degrees, turn)
+
+    def apply(self, positions: np.ndarray, modification: AngleModification) -> np.ndarray:
+        """(n_atoms, 3) Å after one modification; positions: (n_atoms, 3) Å before it."""
+        return modification.move.bend(positions, modification.degrees, modification.turn_degrees)
+
+    def record(self, positions: np.ndarray, modification: AngleModification) -> dict[str, Any]:
+        """The modification as it is written to a frame; positions: (n_atoms, 3) Å before it."""
+        move = modification.move
+        return {
+            "angle": [move.resting, move.apex, move.moving],
+            "types": self.types[modification.row],
+            "segment": modification.segment,
+            "from_degrees": round(move.angle(positions), 4),
+            "to_degrees": round(modification.degrees, 4),
+            "turn_degrees": round(modification.turn_degrees, 4),
+        }

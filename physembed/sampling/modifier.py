@@ -1,0 +1,122 @@
+"""What bond and angle sampling share: draw a change, apply it, check for clashes, draw anew until enough are valid."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from physembed.config import Arm
+from physembed.errors import PhysEmbedError
+from physembed.sampling.geometry import ClashCheck
+
+
+def modifications_of(frame: Atoms, kind: Literal["bond", "angle"]) -> list[dict[str, Any]]:
+    """The changes of one kind that a frame carries in `info["modifications"]`; none where it has no such entry."""
+    return [item for item in json.loads(frame.info.get("modifications", "[]")) if kind in item]
+
+
+def drawn_turn(generator: np.random.Generator, settings: Arm) -> float:
+    """A turn in degrees, uniform between the two `turn_degrees` of an arm, either way."""
+    smallest, largest = settings.turn_degrees
+    return float(generator.choice([-1, 1]) * generator.uniform(smallest, largest))
+
+
+class Modification(Protocol):
+    """One change of one bond or angle."""
+
+    @property
+    def row(self) -> int:
+        """Row of the bond or angle table."""
+
+
+class Modifier[M: Modification](ABC):
+    """Draws and applies changes of one kind to one molecule, with fixed ranges."""
+
+    kind: str
+    """`bond` or `angle`."""
+    limits: str
+    """The keys of an arm that say how far a change goes and what counts as a clash."""
+
+    def __init__(
+        self, types: list[str], atomic_numbers: np.ndarray, check: ClashCheck, wanted: int, tries: int
+    ) -> None:
+        """Prepare.
+
+        Args:
+            types: the type of each row of the table.
+            atomic_numbers: (n_atoms,).
+            check: which contacts are too short.
+            wanted: changes per frame.
+            tries: draws per frame before the frame is an error.
+        """
+        self.types, self.atomic_numbers, self.check = types, atomic_numbers, check
+        self.wanted, self.tries = wanted, tries
+        self.draws, self.rejected = 0, 0
+
+    @abstractmethod
+    def draw(self, generator: np.random.Generator, modified: Sequence[int] = ()) -> M:
+        """Draw a change; `modified` are the rows that were changed in this frame already."""
+
+    @abstractmethod
+    def apply(self, positions: np.ndarray, modification: M) -> np.ndarray:
+        """(n_atoms, 3) Å after one change; positions: (n_atoms, 3) Å before it."""
+
+    @abstractmethod
+    def record(self, positions: np.ndarray, modification: M) -> dict[str, Any]:
+        """The change as it is written to a frame; positions: (n_atoms, 3) Å before it."""
+
+    def modify(
+        self, positions: np.ndarray, generator: np.random.Generator, name: str
+    ) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        """Make as many changes as are wanted, one after the other, drawing anew after each clash.
+
+        Args:
+            positions: (n_atoms, 3) Å.
+            generator: random numbers.
+            name: what the frame is called in an error.
+
+        Returns:
+            The new positions, (n_atoms, 3) Å, and the changes as they are written to a frame.
+
+        Raises:
+            PhysEmbedError: `tries` draws do not give as many valid changes.
+        """
+        current = positions
+        done: list[int] = []
+        tried: list[int] = []
+        records: list[dict[str, Any]] = []
+        while len(done) < self.wanted and len(tried) < self.tries:
+            modification = self.draw(generator, done)
+            tried.append(modification.row)
+            proposed = self.apply(current, modification)
+            if self.check.worst(proposed) is None:
+                records.append(self.record(current, modification))
+                done.append(modification.row)
+                current = proposed
+        if len(done) < self.wanted:
+            raise PhysEmbedError(self._complaint(positions, name, done, tried))
+        self.draws += len(tried)
+        self.rejected += len(tried) - len(done)
+        return current, records
+
+    def _complaint(self, positions: np.ndarray, name: str, done: list[int], tried: list[int]) -> str:
+        counts = Counter(self.types[row] for row in tried).most_common()
+        listed = ", ".join(f"{types} {count}" for types, count in counts[:6]) + (", ..." if counts[6:] else "")
+        found = f"only {len(done)} of {self.wanted} valid modifications" if done else "no valid modification"
+        complaint = f"bond_sampling: {name}: {found} in {len(tried)} tries ({self.kind}s tried: {listed}); "
+        clash = self.check.worst(positions)
+        if clash is None:
+            remedy = f"lower {self.limits} of the arm"
+            return complaint + (remedy + f", or {self.kind}s_per_frame, or raise tries" if done else remedy)
+        first, second = (chemical_symbols[self.atomic_numbers[atom]] for atom in (clash.i, clash.j))
+        return complaint + (
+            f"before it atoms {clash.i} and {clash.j} ({first} and {second}, not bonded) are {clash.distance_A:.3f} Å "
+            f"apart already, the limit is {clash.limit_A:.3f} Å; lower clash_margin_A of the arm"
+        )
