@@ -79,9 +79,9 @@ lint: install
 format: install  ## format Python and Snakemake code
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/snakefmt Snakefile workflow/rules
 
-lock: install  ## resolve envs/requirements.in again
+lock: install  ## resolve the dependencies of pyproject.toml again
 	@$(BIN)/uv pip compile --quiet --upgrade --python-version 3.12 --no-emit-index-url --no-annotate --no-header \
-	  envs/requirements.in --output-file envs/requirements.lock
+	  --all-extras pyproject.toml --output-file envs/requirements.lock
 	@$(BIN)/python envs/conda-environment > envs/physembed.yaml
 
 schema: install  ## config/schema.json and the tables of config/README.md, from the models of the configuration

@@ -8,6 +8,7 @@ import json
 import platform
 import subprocess
 import sys
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -68,10 +69,20 @@ def settings_hash(settings: Any) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class _Module:
+    """What a file of Python holds, for the hash of the code."""
+
+    code: str
+    """Its syntax tree without docstrings, so that edits of comments and docstrings change no hash."""
+    imported: frozenset[Path]
+    """Files of PhysEmbed that it imports directly (anywhere in it)."""
+
+
 @cache
-def _parsed(path: Path) -> ast.Module:
-    """Syntax tree without docstrings, so that edits of comments and docstrings change no hash."""
-    tree = ast.parse(path.read_text())
+def _parsed(path: Path) -> _Module:
+    """Read a file, once in a process: dozens of scripts stand on the same modules."""
+    tree, names = ast.parse(path.read_text()), set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [
@@ -79,14 +90,7 @@ def _parsed(path: Path) -> ast.Module:
                 if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
                         and isinstance(child.value.value, str))
             ]  # fmt: skip
-    return tree
-
-
-def _imported(path: Path) -> set[Path]:
-    """Files of PhysEmbed that `path` imports directly (anywhere in it)."""
-    names: set[str] = set()
-    for node in ast.walk(_parsed(path)):
-        if isinstance(node, ast.Import):
+        elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
@@ -96,12 +100,13 @@ def _imported(path: Path) -> set[Path]:
         if parts[0] == "physembed":
             base = ROOT.joinpath(*parts[1:])
             found |= {file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()}
-    return found
+    return _Module(ast.dump(tree), frozenset(found))
 
 
 # Modules that shape how a stage talks, not what it computes: an edit of one reruns nothing. The values of the
 # settings are parameters of the rules in their own right.
 SILENT = {
+    "__init__.py",
     "config/__init__.py",
     "config/base.py",
     "config/liquids.py",
@@ -131,10 +136,10 @@ def code_hash(script: str | Path, *data: str) -> str:
         path = todo.pop()
         if path not in seen and path not in silent:
             seen.add(path)
-            todo.extend(_imported(path))
+            todo.extend(_parsed(path).imported)
     digest = hashlib.sha256()
     for path in sorted(seen, key=lambda p: (p.name, str(p))):
-        digest.update(path.name.encode() + ast.dump(_parsed(path)).encode())
+        digest.update(path.name.encode() + _parsed(path).code.encode())
     for name in data:
         digest.update((ROOT / name).read_bytes())
     return digest.hexdigest()[:16]

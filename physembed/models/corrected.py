@@ -3,7 +3,7 @@
 `corrected_model.pt` is a pickle, which can run any code when it is loaded: load only files that you trust. One line
 each gives a model:
 
-    from physembed.models.corrected import load_ase, load_torchsim
+    from physembed import load_ase, load_torchsim
     atoms.calc = load_ase("corrected_model.pt")
     model = load_torchsim("corrected_model.pt")
 """
@@ -142,7 +142,7 @@ The file is a pickle, which can run any code when it is loaded: load it only if 
 compare its SHA-256 with the one above.
 
 ```python
-from physembed.models.corrected import load_ase, load_torchsim
+from physembed import load_ase, load_torchsim
 
 atoms.calc = load_ase("{file_name}")  # energy, forces and stress in ASE
 model = load_torchsim("{file_name}")  # for any number of systems in torch-sim
