@@ -148,7 +148,7 @@ class Labels(Section):
     max_force_eV_A: Positive = 100.0
     """A frame with a larger force on any atom is rejected."""
     bond_order_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    """Wiberg bond order from which two atoms count as bonded when connectivity is compared."""
+    """Gain in Wiberg bond order over the relaxed molecule that counts as a new bond; a bond below it is lost."""
     max_rejected_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """More rejects than this end the study with an error instead of training on what is left."""
 

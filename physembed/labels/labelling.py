@@ -9,13 +9,15 @@ from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from ase import Atoms
 
 from physembed.config import Labels
 from physembed.errors import PhysEmbedError
 from physembed.labels import xtb
-from physembed.labels.ledger import as_table, bond_pairs, check_rejects, judge, non_finite_atoms
+from physembed.labels.ledger import as_table, check_rejects, judge, non_finite_atoms
+from physembed.labels.reference import bond_pairs, connectivity, modified, relaxed_molecules, warn_if_far
 from physembed.labels.worker import calculate_all, load_label
 from physembed.labels.xtb import Label
 from physembed.progress import Progress
@@ -29,12 +31,13 @@ CALCULATION = {
 """Settings that shape a label. The others are rules applied afterwards: a change of them recalculates nothing."""
 
 
-def frame_key(atoms: Atoms, settings: Labels, charge: int) -> str:
-    """Hash of all that a label depends on: geometry, charge, settings, code and tblite's version."""
+def frame_key(atoms: Atoms, settings: Labels, charge: int, multiplicity: int | None = None) -> str:
+    """Hash of all that a label depends on: geometry, charge, multiplicity, settings, code and tblite's version."""
     periodic = bool(atoms.pbc.any())
     about = {
         "settings": settings.model_dump(include=CALCULATION),
         "charge": charge,
+        "multiplicity": multiplicity,
         "pbc": atoms.pbc.tolist(),
         "cell": atoms.cell.array.tolist() if periodic else None,
         "tblite": version("tblite"),
@@ -57,13 +60,18 @@ def labelled(atoms: Atoms, label: Label) -> Atoms:
     return copy
 
 
-def _check(frames: list[Atoms], charge: int, workers: int) -> None:
+def _check(frames: list[Atoms], charge: int, workers: int, bonds: pd.DataFrame | None) -> None:
     """Refuse arguments that cannot give right labels."""
     if not frames:
         raise PhysEmbedError("labels: no frames to label; check the file of frames")
     if workers < 1:
         raise PhysEmbedError(f"labels: workers {workers}: give 1 or more")
     for index, atoms in enumerate(frames):
+        if bonds is not None and not np.array_equal(atoms.numbers, frames[0].numbers):
+            raise PhysEmbedError(
+                f"labels: frame {index} ({atoms.symbols}) and frame 0 ({frames[0].symbols}) are not of the same atoms; "
+                "bonds are those of one system: label each apart"
+            )
         own = atoms.info.get("charge", charge)
         if own != charge:
             raise PhysEmbedError(
@@ -79,6 +87,7 @@ def label_frames(
     bonds: pd.DataFrame | None,
     workers: int,
     restart_dir: str | Path,
+    multiplicity: int | None = None,
 ) -> tuple[list[Atoms], pd.DataFrame]:
     """Label frames on `workers` cores and reject those whose label is not fit for training.
 
@@ -86,10 +95,12 @@ def label_frames(
         frames: isolated (pbc false) or periodic frames; positions in Å.
         settings: method, SCF and rejection rules.
         charge: total charge of every frame in e.
-        bonds: the topology's bonds (columns i, j; 0-based), which every frame must have; None for no such rule.
+        bonds: the topology's bonds (columns i, j; 0-based), which every frame must have; None for no such rule. Frames
+            are compared with the relaxed molecules (`physembed.labels.reference`).
         workers: number of worker processes, of one thread each.
         restart_dir: store of finished frames, created if missing. Labels are found there by content, so that a
             killed run goes on, other sets may share it, and nothing stale is taken from it.
+        multiplicity: 2 S + 1 of every frame; the lowest one if None.
 
     Returns:
         The accepted frames, in order and with all that they carried, with `REF_energy` (eV) in info, `REF_forces`
@@ -100,11 +111,11 @@ def label_frames(
         PhysEmbedError: no frames; a charge or bonds that do not fit; a frame that tblite refuses or on which a
             worker dies; more rejects than `max_rejected_fraction`.
     """
-    _check(frames, charge, workers)
-    before = [None if bonds is None else bond_pairs(bonds, len(atoms)) for atoms in frames]
+    _check(frames, charge, workers, bonds)
+    pairs = None if bonds is None else bond_pairs(bonds, min(map(len, frames)))
     store = Path(restart_dir)
     paths = {
-        index: store / f"{frame_key(atoms, settings, charge)}.npz"
+        index: store / f"{frame_key(atoms, settings, charge, multiplicity)}.npz"
         for index, atoms in enumerate(frames)
         if not non_finite_atoms(atoms)
     }
@@ -112,18 +123,23 @@ def label_frames(
     first = {path: index for index, path in reversed(paths.items())}  # equal frames are calculated once
     todo = {index: path for index, path in paths.items() if path not in labels and first[path] == index}
     progress = Progress("labels", len(labels) + len(todo), "frames", start=len(labels))
-    with closing(calculate_all(todo, frames, settings, charge, workers)) as finished:
+    with closing(calculate_all(todo, frames, settings, charge, multiplicity, workers)) as finished:
         for index, label in finished:
             labels[paths[index]] = label
             progress.update(len(labels))
+    reference = None
+    if pairs is not None:
+        molecules = relaxed_molecules(frames, pairs, settings, charge=charge, multiplicity=multiplicity, store=store)
+        reference = connectivity(pairs, molecules, len(frames[0]))
+        warn_if_far([frames[i] for i in paths], [labels[path] for path in paths.values()], molecules, settings.method)
     rows = [
-        judge(index, atoms, labels[paths[index]] if index in paths else None, settings, before[index])
+        judge(index, atoms, labels[paths[index]] if index in paths else None, settings, reference)
         for index, atoms in enumerate(frames)
     ]
     for row in rows:
         if row.status != "ok":
             log.info("labels: frame %d rejected, %s: %s", row.frame, row.status, row.reason)
-    counts = check_rejects(rows, settings)
+    counts = check_rejects(rows, settings, modified=any(map(modified, frames)))
     progress.finish(counts)
     if any(row.status != "ok" for row in rows):
         log.warning("labels: frames by status: %s; the ledger has the reasons", counts)

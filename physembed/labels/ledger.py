@@ -14,13 +14,28 @@ from ase import Atoms
 
 from physembed.config import Labels
 from physembed.errors import PhysEmbedError
+from physembed.labels.reference import Bonds, Connectivity, bonded, connectivity_changes
 from physembed.labels.xtb import Label
 
 Status = Literal["ok", "not_converged", "force_cap", "connectivity", "non_finite"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
-Bonds = frozenset[tuple[int, int]]
-"""Pairs of 0-based atom indices, i < j."""
+ADVICE: dict[Status, str] = {
+    "not_converged": "raise labels.max_iterations or add a labels.retry_electronic_temperatures_K; frames that a wrong "
+    "force field has torn apart do not converge either",
+    "force_cap": "atoms lie too close: sample gentler modifications (arms.*.compression nearer to 1), or raise "
+    "labels.max_force_eV_A",
+    "connectivity": "atoms have rearranged: sample gentler modifications (a smaller arms.*.stretch_A); if these are no "
+    "new bonds to you, raise labels.bond_order_threshold, the change of bond order that counts",
+    "non_finite": "look at the run that these frames come from",
+}
+"""What to do where most rejected frames have this status."""
+OF_FORCE_FIELD = ("force_cap", "connectivity")
+"""Statuses that unmodified frames have only where their force field is far from the labels."""
+UNMODIFIED = (
+    "these frames are not modified: the force field that made them disagrees with {}; give a topology of your own that "
+    "describes this molecule"
+)
 
 
 @dataclass(frozen=True)
@@ -49,37 +64,6 @@ class LedgerRow:
     """Why the frame was rejected, or how its SCF was brought to converge."""
 
 
-def bond_pairs(bonds: pd.DataFrame, count: int) -> Bonds:
-    """Bonds of a topology (columns i, j; 0-based) as pairs.
-
-    Raises:
-        PhysEmbedError: an atom index that a frame of `count` atoms does not have.
-    """
-    pairs = frozenset((min(i, j), max(i, j)) for i, j in bonds[["i", "j"]].to_numpy(dtype=int).tolist())
-    outside = sorted(pair for pair in pairs if pair[0] < 0 or pair[1] >= count or pair[0] == pair[1])
-    if outside:
-        raise PhysEmbedError(
-            f"labels: bond {outside[0][0]}-{outside[0][1]} does not fit frames of {count} atoms; "
-            "give the bond table of the same molecule, atoms counted from 0"
-        )
-    return pairs
-
-
-def bonded(bond_orders: np.ndarray, threshold: float) -> Bonds:
-    """Pairs whose Wiberg bond order, `bond_orders`: (n_atoms, n_atoms), is `threshold` or more."""
-    return frozenset(zip(*(axis.tolist() for axis in np.nonzero(np.triu(bond_orders >= threshold, 1))), strict=True))
-
-
-def connectivity_changes(before: Bonds, after: Bonds) -> str:
-    """The difference as text, empty if there is none."""
-    parts = [
-        f"{word} {', '.join(f'{i}-{j}' for i, j in sorted(pairs))}"
-        for word, pairs in (("lost", before - after), ("gained", after - before))
-        if pairs
-    ]
-    return "; ".join(parts)
-
-
 def non_finite_atoms(atoms: Atoms) -> str:
     """What of a frame's geometry is not finite, as text; empty if all is."""
     bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1)).tolist()
@@ -89,7 +73,7 @@ def non_finite_atoms(atoms: Atoms) -> str:
     return " and ".join(parts)
 
 
-def judge(frame: int, atoms: Atoms, label: Label | None, settings: Labels, before: Bonds | None) -> LedgerRow:
+def judge(frame: int, atoms: Atoms, label: Label | None, settings: Labels, reference: Connectivity | None) -> LedgerRow:
     """Apply the rejection rules to a frame: non-finite, not converged, force cap, connectivity.
 
     Args:
@@ -97,7 +81,7 @@ def judge(frame: int, atoms: Atoms, label: Label | None, settings: Labels, befor
         atoms: the frame.
         label: its label; None if its geometry is not finite, so that none was calculated.
         settings: `max_force_eV_A` and `bond_order_threshold` are the rules.
-        before: bonds that the frame must have, all of them and no others; None for no such rule.
+        reference: bonds that the frame must have, all of them and no others; None for no such rule.
     """
     status: Status = "ok"
     energy = max_force = temperature = np.nan
@@ -110,8 +94,11 @@ def judge(frame: int, atoms: Atoms, label: Label | None, settings: Labels, befor
     else:
         energy, temperature = label.energy_eV, settings.electronic_temperature_K
         max_force = float(np.linalg.norm(label.forces_eV_A, axis=1).max())
-        after = bonded(label.bond_orders, settings.bond_order_threshold)
-        changes = "" if before is None else connectivity_changes(before, after)
+        if reference is None:
+            after = bonded(label.bond_orders, settings.bond_order_threshold)
+        else:
+            after = reference.after(label.bond_orders, settings.bond_order_threshold)
+            changes = connectivity_changes(reference.bonds, after)
         reason = label.history if label.scf_retries else ""
         arrays = {"energy": np.array(energy), "forces": label.forces_eV_A, "bond orders": label.bond_orders}
         if label.stress_eV_A3 is not None:
@@ -124,7 +111,8 @@ def judge(frame: int, atoms: Atoms, label: Label | None, settings: Labels, befor
             reason = f"largest force {max_force:.4g} eV/Å exceeds max_force_eV_A {settings.max_force_eV_A:g}"
         elif changes:
             status = "connectivity"
-            reason = f"bonds differ from the topology (bond order {settings.bond_order_threshold:g}): {changes}"
+            assert reference is not None
+            reason = f"bonds differ from the topology: {reference.change(label.bond_orders, after or frozenset())}"
     source = atoms.info.get("source_frame")
     return LedgerRow(
         frame=frame,
@@ -134,7 +122,7 @@ def judge(frame: int, atoms: Atoms, label: Label | None, settings: Labels, befor
         max_force_eV_A=max_force,
         scf_retries=label.scf_retries if label else 0,
         electronic_temperature_K=temperature,
-        bonds_before=None if before is None else len(before),
+        bonds_before=None if reference is None else len(reference.bonds),
         bonds_after=None if after is None else len(after),
         connectivity_changes=changes,
         reason=reason,
@@ -147,8 +135,13 @@ def as_table(rows: list[LedgerRow]) -> pd.DataFrame:
     return table.astype({"source_frame": "Int64", "bonds_before": "Int64", "bonds_after": "Int64"})
 
 
-def check_rejects(rows: list[LedgerRow], settings: Labels) -> str:
+def check_rejects(rows: list[LedgerRow], settings: Labels, *, modified: bool) -> str:
     """The counts by status as text, `44 ok, 1 force_cap`.
+
+    Args:
+        rows: the ledger.
+        settings: `max_rejected_fraction` is the rule.
+        modified: whether bond-length sampling has changed any of the frames.
 
     Raises:
         PhysEmbedError: more rejects than `max_rejected_fraction` allows.
@@ -158,9 +151,10 @@ def check_rejects(rows: list[LedgerRow], settings: Labels) -> str:
     rejected = [row for row in rows if row.status != "ok"]
     if len(rejected) > settings.max_rejected_fraction * len(rows):
         first = rejected[0]
+        most = max(ADVICE, key=lambda status: counts[status])
+        advice = ADVICE[most] if modified or most not in OF_FORCE_FIELD else UNMODIFIED.format(settings.method)
         raise PhysEmbedError(
             f"labels: {len(rejected)} of {len(rows)} frames rejected ({text}), more than max_rejected_fraction "
-            f"{settings.max_rejected_fraction:g}; first: frame {first.frame}: {first.reason}; sample gentler "
-            "modifications, or raise max_force_eV_A, max_iterations or max_rejected_fraction"
+            f"{settings.max_rejected_fraction:g}; first: frame {first.frame}: {first.reason}; {advice}"
         )
     return text

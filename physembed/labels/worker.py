@@ -36,9 +36,9 @@ HELD = 2
 """Frames that a worker holds, so that it need not wait for the next one."""
 
 
-def save_label(path: Path, label: Label) -> None:
-    """Write a label to the store."""
-    fields = {name: value for name, value in asdict(label).items() if value is not None}
+def save_label(path: Path, label: Label, **more: np.ndarray) -> None:
+    """Write a label to the store, with further arrays if need be."""
+    fields = {name: value for name, value in asdict(label).items() if value is not None} | more
     with atomic(path) as temporary:
         np.savez_compressed(temporary, **fields)
 
@@ -73,9 +73,9 @@ def work(descriptor: int) -> None:
     # The end of the pipe is the end of the work, also when the main process is killed.
     with Connection(descriptor) as connection, suppress(EOFError, ConnectionError):
         while True:
-            path, atoms, settings, charge = connection.recv()
+            path, atoms, settings, charge, multiplicity = connection.recv()
             try:
-                save_label(path, calculate(atoms, settings, charge))
+                save_label(path, calculate(atoms, settings, charge, multiplicity))
             except PhysEmbedError as error:
                 connection.send(str(error))
             else:
@@ -99,13 +99,15 @@ class Worker:
                 env=os.environ | one_thread,
             )
 
-    def take(self, frame: int, path: Path, atoms: Atoms, settings: Labels, charge: int) -> None:
+    def take(
+        self, frame: int, path: Path, atoms: Atoms, settings: Labels, charge: int, multiplicity: int | None
+    ) -> None:
         """Hand a frame to the process."""
         self.held.append((frame, path))
         geometry = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
         # `answer` reports a process that has died, after it has read what that process did before.
         with suppress(ConnectionError):
-            self.connection.send((path, geometry, settings, charge))
+            self.connection.send((path, geometry, settings, charge, multiplicity))
 
     def answer(self) -> tuple[int, Label]:
         """The process' next frame and its label; waits for them."""
@@ -147,7 +149,12 @@ class Worker:
 
 
 def calculate_all(
-    todo: dict[int, Path], frames: list[Atoms], settings: Labels, charge: int, workers: int
+    todo: dict[int, Path],
+    frames: list[Atoms],
+    settings: Labels,
+    charge: int,
+    multiplicity: int | None,
+    workers: int,
 ) -> Generator[tuple[int, Label]]:
     """Labels of the frames `todo` (index: file in the store) as they come, each stored before it is yielded.
 
@@ -161,14 +168,14 @@ def calculate_all(
             pool.append(Worker())
         for _ in range(HELD):
             for worker, (frame, path) in zip(pool, tasks, strict=False):
-                worker.take(frame, path, frames[frame], settings, charge)
+                worker.take(frame, path, frames[frame], settings, charge, multiplicity)
         while busy := [worker for worker in pool if worker.held]:
             ready = set(wait([worker.connection for worker in busy]))
             for worker in busy:
                 if worker.connection in ready:
                     finished = worker.answer()
                     for frame, path in islice(tasks, 1):
-                        worker.take(frame, path, frames[frame], settings, charge)
+                        worker.take(frame, path, frames[frame], settings, charge, multiplicity)
                     yield finished
     finally:
         for worker in pool:

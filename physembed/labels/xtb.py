@@ -42,11 +42,27 @@ class Label:
     """Each SCF run and how it ended."""
 
 
+def check_multiplicity(where: str, electrons: int, multiplicity: int | None, name: str) -> None:
+    """Refuse a multiplicity that a number of electrons does not allow; None allows all.
+
+    Raises:
+        PhysEmbedError: `where` begins the message, `name` says of what.
+    """
+    if multiplicity is not None and ((electrons - multiplicity) % 2 == 0 or not 1 <= multiplicity <= electrons + 1):
+        lowest = 2 if electrons % 2 else 1
+        raise PhysEmbedError(
+            f"{where}: {name}: multiplicity {multiplicity}: {electrons} electrons allow {lowest}, {lowest + 2}, ... "
+            "(2 S + 1); give one of these"
+        )
+
+
 def _discard(line: str) -> None:
     """tblite's printed output repeats what its results and exceptions say."""
 
 
-def _calculator(atoms: Atoms, settings: Labels, charge: int, temperature_K: float, guess: str) -> Calculator:
+def _calculator(
+    atoms: Atoms, settings: Labels, charge: int, multiplicity: int | None, temperature_K: float, guess: str
+) -> Calculator:
     """A fresh tblite calculator; an SCF that failed leaves its error in an old one."""
     periodic = bool(atoms.pbc.any())
     try:
@@ -55,6 +71,7 @@ def _calculator(atoms: Atoms, settings: Labels, charge: int, temperature_K: floa
             atoms.numbers,
             atoms.positions / BOHR,
             charge=float(charge),
+            uhf=None if multiplicity is None else multiplicity - 1,
             lattice=atoms.cell.array / BOHR if periodic else None,
             periodic=atoms.pbc if periodic else None,
             logger=_discard,
@@ -70,12 +87,12 @@ def _calculator(atoms: Atoms, settings: Labels, charge: int, temperature_K: floa
     return calculator
 
 
-def _converge(atoms: Atoms, settings: Labels, charge: int) -> tuple[Result | None, list[str]]:
+def _converge(atoms: Atoms, settings: Labels, charge: int, multiplicity: int | None) -> tuple[Result | None, list[str]]:
     """Climb the retry ladder; the converged result, or None, and what was tried."""
     tried: list[str] = []
 
     def scf(temperature_K: float, guess: str, start: Result | None = None) -> Result | None:
-        calculator = _calculator(atoms, settings, charge, temperature_K, guess)
+        calculator = _calculator(atoms, settings, charge, multiplicity, temperature_K, guess)
         name = f"{temperature_K:g} K from {'that density' if start else guess}"
         try:
             result = calculator.singlepoint(start)
@@ -98,8 +115,8 @@ def _converge(atoms: Atoms, settings: Labels, charge: int) -> tuple[Result | Non
     return result, tried
 
 
-def calculate(atoms: Atoms, settings: Labels, charge: int = 0) -> Label:
-    """xTB energy, forces, stress (of a periodic frame) and bond orders of one frame in its lowest spin state.
+def calculate(atoms: Atoms, settings: Labels, charge: int = 0, multiplicity: int | None = None) -> Label:
+    """xTB energy, forces, stress (of a periodic frame) and bond orders of one frame.
 
     The first SCF runs at `electronic_temperature_K` from tblite's default guess. Where it does not converge, each
     of `retry_electronic_temperatures_K` is tried from the other guess, and the density that comes out starts an
@@ -112,11 +129,14 @@ def calculate(atoms: Atoms, settings: Labels, charge: int = 0) -> Label:
         atoms: positions in Å; periodic in all three directions or in none.
         settings: method, SCF and retries. The rejection rules are not applied here.
         charge: total charge in e.
+        multiplicity: 2 S + 1 of unpaired electrons, which fill orbitals alone; xTB's energy has no term of their
+            spin beyond that. The lowest one that the number of electrons allows if None.
 
     Raises:
-        PhysEmbedError: non-finite positions, periodicity in one or two directions, atoms that coincide, or an
-            element without parameters.
+        PhysEmbedError: non-finite positions, periodicity in one or two directions, atoms that coincide, an
+            element without parameters, or a multiplicity that the number of electrons does not allow.
     """
+    check_multiplicity("labels", int(atoms.numbers.sum()) - charge, multiplicity, atoms.get_chemical_formula())
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         formula = atoms.get_chemical_formula()
         raise PhysEmbedError(f"labels: {formula}: positions or cell not finite; mend or remove the frame")
@@ -126,7 +146,7 @@ def calculate(atoms: Atoms, settings: Labels, charge: int = 0) -> Label:
             f"labels: {atoms.get_chemical_formula()}: pbc {atoms.pbc.tolist()}: xTB labels need a frame that is "
             "periodic in all three directions or in none; set pbc"
         )
-    result, tried = _converge(atoms, settings, charge)
+    result, tried = _converge(atoms, settings, charge, multiplicity)
     count, retries, history = len(atoms), len(tried) - 1, "; ".join(tried)
     if result is None:
         stress = np.full(6, np.nan) if periodic else None

@@ -27,6 +27,7 @@ from physembed.files import atomic
 from physembed.liquids.box import mass_u, molecule_index
 from physembed.liquids.composition import cube_length_A
 from physembed.liquids.rigid import scale_rigid
+from physembed.molecules.system import flexible_system
 from physembed.progress import Progress
 from physembed.provenance import derive_seed
 from physembed.units import G_CM3, KJ_MOL
@@ -66,12 +67,11 @@ class _Box:
         self.numbers = np.array([atom.atomic_number for atom in structure.atoms])
         self.molecules = molecule_index(structure)
         self.mass_u = mass_u(structure)
-        system = structure.createSystem(
+        system = flexible_system(
+            structure,
             nonbondedMethod=app.PME,
             nonbondedCutoff=cutoff_A * unit.angstrom,
             switchDistance=SWITCH * cutoff_A * unit.angstrom,
-            constraints=None,
-            rigidWater=False,
             removeCMMotion=True,
         )
         if pressure_bar is not None:

@@ -13,15 +13,19 @@ import numpy as np
 import openmm
 import parmed
 from ase import Atoms
+from numpy.typing import NDArray
 from openmm import app, unit
 
 from physembed.config import GaffMD
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
+from physembed.molecules.system import flexible_system
 from physembed.progress import Progress
 from physembed.units import KJ_MOL
 
 log = logging.getLogger(__name__)
+TORN = 2.0
+"""A bond that is so many times as long as at rest is torn: harmonic bonds never reach it."""
 
 
 class GaffRun:
@@ -32,7 +36,7 @@ class GaffRun:
 
     def __init__(self, structure: parmed.Structure, settings: GaffMD, seed: int, restart: str | Path) -> None:
         self.structure, self.settings, self.restart = structure, settings, Path(restart)
-        system = structure.createSystem(nonbondedMethod=app.NoCutoff, constraints=None, removeCMMotion=True)
+        system = flexible_system(structure, nonbondedMethod=app.NoCutoff, removeCMMotion=True)
         integrator = openmm.LangevinMiddleIntegrator(
             settings.temperature_K * unit.kelvin,
             settings.friction_per_ps / unit.picosecond,
@@ -47,12 +51,15 @@ class GaffRun:
         self.numbers = np.array([atom.atomic_number for atom in structure.atoms])
         self.degrees_of_freedom = 3 * len(self.numbers) - 3
         self.frames: list[Atoms] = []
+        self._bonds = np.array([(bond.atom1.idx, bond.atom2.idx) for bond in structure.bonds], int).reshape(-1, 2)
+        self._equilibrium_A = np.array([bond.type.req for bond in structure.bonds])
 
     def run(self) -> list[Atoms]:
         """All frames, `settings.frame_count` of them.
 
         Raises:
-            PhysEmbedError: if the energy stops being finite.
+            PhysEmbedError: if the energy stops being finite, a bond is torn, or the mean temperature is not that of the
+                thermostat.
         """
         every, total = self.settings.frame_interval_steps, self.settings.frame_count
         if not self._resume():
@@ -68,6 +75,7 @@ class GaffRun:
             if len(self.frames) % save_every == 0:
                 self._save()
         progress.finish()
+        self._check_temperature()
         return self.frames
 
     def _frame(self) -> Atoms:
@@ -79,10 +87,12 @@ class GaffRun:
             raise PhysEmbedError(
                 f"gaff_md: the energy is not finite at step {step}; lower gaff_md.timestep_fs or check the topology"
             )
+        positions = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
+        self._check_bonds(positions, step)
         gas_constant = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(unit.kilojoule_per_mole / unit.kelvin)
         return Atoms(
             numbers=self.numbers,
-            positions=state.getPositions(asNumpy=True).value_in_unit(unit.angstrom),
+            positions=positions,
             info={
                 "step": step,
                 "time_fs": step * self.settings.timestep_fs,
@@ -90,6 +100,37 @@ class GaffRun:
                 "temperature_K": 2 * kinetic / (self.degrees_of_freedom * gas_constant),
             },
         )
+
+    def _check_bonds(self, positions: NDArray[np.float64], step: int) -> None:
+        lengths = np.linalg.norm(positions[self._bonds[:, 0]] - positions[self._bonds[:, 1]], axis=1)
+        torn = np.flatnonzero(~(lengths < TORN * self._equilibrium_A))
+        if torn.size:
+            names = [f"{self.structure.atoms[atom].name} ({atom})" for atom in self._bonds[torn[0]]]
+            raise PhysEmbedError(
+                f"gaff_md: at step {step} the bond of {names[0]} and {names[1]} is {lengths[torn[0]]:.3g} Å long, at rest "
+                f"{self._equilibrium_A[torn[0]]:.3g} Å; lower gaff_md.timestep_fs or gaff_md.temperature_K, or check the "
+                "topology and its coordinates"
+            )
+
+    def _check_temperature(self) -> None:
+        """The kinetic energy of a run that is long enough must be that of the thermostat.
+
+        The energy forgets itself within 1 / friction, so that a time t holds friction t / 2 independent values of the
+        temperature, each with the relative variance 2 / degrees of freedom. The first 5 / friction are left out.
+        """
+        settings = self.settings
+        begin_fs = 5000 / settings.friction_per_ps
+        values = [frame.info["temperature_K"] for frame in self.frames if frame.info["time_fs"] > begin_fs]
+        independent = min(len(values), (settings.duration_ps - begin_fs / 1000) * settings.friction_per_ps / 2)
+        if independent < 1:
+            return
+        mean, wanted = float(np.mean(values)), settings.temperature_K
+        error = wanted * np.sqrt(2 / (self.degrees_of_freedom * independent))
+        if abs(mean - wanted) > max(6 * error, 0.1 * wanted):
+            raise PhysEmbedError(
+                f"gaff_md: the mean temperature is {mean:.0f} K, not the {wanted:g} K of the thermostat; lower "
+                "gaff_md.timestep_fs, or check the topology and its masses"
+            )
 
     def _save(self) -> None:
         """Write frames and checkpoint as one file, so that they cannot disagree."""

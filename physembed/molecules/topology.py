@@ -6,7 +6,9 @@ Both end as `topology.prmtop` and `topology.inpcrd` (AMBER) and a bond table (`p
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -52,9 +54,55 @@ def gaff_topology(
             f"saveamberparm {RESIDUE} out.prmtop out.inpcrd\n"
             "quit\n"
         )
+        fill_gaps(folder / "extra.frcmod", parameter_set)
         ambertools.run("tleap", "-f", "leap.in", folder=folder)
         warn_of_guesses(folder / "extra.frcmod")
         return load_topology(folder / "out.prmtop", folder / "out.inpcrd")
+
+
+def fill_gaps(frcmod: Path, parameter_set: Literal["gaff", "gaff2"]) -> None:
+    """Give bonds and angles for which parmchk2 has no guess (it writes zeros) the parameters of the other GAFF.
+
+    Raises:
+        PhysEmbedError: neither has them; without a force constant the atoms would be free.
+    """
+    other = {"gaff": "gaff2", "gaff2": "gaff"}[parameter_set]
+    lines, section = frcmod.read_text().splitlines(), ""
+    for index, line in enumerate(lines):
+        section = line.strip() or section
+        entry = FRCMOD_ENTRY.match(line)
+        if section not in ("BOND", "ANGLE") and not entry:
+            continue
+        if entry is None or float(entry["k"]) > 0:
+            continue
+        types = [part.strip() for part in entry["types"].split("-")]
+        kind = {2: "bond", 3: "angle"}[len(types)]
+        found = _parameters(other).get(min(tuple(types), tuple(reversed(types))))
+        if found is None:
+            raise PhysEmbedError(
+                f"topology: {parameter_set} has no parameters for the {kind} {'-'.join(types)}, parmchk2 has no guess "
+                f"and {other} does not have it either; give a topology of your own for this molecule"
+            )
+        lines[index] = f"{entry['types']} {found[0]:10.3f} {found[1]:10.3f}   {other}"
+        log.warning(
+            "%s lacks the %s %s; those of %s are taken: %g, %g", parameter_set, kind, "-".join(types), other, *found
+        )
+    frcmod.write_text("\n".join(lines) + "\n")
+
+
+FRCMOD_ENTRY = re.compile(r"^(?P<types>..-..(-..)?)\s+(?P<k>\d+\.\d*)\s+(?P<equilibrium>\d+\.\d*)")
+"""A bond or angle in a parameter file: types, force constant and equilibrium value."""
+
+
+@cache
+def _parameters(parameter_set: str) -> dict[tuple[str, ...], tuple[float, float]]:
+    """Force constants and equilibrium values of the bonds and angles of GAFF or GAFF2, by their sorted types."""
+    text = (ambertools.amber_home() / "dat" / "leap" / "parm" / f"{parameter_set}.dat").read_text(errors="replace")
+    found = {}
+    for entry in filter(None, map(FRCMOD_ENTRY.match, text.splitlines())):
+        types = tuple(part.strip() for part in entry["types"].split("-"))
+        found[min(types, types[::-1])] = float(entry["k"]), float(entry["equilibrium"])
+    return found
 
 
 def warn_of_guesses(frcmod: Path) -> None:

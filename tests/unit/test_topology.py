@@ -289,7 +289,7 @@ def test_a_killed_gaff_run_goes_on_bit_for_bit(tmp_path, monkeypatch, methanol, 
 
 def test_a_run_that_blows_up_is_an_error(tmp_path, methanol):
     settings = MD.model_copy(update={"timestep_fs": 20.0})
-    with pytest.raises(PhysEmbedError, match=r"not finite at step \d+; lower gaff_md\.timestep_fs"):
+    with pytest.raises(PhysEmbedError, match=r"at step \d+ .*; lower gaff_md\.timestep_fs"):
         GaffRun(methanol, settings, seed=1, restart=tmp_path).run()
 
 
