@@ -16,6 +16,7 @@ from ase import Atoms
 from openmm import app, unit
 
 from physembed.config import GaffMD
+from physembed.durations import frame_count
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.progress import Progress
@@ -49,12 +50,13 @@ class GaffRun:
         self.frames: list[Atoms] = []
 
     def run(self) -> list[Atoms]:
-        """All frames, `settings.frame_count` of them.
+        """All frames, as many as `physembed.durations.frame_count` says.
 
         Raises:
             PhysEmbedError: if the energy stops being finite.
         """
-        every, total = self.settings.frame_interval_steps, self.settings.frame_count
+        every = self.settings.frame_interval_steps
+        total = frame_count(self.settings.duration_ps, self.settings.timestep_fs, every)
         if not self._resume():
             self.context.setPositions(self.structure.positions)
             openmm.LocalEnergyMinimizer.minimize(self.context)
