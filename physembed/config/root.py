@@ -35,6 +35,7 @@ from physembed.config.molecules import (
     Stability,
     Topology,
     Training,
+    leaves_frames,
     molecule_clashes,
 )
 from physembed.errors import PhysEmbedError
@@ -84,7 +85,7 @@ class Config(Section):
 
         An overlay of the configuration can change the order of the arms in the file.
         """
-        return sorted(self.arms, key=lambda name: self.arms[name].modifies)
+        return sorted(self.arms, key=lambda name: not leaves_frames(self.arms[name]))
 
 
 def load(config: dict[str, Any]) -> Config:

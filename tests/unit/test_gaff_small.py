@@ -89,5 +89,5 @@ def test_parameters_that_gaff_lacks_are_those_of_gaff2_or_refused(
     assert "c3-no  321.00   1.468" in frcmod.read_text()
     assert "X -c1-c1-X     1    0.000" in frcmod.read_text()
     frcmod.write_text(text.format("cl-ha    0.00   0.000       ATTN, need revision", ""))
-    with pytest.raises(PhysEmbedError, match="gaff has no parameters for the bond cl-ha.*give a topology of your own"):
+    with pytest.raises(PhysEmbedError, match=r"gaff has no parameters for the bond cl-ha.*give a topology of your own"):
         fill_gaps(frcmod, "gaff")
