@@ -22,7 +22,7 @@ REGISTERS = 20
 
 
 @dataclass
-class _Edge:
+class Edge:
     """One edge in the innermost loop."""
 
     place: Any
@@ -73,7 +73,7 @@ class Couplings:
                     total = k.scaled(k.vload(place, (layout.harmonics + component) * k.lanes), value, total)
                 k.vstore(total, target, index * k.lanes)
 
-    def at(self, k: Kernel, edge: _Edge, harmonic: Any, path: int, m1: int, m3: int) -> Any:
+    def at(self, k: Kernel, edge: Edge, harmonic: Any, path: int, m1: int, m3: int) -> Any:
         """One of them in all lanes; None for 1, and False for 0."""
         found = self._of.get((path, m1, m3))
         if found is None:
@@ -88,7 +88,7 @@ class Couplings:
 
 
 @contextmanager
-def _edges(k: Kernel, shape: Shape, atom: Any) -> Iterator[_Edge]:
+def over_edges(k: Kernel, shape: Shape, atom: Any) -> Iterator[Edge]:
     """The innermost loop; `group` counts from the first one of the atom."""
     layout = Layout(shape)
     first, last = k.index("first_group", atom), k.index("first_group", k.sum(atom, 1))
@@ -99,7 +99,7 @@ def _edges(k: Kernel, shape: Shape, atom: Any) -> Iterator[_Edge]:
         base = k.at(k.pointer("geometry"), (k.b.add(first, group), layout.width * k.lanes))
         with k.loop(0, number) as lane:
             index = k.b.add(start, lane)
-            yield _Edge(
+            yield Edge(
                 place=k.at(base, lane),
                 index=index,
                 lane=lane,
@@ -109,7 +109,7 @@ def _edges(k: Kernel, shape: Shape, atom: Any) -> Iterator[_Edge]:
             )
 
 
-def _harmonic(k: Kernel, shape: Shape, edge: _Edge) -> Any:
+def _harmonic(k: Kernel, shape: Shape, edge: Edge) -> Any:
     layout, loaded = Layout(shape), dict[int, Any]()
 
     def harmonic(component: int) -> Any:
@@ -120,13 +120,13 @@ def _harmonic(k: Kernel, shape: Shape, edge: _Edge) -> Any:
     return harmonic
 
 
-def _weights(k: Kernel, shape: Shape, edge: _Edge, slopes: bool) -> list[Any]:
+def _weights(k: Kernel, shape: Shape, edge: Edge, slopes: bool) -> list[Any]:
     layout = Layout(shape)
     first = layout.slopes if slopes else layout.weights
     return [k.broadcast(edge.place, (first + row) * k.lanes) for row in range(DEGREE + 1)]
 
 
-def _rows(k: Kernel, shape: Shape, t: int, edge: _Edge, block: Any, table: Any) -> Any:
+def _rows(k: Kernel, shape: Shape, t: int, edge: Edge, block: Any, table: Any) -> Any:
     """Pointer to the coefficients of the radial functions of a block of channels from the interval of an edge on."""
     n_paths = len(shape.layers[t].paths)
     row = k.sum((k.sum((table, shape.blocks), block), k.slot("table_rows")), edge.interval)
@@ -139,7 +139,7 @@ def _function(k: Kernel, rows: Any, n_paths: int, path: int, *weights: Sequence[
     return [k.dot(list(zip(loaded, some, strict=True))) for some in weights]
 
 
-def _pair(k: Kernel, species: Any, edge: _Edge) -> Any:
+def _pair(k: Kernel, species: Any, edge: Edge) -> Any:
     """Which table of the first layer: one for each sender, or for each receiver and sender."""
     return k.sum((species, k.slot("receiver_stride")), k.index("species", edge.neighbour))
 
@@ -152,7 +152,7 @@ def emit_first(k: Kernel, shape: Shape, atom: Any) -> None:
     target = k.at(k.pointer("a0"), (atom, harmonics * channels))
     with k.loop(0, shape.blocks) as block:
         sums = [k.variable(k.zero) for _ in range(harmonics)]
-        with _edges(k, shape, atom) as edge:
+        with over_edges(k, shape, atom) as edge:
             harmonic, weights = _harmonic(k, shape, edge), _weights(k, shape, edge, False)
             rows = _rows(k, shape, 0, edge, block, _pair(k, species, edge))
             for order in range(shape.order + 1):
@@ -173,7 +173,7 @@ def emit_first_back(k: Kernel, shape: Shape, atom: Any) -> None:
     source = k.at(k.pointer("a0"), (atom, harmonics * channels))
     with k.loop(0, shape.blocks) as block:
         by = [k.vload(k.at(source, (block, k.lanes), component * channels)) for component in range(harmonics)]
-        with _edges(k, shape, atom) as edge:
+        with over_edges(k, shape, atom) as edge:
             harmonic = _harmonic(k, shape, edge)
             weights, slopes = _weights(k, shape, edge, False), _weights(k, shape, edge, True)
             rows = _rows(k, shape, 0, edge, block, _pair(k, species, edge))
@@ -192,7 +192,7 @@ def emit_first_back(k: Kernel, shape: Shape, atom: Any) -> None:
             _add_gradient(k, shape, edge, [by_distance, *by_harmonics])
 
 
-def _add_gradient(k: Kernel, shape: Shape, edge: _Edge, vectors: list[Any]) -> None:
+def _add_gradient(k: Kernel, shape: Shape, edge: Edge, vectors: list[Any]) -> None:
     """Add to the gradient of an edge the sums over the channels."""
     target = k.at(k.pointer("by_harmonics"), (edge.index, shape.gradient_width))
     for part, total in enumerate(k.sums(vectors)):
@@ -237,7 +237,7 @@ def emit_messages(k: Kernel, shape: Shape, t: int, atom: Any) -> None:
     with k.loop(0, shape.blocks) as block:
         for group in _together(layer.paths):
             sums = {(path, m3): k.variable(k.zero) for path in group for m3 in range(2 * layer.paths[path].l3 + 1)}
-            with _edges(k, shape, atom) as edge:
+            with over_edges(k, shape, atom) as edge:
                 harmonic, weights = _harmonic(k, shape, edge), _weights(k, shape, edge, False)
                 rows = _rows(k, shape, t, edge, block, 0)
                 x = k.at(k.pointer(f"x{t}"), (edge.neighbour, n_in * channels), (block, k.lanes))
@@ -283,7 +283,7 @@ def emit_messages_back(k: Kernel, shape: Shape, t: int, atom: Any) -> None:
         x = [k.vload(k.at(source, (block, k.lanes), component * channels)) for component in range(n_in)]
         turned = _Turned(k, layer, x)
         sums = [k.variable(k.zero) for _ in range(n_in)]
-        with _edges(k, shape, atom) as edge:
+        with over_edges(k, shape, atom) as edge:
             harmonic = _harmonic(k, shape, edge)
             weights, slopes = _weights(k, shape, edge, False), _weights(k, shape, edge, True)
             rows = _rows(k, shape, t, edge, block, 0)

@@ -273,8 +273,6 @@ class Kernel:
                     other = self.zero if other is None else other
                     level.append(self.add(self.shuffle(one, other, even), self.shuffle(one, other, odd)))
                 width //= 2
-                while len(level) < 1:
-                    level.append(self.zero)
             out.append(level[0])
         return out
 
@@ -334,11 +332,14 @@ class Kernel:
         self.b.position_at_end(after)
 
     @contextmanager
-    def accumulated(self, start: Any, stop: Any, values: Sequence[Any]) -> Iterator[tuple[Any, list[Any]]]:
-        """A loop with values that it changes: gives the index and the places that hold them."""
-        places = [self.variable(value) for value in values]
-        with self.loop(start, stop) as index:
-            yield index, places
+    def when(self, condition: Any) -> Iterator[None]:
+        """What is done if a condition is true."""
+        inside, after = (self.function.append_basic_block(name) for name in ("then", "after"))
+        self.b.cbranch(condition, inside, after)
+        self.b.position_at_end(inside)
+        yield
+        self.b.branch(after)
+        self.b.position_at_end(after)
 
     def call(self, kernel: Kernel, begin: Any, end: Any) -> None:
         """Call another kernel with this table and scratch memory."""

@@ -50,6 +50,7 @@ class _Workspace:
             self.table[self._slots[name]] = kernels.bits(float(value))
         self.table[self._slots["table_rows"]] = packed.intervals + 5
         self.table[self._slots["receiver_stride"]] = packed.receiver_stride
+        self.table[self._slots["elements"]] = len(packed.arrays["atomic_energy"])
         self.set("virial", empty(9, np.float64))
 
     def set(self, name: str, array: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from physembed.engine.compiled import contraction, edges, geometry, linear
+from physembed.engine.compiled import contraction, edges, geometry, linear, repulsion
 from physembed.engine.compiled.emit import I1, I32, I64, Kernel
 from physembed.engine.compiled.shape import LayerShape, Shape, components
 
@@ -51,9 +51,11 @@ FIXED_SLOTS = (
     "seconds",
     "given",
     "virial",
+    "elements",
     "repulsion_cutoff",
-    "repulsion_inverse",
+    "repulsion_length",
     "repulsion_charge",
+    "repulsion_weights",
 )
 
 
@@ -400,6 +402,8 @@ def _back_to_messages(k: Kernel, shape: Shape, t: int, lo: Any, hi: Any) -> None
 def _back_to_edges(k: Kernel, shape: Shape, lo: Any, hi: Any) -> None:
     with k.loop(lo, hi) as atom:
         edges.emit_first_back(k, shape, atom)
+        if shape.repulsion:
+            repulsion.emit(k, shape, atom)
         geometry.emit_gradient(k, shape, atom)
 
 

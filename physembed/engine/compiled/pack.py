@@ -9,7 +9,7 @@ import numpy as np
 from physembed.engine.compiled import contraction, linear
 from physembed.engine.compiled.radial import coefficients, intervals_for
 from physembed.engine.compiled.shape import LayerShape, Path, Shape
-from physembed.engine.compiled.tables import Tables
+from physembed.engine.compiled.tables import Repulsion, Tables
 
 BOUNDS = {False: (2e-7, 1e-6), True: (1e-11, 1e-10)}
 """Errors of the radial tables, of value and derivative, in float32 and in float64."""
@@ -42,7 +42,7 @@ def shape_of(tables: Tables, double: bool, vector_bytes: int) -> Shape:
         layers=tuple(layers),
         hidden=_padded(last[0].first.shape[1], lanes) if last else 0,
         gate=last[0].gate if last else "none",
-        repulsion=tables.repulsion is not None,
+        repulsion=tables.repulsion.power if tables.repulsion else 0,
     )
 
 
@@ -72,6 +72,8 @@ class Packed:
         for t, layer in enumerate(shape.layers):
             self._coefficients(t, layer)
         self._features()
+        if tables.repulsion:
+            self._repulsion(tables.repulsion)
         energies = tables.atomic_energies_eV[self._present]
         self.arrays["atomic_energy"] = aligned(energies.astype(np.float64))
 
@@ -216,6 +218,17 @@ class Packed:
             self._store(f"tohiddenback{before}", linear.packed(matrix.transpose(0, 2, 1), shape.lanes))
         self._store("hidden_constant", constant @ first)
         self._store("second", second)
+
+
+    def _repulsion(self, zbl: Repulsion) -> None:
+        """Parameters of each pair of elements; the scale of the model is in the charges."""
+        charges = np.array(self._tables.numbers, dtype=float)[self._present]
+        radii = zbl.radii_A[self._present]
+        powers = charges**zbl.a_exp
+        self._store("repulsion_cutoff", 1 / np.add.outer(radii, radii))
+        self._store("repulsion_length", np.add.outer(powers, powers) / (zbl.a_prefactor * 0.529))
+        self._store("repulsion_charge", 0.5 * 14.3996 * self._tables.scale * np.outer(charges, charges))
+        self._store("repulsion_weights", np.pad(zbl.c, (0, self._shape.lanes - len(zbl.c))))
 
 
 def aligned(values: np.ndarray) -> np.ndarray:

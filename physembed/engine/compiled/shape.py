@@ -78,8 +78,8 @@ class Shape:
     """Width of the last readout, a multiple of the lanes; 0 if it is linear."""
     gate: str
     """Of the last readout: silu, tanh or none."""
-    repulsion: bool
-    """Whether there is a ZBL repulsion."""
+    repulsion: int
+    """Power of the cutoff of the ZBL repulsion; 0 without one."""
 
     @property
     def blocks(self) -> int:
