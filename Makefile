@@ -84,8 +84,9 @@ lock: install  ## resolve the dependencies of pyproject.toml again
 	  --all-extras pyproject.toml --output-file envs/requirements.lock
 	@$(BIN)/python envs/conda-environment > envs/physembed.yaml
 
-schema: install  ## config/schema.json and the tables of config/README.md, from the models of the configuration
+schema: install  ## what is generated: config/schema.json, the tables of config/README.md, the captions in workflow/report
 	@$(BIN)/python -m physembed.config.documents
+	@$(BIN)/python -m physembed.report.catalogue
 
 clean:  ## remove the virtual environment and caches (not results)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -7,7 +7,6 @@ configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/common_liquids.smk"
 include: "workflow/rules/molecule.smk"
 include: "workflow/rules/topology.smk"
 include: "workflow/rules/gaff_md.smk"

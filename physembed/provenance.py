@@ -103,24 +103,42 @@ def _parsed(path: Path) -> _Module:
     return _Module(ast.dump(tree), frozenset(found))
 
 
-# Modules that shape how a stage talks, not what it computes: an edit of one reruns nothing. The values of the
-# settings are parameters of the rules in their own right.
-SILENT = {
+SHAPES_NO_RESULT = {
     "__init__.py",
-    "config/__init__.py",
-    "config/base.py",
-    "config/liquids.py",
-    "config/messages.py",
-    "config/molecules.py",
-    "config/root.py",
-    "progress.py",
-    "errors.py",
+    "config/",
+    "stages/",
+    "study.py",
     "stage.py",
-    "engine/cards.py",
+    "restart.py",
     "provenance.py",
     "files.py",
+    "progress.py",
+    "errors.py",
+    "engine/cards.py",
     "md/clock.py",
 }
+"""Modules that no result depends on, and packages of such modules: an edit of one reruns nothing.
+
+They check, log, save and word messages. What the configuration says reaches a stage as its settings, in which every
+default is written out, and those are parameters of the rules in their own right.
+"""
+
+
+def shapes_results(module: Path) -> bool:
+    """Whether a result can depend on the code of a module of PhysEmbed."""
+    name = module.relative_to(ROOT).as_posix() if module.is_relative_to(ROOT) else ""
+    return name not in SHAPES_NO_RESULT and f"{name.partition('/')[0]}/" not in SHAPES_NO_RESULT
+
+
+def code_files(script: str | Path) -> set[Path]:
+    """A script and all modules of PhysEmbed on which its result depends."""
+    todo, seen = [Path(script).resolve()], set[Path]()
+    while todo:
+        path = todo.pop()
+        if path not in seen and shapes_results(path):
+            seen.add(path)
+            todo.extend(_parsed(path).imported)
+    return seen
 
 
 @cache
@@ -130,28 +148,12 @@ def code_hash(script: str | Path, *data: str) -> str:
     Comments, docstrings and layout do not count. The rules hold this value as a parameter, so that
     Snakemake reruns a stage when its physics changes and only then.
     """
-    silent = {ROOT / name for name in SILENT}
-    todo, seen = [Path(script).resolve()], set()
-    while todo:
-        path = todo.pop()
-        if path not in seen and path not in silent:
-            seen.add(path)
-            todo.extend(_parsed(path).imported)
     digest = hashlib.sha256()
-    for path in sorted(seen, key=lambda p: (p.name, str(p))):
+    for path in sorted(code_files(script), key=lambda p: (p.name, str(p))):
         digest.update(path.name.encode() + _parsed(path).code.encode())
     for name in data:
         digest.update((ROOT / name).read_bytes())
     return digest.hexdigest()[:16]
-
-
-def derive_seed(seed: int, *names: str | int) -> int:
-    """A seed for one task (31 bits), fixed by the study's seed and the task's names.
-
-    Adding a molecule, an arm or a replica therefore leaves the random numbers of the others alone.
-    """
-    text = ":".join(map(str, (seed, *names)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
 def write_provenance(
@@ -170,15 +172,3 @@ def write_provenance(
     }
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")
-
-
-def restart_folder(root: str | Path, *, settings: Any, code: str, inputs: list[str]) -> Path:
-    """Folder for the restart files of one job: a different setting, code or input is a different folder.
-
-    It lies outside the declared outputs, which Snakemake deletes before it runs a job again. Settings that a run
-    can be extended in (its duration, say) are left out by the caller.
-    """
-    key = settings_hash([settings, code, [file_hash(path) for path in inputs]])
-    folder = Path(root) / key
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -57,6 +57,25 @@ class Study:
     components: list[MoleculeSpec]
     """The molecules that these liquids consist of."""
 
+    @property
+    def structures(self) -> dict[str, MoleculeSpec]:
+        """All molecules that get a topology, by name: those of chain A and the components of the liquids."""
+        return {spec.name: spec for spec in [*self.molecules, *self.components]}
+
+    @property
+    def evaluated(self) -> list[str]:
+        """Names of the liquids on which a model is judged; those of reference data alone are not among them."""
+        return [name for name in self.liquids if any(name in model.liquids for model in self.models)]
+
+    def model(self, name: str) -> ModelStudy:
+        """A model of liquids by its name."""
+        return next(model for model in self.models if model.name == name)
+
+    def target_density(self, model: str) -> float | None:
+        """Measured density to which a model is tuned, g/cm^3; `load_study` refuses a model that has none."""
+        measurement = self.measurements[self.model(model).settings.tune_on]
+        return measurement.density_g_cm3 if measurement else None
+
 
 def load_study(config: dict[str, Any]) -> Study:
     """Check a merged configuration, the tables and the files that it names.

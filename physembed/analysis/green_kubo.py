@@ -15,8 +15,8 @@ from scipy.fft import irfft, next_fast_len, rfft
 from scipy.integrate import cumulative_trapezoid
 from scipy.optimize import curve_fit
 
-from physembed import units
 from physembed.analysis.viscosity import checked_pressure, component_series, green_kubo_prefactor
+from physembed.units import GPA
 
 COMPONENTS = 5
 """Independent components of the traceless pressure tensor of a replica."""
@@ -131,7 +131,7 @@ def running_integral(
     integrals = cumulative_trapezoid(autocorrelation, dx=block_ps, initial=0, axis=1)
     return RunningIntegral(
         time_ps=block_ps * np.arange(n_lags),
-        autocorrelation_GPa2=autocorrelation.mean(axis=0) / units.GPA**2,
+        autocorrelation_GPa2=autocorrelation.mean(axis=0) / GPA**2,
         series_mPa_s=green_kubo_prefactor(volume_A3, temperature_K) * integrals,
     )
 

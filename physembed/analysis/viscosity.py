@@ -19,8 +19,8 @@ import numpy as np
 from stacie import LorentzModel, compute_spectrum, estimate_acint
 from stacie.estimate import Result
 
-from physembed import units
 from physembed.errors import PhysEmbedError
+from physembed.units import GPA, KB
 
 PARAMETERS = 3
 """Of the Lorentz model: white noise, height and width of the peak at zero frequency."""
@@ -149,7 +149,7 @@ def component_series(pressure: np.ndarray) -> np.ndarray:
 
 def green_kubo_prefactor(volume_A3: float, temperature_K: float) -> float:
     """V / (k_B T) for an integral of (eV/Å^3)^2 over ps to come out in mPa s, which are GPa ps."""
-    return volume_A3 / (units.KB * temperature_K) / units.GPA
+    return volume_A3 / (KB * temperature_K) / GPA
 
 
 def _fit(series: np.ndarray, block_ps: float, prefactor: float) -> Result:

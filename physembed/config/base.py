@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,12 +31,35 @@ Angle = Annotated[float, Field(ge=0, le=180)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
+@dataclass(frozen=True)
+class KeepsRuns:
+    """Marks a field whose change leaves the saved state of a run valid.
+
+    The restart files of a stage belong to all of its other settings (`physembed.restart`).
+    """
+
+    why: str
+
+
+EXTENDS = KeepsRuns("extends the run: what is there is the beginning, or a part, of what is wanted")
+AFTERWARDS = KeepsRuns("is applied to the finished run, and does not shape it")
+
+
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, and values are not coerced between types."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+def keeping_runs(section: type[BaseModel]) -> set[str]:
+    """Names of the fields of a section that are marked with `KeepsRuns`."""
+    return {
+        name
+        for name, field in section.model_fields.items()
+        if any(isinstance(mark, KeepsRuns) for mark in field.metadata)
+    }
 
 
 class ModelTraining(Section):

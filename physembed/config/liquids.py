@@ -10,6 +10,8 @@ from ase.data import chemical_symbols
 from pydantic import Field
 
 from physembed.config.base import (
+    AFTERWARDS,
+    EXTENDS,
     Count,
     Duration,
     ModelTraining,
@@ -129,9 +131,9 @@ class LiquidModel(Section):
     """Training on `data` or on the reference data."""
     convention: Literal["d3", "d2"] = "d3"
     """Convention of the CSO dispersion; a value of a1 means nothing without it."""
-    alphas: Annotated[list[Alpha], Field(min_length=1)] = [0.05]
+    alphas: Annotated[list[Alpha], Field(min_length=1), EXTENDS] = [0.05]
     """Prefactors of the correction that are scanned; the first is that of the corrected model."""
-    a1_range: Annotated[list[A1], Field(min_length=2, max_length=2)] = [0.0, 2.0]
+    a1_range: Annotated[list[A1], Field(min_length=2, max_length=2), EXTENDS] = [0.0, 2.0]
     """Lowest and highest a1 that the tuning may give."""
     tune_on: Name
     """Liquid of the table to whose measured density a1 is tuned."""
@@ -164,11 +166,11 @@ PAPER_MODELS = {
 class NPT(Section):
     """NPT runs with a model, for densities; the scan uses the same settings but for its own length."""
 
-    duration_ps: Duration = 1000.0
+    duration_ps: Annotated[Duration, EXTENDS] = 1000.0
     """Length of a run."""
-    window_ps: Duration = 200.0
+    window_ps: Annotated[Duration, AFTERWARDS] = 200.0
     """The plain mean over the last of the run, as in the paper; beside it the equilibrated part is found."""
-    replicas: Count = 1
+    replicas: Annotated[Count, EXTENDS] = 1
     """Runs of each liquid, from different velocities."""
     timestep_fs: Timestep = 1.0
     """Time step."""
@@ -193,17 +195,17 @@ class NPT(Section):
 class Scan(Section):
     """How a1 is found: NPT runs of the tuning liquid at several a1 (`direct`), or reweighting of few runs."""
 
-    method: Literal["direct", "reweighted"] = "direct"
+    method: Annotated[Literal["direct", "reweighted"], EXTENDS] = "direct"
     """`direct` fits a line through a run at each point; `reweighted` draws the curve from all frames by MBAR."""
-    a1: Annotated[list[A1], Field(min_length=2)] = [0.0, 0.5, 1.0, 1.5]
+    a1: Annotated[list[A1], Field(min_length=2), EXTENDS] = [0.0, 0.5, 1.0, 1.5]
     """Points of `direct`."""
-    start_a1: A1 = 0.8
+    start_a1: Annotated[A1, EXTENDS] = 0.8
     """First point of `reweighted`, beside the uncorrected run."""
-    max_runs: Annotated[int, Field(ge=2)] = 6
+    max_runs: Annotated[int, Field(ge=2), EXTENDS] = 6
     """Runs of `reweighted` at most, the uncorrected one included."""
-    minimum_effective_samples: Positive = 50.0
+    minimum_effective_samples: Annotated[Positive, EXTENDS] = 50.0
     """Independent frames that must stand behind a reweighted density."""
-    duration_ps: Duration = 1000.0
+    duration_ps: Annotated[Duration, EXTENDS] = 1000.0
     """Length of each run."""
 
 
@@ -212,7 +214,7 @@ class Viscosity(Section):
 
     replicas: Count = 3
     """Replicas, each from another frame of the NPT run."""
-    duration_ps: Duration = 5000.0
+    duration_ps: Annotated[Duration, EXTENDS] = 5000.0
     """Length of each."""
     equilibration_ps: NotNegative = 20.0
     """Time before recording begins."""
@@ -224,7 +226,7 @@ class Viscosity(Section):
     """Its relaxation time."""
     block_fs: Positive = 10.0
     """The pressure tensor of every step is averaged over blocks of this length."""
-    relative_error: Fraction = 0.1
+    relative_error: Annotated[Fraction, AFTERWARDS] = 0.1
     """A viscosity less certain than this is reported as insufficient."""
     dtype: Precision = "float32"
     """Precision."""

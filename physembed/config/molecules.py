@@ -9,8 +9,10 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from physembed.config.base import (
+    AFTERWARDS,
     ANGLE_PATTERN,
     BOND_PATTERN,
+    EXTENDS,
     Angle,
     Count,
     Duration,
@@ -23,6 +25,7 @@ from physembed.config.base import (
     Temperature,
     Timestep,
 )
+from physembed.durations import frame_count
 
 
 class Molecules(Section):
@@ -63,11 +66,6 @@ class GaffMD(Section):
     """Steps from one written frame to the next."""
     friction_per_ps: Positive = 1.0
     """Friction of the Langevin thermostat."""
-
-    @property
-    def frame_count(self) -> int:
-        """Frames that the run writes."""
-        return round(self.duration_ps * 1000 / self.timestep_fs) // self.frame_interval_steps
 
 
 class Frames(Section):
@@ -145,11 +143,11 @@ class Labels(Section):
     """Temperature of the Fermi smearing."""
     retry_electronic_temperatures_K: list[Temperature] = [1000.0, 3000.0]
     """Retries after an SCF that does not converge; each also starts from the other initial guess."""
-    max_force_eV_A: Positive = 100.0
+    max_force_eV_A: Annotated[Positive, AFTERWARDS] = 100.0
     """A frame with a larger force on any atom is rejected."""
-    bond_order_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    bond_order_threshold: Annotated[float, Field(gt=0, lt=1), AFTERWARDS] = 0.3
     """Gain in Wiberg bond order over the relaxed molecule that counts as a new bond; a bond below it is lost."""
-    max_rejected_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    max_rejected_fraction: Annotated[float, Field(ge=0, lt=1), AFTERWARDS] = 0.2
     """More rejects than this end the study with an error instead of training on what is left."""
 
 
@@ -167,7 +165,7 @@ class Stability(Section):
     """Temperature of the thermostat."""
     timestep_fs: Timestep = 1.0
     """Time step."""
-    duration_ps: Duration = 100.0
+    duration_ps: Annotated[Duration, EXTENDS] = 100.0
     """Length of each run."""
     friction_per_ps: Positive = 10.0
     """Friction of the Langevin thermostat."""
@@ -190,12 +188,13 @@ def molecule_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
     md, frames, training, stability = config.gaff_md, config.frames, config.training, config.stability
     steps = round(md.duration_ps * 1000 / md.timestep_fs)
     wanted = frames.train + frames.validation + frames.starts
-    if md.frame_count == 0:
+    frame_total = frame_count(md.duration_ps, md.timestep_fs, md.frame_interval_steps)
+    if frame_total == 0:
         problem = f"the run has only {steps} steps (gaff_md.duration_ps {md.duration_ps:g}), so it writes no frame"
         yield "gaff_md.frame_interval_steps", md.frame_interval_steps, problem
-    elif wanted > md.frame_count:
+    elif wanted > frame_total:
         others = f"with frames.validation {frames.validation} and frames.starts {frames.starts}"
-        problem = f"{others} that is {wanted} frames, but the GAFF run writes {md.frame_count}"
+        problem = f"{others} that is {wanted} frames, but the GAFF run writes {frame_total}"
         yield "frames.train", frames.train, f"{problem}; lower one or raise gaff_md.duration_ps"
     if training.batch_size > frames.train:
         problem = f"larger than the training set (frames.train {frames.train})"

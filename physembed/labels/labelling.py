@@ -14,6 +14,7 @@ import pandas as pd
 from ase import Atoms
 
 from physembed.config import Labels
+from physembed.config.base import keeping_runs
 from physembed.errors import PhysEmbedError
 from physembed.labels import xtb
 from physembed.labels.ledger import as_table, check_rejects, judge, non_finite_atoms
@@ -25,17 +26,15 @@ from physembed.provenance import code_hash
 
 log = logging.getLogger(__name__)
 
-CALCULATION = {
-    "method", "accuracy", "max_iterations", "electronic_temperature_K", "retry_electronic_temperatures_K",
-}  # fmt: skip
-"""Settings that shape a label. The others are rules applied afterwards: a change of them recalculates nothing."""
-
 
 def frame_key(atoms: Atoms, settings: Labels, charge: int, multiplicity: int | None = None) -> str:
-    """Hash of all that a label depends on: geometry, charge, multiplicity, settings, code and tblite's version."""
+    """Hash of all that a label depends on: geometry, charge, multiplicity, settings, code and tblite's version.
+
+    Left out are the settings that are applied to a finished label, as the fields of `Labels` say.
+    """
     periodic = bool(atoms.pbc.any())
     about = {
-        "settings": settings.model_dump(include=CALCULATION),
+        "settings": settings.model_dump(exclude=keeping_runs(Labels)),
         "charge": charge,
         "multiplicity": multiplicity,
         "pbc": atoms.pbc.tolist(),

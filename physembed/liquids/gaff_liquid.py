@@ -29,7 +29,7 @@ from physembed.liquids.composition import cube_length_A
 from physembed.liquids.rigid import scale_rigid
 from physembed.molecules.system import flexible_system
 from physembed.progress import Progress
-from physembed.provenance import derive_seed
+from physembed.seeds import derive_seed
 from physembed.units import G_CM3, KJ_MOL
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from physembed.config.liquids import Reference
 from physembed.liquids.box import pack
 from physembed.liquids.gaff_liquid import constant_volume_frames
 from physembed.progress import Progress
-from physembed.provenance import derive_seed
+from physembed.seeds import derive_seed
 
 PACKING_DENSITY_G_CM3 = 0.5
 """Boxes are packed loosely and then compressed."""

@@ -14,7 +14,8 @@ from physembed.config import Stability
 from physembed.md.clock import Clock
 from physembed.md.collapse import CollapseDetector
 from physembed.md.stability import StabilityRun
-from physembed.provenance import derive_seed, settings_hash
+from physembed.provenance import settings_hash
+from physembed.seeds import derive_seed
 from physembed.trajectory import write_trajectory
 
 
@@ -33,7 +34,7 @@ class StabilityCohorts:
         settings: `stability` of the configuration.
         seed: of momenta and noise.
         restart: folder with one folder for each cohort. It must belong to the model, the detector, the seed and the
-            settings but the duration (`physembed.provenance.restart_folder`); it need not know the starts.
+            settings but the duration (`physembed.restart.restart_folder`); it need not know the starts.
         clock: of the job, for saving and for its limit of time.
     """
 

@@ -25,7 +25,8 @@ from physembed.files import atomic
 from physembed.md.broken_bonds import BondWatch
 from physembed.md.clock import Clock
 from physembed.progress import Progress
-from physembed.provenance import derive_seed, settings_hash
+from physembed.provenance import settings_hash
+from physembed.seeds import derive_seed
 from physembed.units import G_CM3
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class NPTRuns:
     ended has a file of its own, named by a hash of its point, start, settings and seed: it is not run again when
     others are added, and goes on where it ended when the duration grows. In another batch it meets other noise, from
     a seed derived from the runs there. The hash does not know the model: `restart` must be a folder that belongs to
-    it (`physembed.provenance.restart_folder`).
+    it (`physembed.restart.restart_folder`).
 
     Args:
         make_model: gives the torch-sim model for the runs still in the batch, in their order; called again whenever

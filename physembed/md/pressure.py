@@ -62,7 +62,7 @@ class PressureRun:
     (`WatchedModel`, `BondWatch`) is dropped with all that was recorded of it, and the others go on; if all do, that
     is the result. The saved state does not depend on the duration, so a longer run goes on where a finished one
     ended. `restart` must be a folder that belongs to the model, the starts, the seed and the settings but the
-    duration (`physembed.provenance.restart_folder`).
+    duration (`physembed.restart.restart_folder`).
 
     Args:
         make_model: gives the torch-sim model for so many replicas; called again whenever one leaves the batch.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from openmm import app, unit
 
 from physembed.config import GaffMD
+from physembed.durations import frame_count
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.molecules.system import flexible_system
@@ -55,13 +56,14 @@ class GaffRun:
         self._equilibrium_A = np.array([bond.type.req for bond in structure.bonds])
 
     def run(self) -> list[Atoms]:
-        """All frames, `settings.frame_count` of them.
+        """All frames, as many as `physembed.durations.frame_count` says.
 
         Raises:
             PhysEmbedError: if the energy stops being finite, a bond is torn, or the mean temperature is not that of the
                 thermostat.
         """
-        every, total = self.settings.frame_interval_steps, self.settings.frame_count
+        every = self.settings.frame_interval_steps
+        total = frame_count(self.settings.duration_ps, self.settings.timestep_fs, every)
         if not self._resume():
             self.context.setPositions(self.structure.positions)
             openmm.LocalEnergyMinimizer.minimize(self.context)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from physembed.config import Config
+from physembed.durations import frame_count
 from physembed.plan.mace_time import MaceSize, cpu_seconds, edges, gpu_arithmetic_seconds, isolated_step_seconds
 from physembed.plan.sizes import Sizes
 from physembed.study import ModelStudy, Study
@@ -76,16 +77,22 @@ def gaff_topology(case: Case) -> float:
     return START + 0.5 + charges
 
 
+def gaff_frames(case: Case) -> int:
+    """Frames of the GAFF run."""
+    settings = case.config.gaff_md
+    return frame_count(settings.duration_ps, settings.timestep_fs, settings.frame_interval_steps)
+
+
 def gaff_md(case: Case) -> float:
     """Steps of the isolated molecule, and frames."""
     settings = case.config.gaff_md
     steps = settings.duration_ps * 1000 / settings.timestep_fs
-    return START + steps * GAFF_STEP * (case.atoms / 20) ** 1.5 + settings.frame_count * GAFF_FRAME
+    return START + steps * GAFF_STEP * (case.atoms / 20) ** 1.5 + gaff_frames(case) * GAFF_FRAME
 
 
 def select_frames(case: Case) -> float:
     """Reading the trajectory."""
-    return START + case.config.gaff_md.frame_count * GAFF_FRAME
+    return START + gaff_frames(case) * GAFF_FRAME
 
 
 def train_frames(case: Case, arm: str) -> int:

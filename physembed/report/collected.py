@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from physembed.gathered import by_molecule
 from physembed.report.liquid_summary import ModelSummary
 from physembed.report.liquid_tables import of_model
-from physembed.report.reading import by_molecule, read_table
 from physembed.report.summary import MoleculesPart, MoleculeSummary
+from physembed.tables import read_table
 
 Files = Mapping[str, Any]
 """Paths by name, each a path or a list of them."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from physembed.report.catalogue import LIQUID_TABLES
 from physembed.report.liquid_tables import HERE, TUNED, VARIANTS, mean_absolute_errors
 from physembed.report.page import Table, plus_minus, signed_percent
 from physembed.report.scan_figures import status_name
@@ -46,7 +47,7 @@ def tuning_rows(tuning: pd.DataFrame) -> Table:
             ]
         )  # fmt: skip
     headings = ["alpha", "a1", "method", "target / (g/cm³)", "slope / (g/cm³)", "confirming run / (g/cm³)"]
-    return Table("Tuning", headings, rows, [""] * len(rows))
+    return Table(LIQUID_TABLES["tuning"].title, headings, rows, [""] * len(rows))
 
 
 def _value(row: Mapping[Any, Any], variant: str, unit: str, decimals: int) -> str:
@@ -70,12 +71,12 @@ def _deviation(row: Mapping[Any, Any], variant: str, decimals: int) -> str:
 
 def density_rows(table: pd.DataFrame) -> Table:
     """Rows of `density_table` of one model and the paper's beside them."""
-    return _result_rows(table, "g_cm3", "Densities", "g/cm³", decimals=4, percent=2)
+    return _result_rows(table, "g_cm3", LIQUID_TABLES["densities"].title, "g/cm³", decimals=4, percent=2)
 
 
 def viscosity_rows(table: pd.DataFrame) -> Table:
     """Rows of `viscosity_table` of one model and the paper's beside them."""
-    return _result_rows(table, "mPa_s", "Viscosities", "mPa s", decimals=3, percent=1)
+    return _result_rows(table, "mPa_s", LIQUID_TABLES["viscosities"].title, "mPa s", decimals=3, percent=1)
 
 
 def _result_rows(table: pd.DataFrame, unit: str, title: str, unit_text: str, decimals: int, percent: int) -> Table:
@@ -130,4 +131,4 @@ def error_rows(densities: pd.DataFrame, viscosities: pd.DataFrame) -> Table:
         "those of them that are in this study."
     )
     headings = ["quantity", "model", "role", "liquids", "uncorrected", "corrected"]
-    return Table("Mean absolute deviation from experiment", headings, rows, classes, [note])
+    return Table(LIQUID_TABLES["liquid_errors"].title, headings, rows, classes, [note])

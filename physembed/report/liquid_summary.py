@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from physembed.errors import PhysEmbedError
+from physembed.report.catalogue import IF_TRAINED, MODEL_FIGURES, STRUCTURE
 from physembed.report.liquid_page_tables import (
     density_rows,
     error_rows,
@@ -22,46 +23,6 @@ from physembed.report.liquid_tables import HELD_OUT, HERE, TUNED, VARIANTS, mean
 from physembed.report.page import Table, flatten
 from physembed.report.scan_figures import status_name
 
-LIQUID_FIGURES = {
-    "density_scan": (
-        "Density against a1",
-        "Runs of the liquid tuned on, at each alpha (Figure 4a, b of the paper). Bars and band: standard error; "
-        "orange: a1 with its 95 % interval.",
-    ),
-    "densities": (
-        "Densities against experiment",
-        "Before and after, with standard errors. The marked row was tuned on: agreement there was put in by hand.",
-    ),
-    "density_traces": (
-        "Density over time",
-        "NPT runs, one line per replica. The thick line is the mean over the part found to be in equilibrium.",
-    ),
-    "viscosities": (
-        "Viscosities against experiment",
-        "Before and after, with standard errors, on a logarithmic axis. No viscosity was tuned on.",
-    ),
-    "green_kubo": (
-        "Running Green-Kubo integrals",
-        "Mean over components and replicas. Dashed with a band: STACIE's estimate, drawn only where the data suffice; "
-        "triangle: the time-decomposition fit, a cross-check.",
-    ),
-    "volume_scan": (
-        "Rigid volume scan",
-        "Energy (relative to the frame as it was) and forces of frames of the liquid tuned on, scaled with rigid "
-        "molecules (Figure 5 of the paper).",
-    ),
-    "liquid_training": (
-        "Training",
-        "Validation errors and losses. A validation loss that rises again would be a warning.",
-    ),
-    "structure": (
-        "Structure",
-        "Radial distributions between molecules and angular ones within them, before and after.",
-    ),
-}
-"""Title and caption of each figure, in the order of the page. `structure` is drawn of each liquid."""
-IF_TRAINED = "liquid_training"
-"""The figure that a model has only if the study trained it."""
 PAPER_NPT_PS = 1000.0
 PAPER_VISCOSITY_PS = 5000.0
 DEMONSTRATION = 0.1
@@ -90,7 +51,7 @@ class ModelSummary:
     boxes: pd.DataFrame
     """liquid, molecules, atoms, box_length_A (shortest edge) of each box."""
     figures: Mapping[str, Path]
-    """SVG file of each figure by its name in `LIQUID_FIGURES`, but for `structure`."""
+    """SVG file of each figure by its name in `catalogue.MODEL_FIGURES`, but for `structure`."""
     structures: Mapping[str, Path] = field(default_factory=dict)
     """SVG file of `structure` of each liquid."""
 
@@ -101,9 +62,9 @@ def check_figures(model: ModelSummary) -> None:
     Raises:
         PhysEmbedError: one line that names it.
     """
-    wanted = set(LIQUID_FIGURES) - {"structure", IF_TRAINED}
+    wanted = set(MODEL_FIGURES) - {STRUCTURE, IF_TRAINED}
     if wrong := sorted(wanted ^ (set(model.figures) - {IF_TRAINED})):
-        known = ", ".join(name for name in LIQUID_FIGURES if name != "structure")
+        known = ", ".join(name for name in MODEL_FIGURES if name != STRUCTURE)
         raise PhysEmbedError(f"report: {model.name}: figure {wrong[0]!r} is missing or unknown; known: {known}")
     if wrong := sorted(set(_here(model.densities)["liquid"]) ^ set(model.structures)):
         raise PhysEmbedError(
@@ -114,12 +75,10 @@ def check_figures(model: ModelSummary) -> None:
 def shown_figures(model: ModelSummary) -> list[tuple[str, str, Path]]:
     """Title, caption and file of each figure, in the order of the page."""
     shown = [
-        (title, caption, model.figures[name])
-        for name, (title, caption) in LIQUID_FIGURES.items()
-        if name in model.figures
+        (item.title, item.caption, model.figures[name]) for name, item in MODEL_FIGURES.items() if name in model.figures
     ]
-    title, caption = LIQUID_FIGURES["structure"]
-    return shown + [(f"{title} of {liquid}", caption, path) for liquid, path in model.structures.items()]
+    item = MODEL_FIGURES[STRUCTURE]
+    return shown + [(f"{item.title} of {liquid}", item.caption, path) for liquid, path in model.structures.items()]
 
 
 def _here(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import pandas as pd
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.report import liquid_summary
+from physembed.report.catalogue import MOLECULE_FIGURES, MOLECULE_TABLES
 from physembed.report.liquid_summary import ModelSummary
 from physembed.report.page import Table, embedded, flatten
 from physembed.report.survival_figures import conditions_differ, format_p
@@ -22,42 +23,6 @@ from physembed.report.training_figures import LEDGER_COLOURS
 
 LIQUID_SECTIONS = ("liquids", "gaff_npt", "models", "npt", "scan", "viscosity", "structure")
 """Sections of the configuration that a study without models of liquids does not use."""
-
-FIGURES = {
-    "survival": (
-        "Survival curves",
-        "Fraction of runs still intact (Kaplan-Meier). Thick: all runs of an arm, with its 95 % band; thin: the "
-        "runs of one seed each; bars at the right: the 95 % interval at the end.",
-    ),
-    "collapse_fraction": (
-        "Collapsed runs",
-        "All runs of an arm with the exact (Clopper-Pearson) 95 % interval, each seed as a dot, and the paper's "
-        "number with the interval of its own count.",
-    ),
-    "collapse_causes": (
-        "What failed first",
-        "The first bond or contact to fail. Orange: at a length that the training frames were sampled over.",
-    ),
-    "bond_lengths": (
-        "Bond lengths before and after sampling",
-        "One panel per bond type, stiffest first. Softer bonds are stretched further: the shaded range to the "
-        "right reaches further as k falls.",
-    ),
-    "training_curves": (
-        "Training",
-        "A line per seed. Seeds that end far apart, or a validation loss that rises again, would be a warning.",
-    ),
-    "force_parity": (
-        "Forces, model against GFN2-xTB",
-        "All components of all seeds; points off the diagonal are errors.",
-    ),
-    "error_by_stretch": (
-        "Force error by stretch",
-        "Mean over frames with its standard error; numbers count frames. It shows what the distorted frames cost.",
-    ),
-    "label_ledger": ("Labels", "What became of each frame that was sent to labelling."),
-}
-"""Title and caption of each figure, in the order of the page."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +35,7 @@ class MoleculeSummary:
     comparison: pd.DataFrame
     """From `physembed.analysis.survival.compare_arms`."""
     figures: Mapping[str, Path]
-    """SVG file of each figure, by its name in `FIGURES`."""
+    """SVG file of each figure, by its name in `catalogue.MOLECULE_FIGURES`."""
     movies: Mapping[str, Any] | None = None
     """What the viewer plays (`physembed.report.viewer`); None where no replica collapsed."""
 
@@ -168,7 +133,7 @@ def _stability_rows(table: pd.DataFrame) -> Table:
             ]
         )  # fmt: skip
     headings = ["molecule", "arm", "collapsed", "fraction", "95 % interval", "conditions", "paper"]
-    return Table("Collapse", headings, rows)
+    return Table(MOLECULE_TABLES["stability"].title, headings, rows)
 
 
 def _error_rows(table: pd.DataFrame) -> Table:
@@ -185,20 +150,20 @@ def _error_rows(table: pd.DataFrame) -> Table:
         "molecule", "arm", "set", "frames", "seeds", "force RMSE (lowest to highest seed) / (meV/Å)",
         "force MAE / (meV/Å)", "R²", "energy RMSE / (meV/atom)",
     ]  # fmt: skip
-    return Table("Errors of the models", headings, rows)
+    return Table(MOLECULE_TABLES["model_errors"].title, headings, rows)
 
 
 def _ledger_rows(table: pd.DataFrame) -> Table:
     rows = [[str(value) for value in row] for row in table.itertuples(index=False)]
     headings = [LEDGER_COLOURS[name][1] if name in LEDGER_COLOURS else str(name) for name in table]
-    return Table("Labels", headings, rows)
+    return Table(MOLECULE_TABLES["labels"].title, headings, rows)
 
 
 def _molecule(molecule: MoleculeSummary, part: MoleculesPart, with_figures: bool) -> dict[str, Any]:
     """What the template takes of a molecule."""
-    if wrong := sorted(set(FIGURES) ^ set(molecule.figures)):
+    if wrong := sorted(set(MOLECULE_FIGURES) ^ set(molecule.figures)):
         raise PhysEmbedError(
-            f"report: {molecule.name}: figure {wrong[0]!r} is missing or unknown; known: {', '.join(FIGURES)}"
+            f"report: {molecule.name}: figure {wrong[0]!r} is missing or unknown; known: {', '.join(MOLECULE_FIGURES)}"
         )
     return {
         "name": molecule.name,
@@ -206,8 +171,8 @@ def _molecule(molecule: MoleculeSummary, part: MoleculesPart, with_figures: bool
         "cautions": cautions(molecule, part.duration_ps, part.temperature_K),
         "movies": molecule.movies if with_figures else None,
         "figures": [
-            {"title": title, "caption": caption, "uri": embedded(molecule.figures[name])}
-            for name, (title, caption) in FIGURES.items()
+            {"title": item.title, "caption": item.caption, "uri": embedded(molecule.figures[name])}
+            for name, item in MOLECULE_FIGURES.items()
             if with_figures
         ],
     }

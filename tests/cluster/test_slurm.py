@@ -156,10 +156,10 @@ def make_long(study: Checkout, seconds: float, scratch: Path) -> int:
     took = []
     for attempt in range(3):
         began = time.monotonic()
-        GaffRun(structure, trial, 1, scratch / str(attempt)).run()
+        written = len(GaffRun(structure, trial, 1, scratch / str(attempt)).run())
         took.append(time.monotonic() - began)
     # The shortest: other processes only make it longer.
-    frames = round(trial.frame_count / min(took) * seconds)
+    frames = round(written / min(took) * seconds)
     study.edit(CONFIG, "duration_ps: 2\n", f"duration_ps: {frames * FRAME_INTERVAL / 1000}\n")
     study.edit(CONFIG, "frame_interval_steps: 20\n", f"frame_interval_steps: {FRAME_INTERVAL}\n")
     return frames

@@ -12,6 +12,7 @@ from snakemake.utils import update_config
 
 from physembed.config import Arm, Config, load
 from physembed.config.documents import json_schema, markdown_table, readme
+from physembed.durations import frame_count
 from physembed.errors import PhysEmbedError
 from physembed.study import load_study
 
@@ -208,7 +209,7 @@ def test_edges_are_accepted(settings: dict[str, Any]) -> None:
 
 
 def test_frame_count() -> None:
-    assert Config().gaff_md.frame_count == 10_000
+    assert frame_count(duration_ps=1000.0, timestep_fs=1.0, frame_interval_steps=100) == 10_000
 
 
 def test_config_yaml_states_the_defaults_completely() -> None:

@@ -20,7 +20,8 @@ from matplotlib.patches import Rectangle
 
 from physembed.errors import PhysEmbedError
 from physembed.report import comparison_figures, liquid_figures, scan_figures
-from physembed.report.liquid_summary import LIQUID_FIGURES, ModelSummary, answer, cautions, facts, shown_figures, tables
+from physembed.report.catalogue import MODEL_FIGURES
+from physembed.report.liquid_summary import ModelSummary, answer, cautions, facts, shown_figures, tables
 from physembed.report.liquid_tables import of_model, tuning_table
 from physembed.report.page import plus_minus
 from physembed.report.style import BLUE, ORANGE, VERMILION, YELLOW, save
@@ -320,7 +321,7 @@ def summary(study: Study, folder: Path, **changes: Any) -> ModelSummary:
         of_model(densities, study.model),
         of_model(viscosities, study.model),
         boxes,
-        dict.fromkeys([name for name in LIQUID_FIGURES if name != "structure"], drawn),
+        dict.fromkeys([name for name in MODEL_FIGURES if name != "structure"], drawn),
         dict.fromkeys(densities.loc[densities["origin"] == "this study", "liquid"], drawn),
     )  # fmt: skip
     return replace(model, **changes)
@@ -462,7 +463,7 @@ def test_page_of_liquids_alone(full: Study, tmp_path: Path) -> None:
     links.feed(page)
     assert all(link.startswith(("data:", "#")) for link in links.loaded) and "url(" not in page
     assert sum(link.startswith("data:image/svg+xml") for link in links.loaded) == len(shown_figures(model))
-    assert len(shown_figures(model)) == len(LIQUID_FIGURES) - 1 + len(full.liquids)
+    assert len(shown_figures(model)) == len(MODEL_FIGURES) - 1 + len(full.liquids)
     assert "Which models get the liquid right?" in page and "Which models hold" not in page
     assert "models.own.tune_on" in page and "models.other" not in page
     assert "single molecules" not in page and "Runs that share a seed" not in page

@@ -1,4 +1,4 @@
-"""What a stage leaves behind: its record, seeds, restart folders, files, progress lines and errors."""
+"""What a stage leaves behind: its record, seeds, files, progress lines and errors."""
 
 import ast
 import hashlib
@@ -15,7 +15,8 @@ import pytest
 from physembed import progress, provenance
 from physembed.files import atomic
 from physembed.progress import Progress, format_duration
-from physembed.provenance import code_hash, derive_seed, file_hash, restart_folder, settings_hash
+from physembed.provenance import code_hash, file_hash, settings_hash
+from physembed.seeds import derive_seed
 
 SOURCES = {
     "physembed/__init__.py": "",
@@ -128,25 +129,6 @@ def test_settings_hash_knows_values_not_their_order():
     assert settings_hash({"a": 1, "b": [1, 2]}) == settings_hash({"b": [1, 2], "a": 1})
     assert settings_hash({"a": [1, 2]}) != settings_hash({"a": [2, 1]})
     assert settings_hash({"a": 1}) != settings_hash({"a": 1.5})
-
-
-def test_restart_folder_belongs_to_settings_code_and_inputs(tmp_path):
-    first, second = tmp_path / "first", tmp_path / "second"
-    first.write_text("1")
-    second.write_text("2")
-    base = {"settings": {"a": 1, "b": 2}, "code": "c", "inputs": [str(first), str(second)]}
-    folder = restart_folder(tmp_path / "restart", **base)
-    assert folder.is_dir() and folder.parent == tmp_path / "restart"
-    changes = [{"settings": {"a": 1, "b": 3}}, {"code": "d"}, {"inputs": base["inputs"][::-1]}, {"inputs": []}]
-    others = {restart_folder(tmp_path / "restart", **base | change) for change in changes}
-    assert len(others | {folder}) == 5
-    first.write_text("3")
-    changed = restart_folder(tmp_path / "restart", **base)
-    assert changed not in others | {folder}
-    # The same content again, whatever its date and the order of the settings.
-    first.write_text("1")
-    os.utime(first, (0, 0))
-    assert restart_folder(tmp_path / "restart", **base | {"settings": {"b": 2, "a": 1}}) == folder
 
 
 def test_atomic_replaces_the_file_at_the_end(tmp_path):

@@ -22,7 +22,7 @@ rule bond_sampling:
         mem_mb=1000,
         runtime="10m",
     params:
-        settings=arm_settings,
+        settings=given(stages.bond_sampling),
         code=code("bond_sampling.py"),
     script:
         "../scripts/bond_sampling.py"

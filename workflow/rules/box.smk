@@ -3,8 +3,8 @@
 
 rule box:
     input:
-        prmtop=component_files("topology.prmtop"),
-        inpcrd=component_files("topology.inpcrd"),
+        prmtop=given(inputs.of_components, name="topology.prmtop"),
+        inpcrd=given(inputs.of_components, name="topology.inpcrd"),
     output:
         prmtop="results/{study}/liquids/{liquid}/box/topology.prmtop",
         inpcrd="results/{study}/liquids/{liquid}/box/topology.inpcrd",
@@ -22,7 +22,7 @@ rule box:
         mem_mb=2000,
         runtime="30m",
     params:
-        settings=box_settings,
+        settings=given(stages.box),
         code=code("box.py"),
     script:
         "../scripts/box.py"

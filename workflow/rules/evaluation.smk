@@ -25,7 +25,7 @@ rule evaluation:
         mem_mb=4000,
         runtime="60m",
     params:
-        settings=evaluation_settings,
+        settings=given(stages.evaluation),
         code=code("evaluation.py"),
     script:
         "../scripts/evaluation.py"

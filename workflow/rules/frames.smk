@@ -19,7 +19,7 @@ rule frames:
         mem_mb=2000,
         runtime="10m",
     params:
-        settings=frame_counts("train", "validation"),
+        settings=given(stages.frames),
         code=code("frames.py"),
     script:
         "../scripts/frames.py"
@@ -42,7 +42,7 @@ rule starts:
         mem_mb=2000,
         runtime="10m",
     params:
-        settings=frame_counts("train", "validation", "starts"),
+        settings=given(stages.starts),
         code=code("starts.py"),
     script:
         "../scripts/starts.py"

@@ -21,7 +21,7 @@ rule gaff_md:
         mem_mb=2000,
         runtime="4h",
     params:
-        settings=settings("gaff_md"),
+        settings=given(stages.gaff_md),
         code=code("gaff_md.py"),
         restart="results/{study}/restart/gaff_md/{molecule}",
     script:

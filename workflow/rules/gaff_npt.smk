@@ -20,7 +20,7 @@ rule gaff_npt:
         mem_mb=2000,
         runtime="12h",
     params:
-        settings=gaff_npt_settings,
+        settings=given(stages.gaff_npt),
         code=code("gaff_npt.py"),
         restart="results/{study}/restart/gaff_npt/{liquid}",
     script:

@@ -3,7 +3,7 @@
 
 rule labels:
     input:
-        frames=frames_to_label,
+        frames=given(inputs.frames_to_label),
         prmtop="results/{study}/{molecule}/topology/topology.prmtop",
         inpcrd="results/{study}/{molecule}/topology/topology.inpcrd",
         bonds="results/{study}/{molecule}/topology/bonds.csv",
@@ -22,7 +22,7 @@ rule labels:
         mem_mb=4000,
         runtime="4h",
     params:
-        settings=settings("labels"),
+        settings=given(stages.labels),
         code=code("labels.py"),
         restart="results/{study}/restart/labels/{molecule}",
     script:

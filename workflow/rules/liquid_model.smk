@@ -3,7 +3,7 @@
 
 rule liquid_training:
     input:
-        frames=training_frames,
+        frames=given(inputs.training_frames),
     output:
         train="results/{study}/models/{model}/training/train.xyz",
         validation="results/{study}/models/{model}/training/validation.xyz",
@@ -23,7 +23,7 @@ rule liquid_training:
         gpu=training_gpus,
         gpu_percent=training_gpu_percent,
     params:
-        settings=liquid_training_settings,
+        settings=given(stages.liquid_training),
         code=code("liquid_training.py"),
         restart="results/{study}/restart/liquid_training/{model}",
     script:
@@ -32,7 +32,7 @@ rule liquid_training:
 
 rule liquid_model:
     input:
-        model=model_file,
+        model=given(inputs.model_file),
     output:
         model="results/{study}/models/{model}/model/mace.model",
         description="results/{study}/models/{model}/model/model.json",
@@ -48,7 +48,7 @@ rule liquid_model:
         mem_mb=4000,
         runtime="10m",
     params:
-        settings=model_settings,
+        settings=given(stages.liquid_model),
         code=code("liquid_model.py"),
     script:
         "../scripts/liquid_model.py"

@@ -3,13 +3,18 @@
 
 rule liquid_tables:
     input:
-        densities=of_all_liquids("npt/{liquid}/{variant}/density.csv"),
-        viscosities=of_all_liquids("viscosity/{liquid}/{variant}/viscosity.csv"),
+        densities=given(inputs.of_all_liquids, stage="npt", name="density.csv"),
+        viscosities=given(
+            inputs.of_all_liquids, stage="viscosity", name="viscosity.csv"
+        ),
         tunings=expand(
             "results/{{study}}/models/{model}/tuning/tuning.csv", model=MODELS
         ),
     output:
-        **{name: tabled(name) for name in LIQUID_TABLES},
+        **{
+            item.name: reported("results/{study}/tables/{name}.csv", item)
+            for item in catalogue.LIQUID_TABLES.values()
+        },
         provenance="results/{study}/tables/liquids_provenance.json",
     log:
         "results/{study}/logs/liquid_tables.log",
@@ -22,7 +27,7 @@ rule liquid_tables:
         mem_mb=2000,
         runtime="20m",
     params:
-        settings=liquid_table_settings,
+        settings=given(stages.liquid_tables),
         code=code(
             "liquid_tables.py",
             "report/paper_density.csv",
@@ -37,18 +42,28 @@ rule liquid_figures:
         scan_runs="results/{study}/models/{model}/scan/runs.csv",
         tuning="results/{study}/models/{model}/tuning/tuning.csv",
         curve="results/{study}/models/{model}/tuning/curve.csv",
-        confirming=confirmation,
+        confirming=given(inputs.confirming_density),
         volume_scan="results/{study}/models/{model}/volume_scan/volume_scan.csv",
-        series=of_liquids("npt/{liquid}/{variant}/series.csv"),
-        runs=of_liquids("npt/{liquid}/{variant}/runs.csv"),
-        integrals=of_liquids("viscosity/{liquid}/{variant}/running_integral.csv"),
-        viscosities=of_liquids("viscosity/{liquid}/{variant}/viscosity.csv"),
+        series=given(inputs.of_liquids, stage="npt", name="series.csv"),
+        runs=given(inputs.of_liquids, stage="npt", name="runs.csv"),
+        integrals=given(
+            inputs.of_liquids, stage="viscosity", name="running_integral.csv"
+        ),
+        viscosities=given(inputs.of_liquids, stage="viscosity", name="viscosity.csv"),
         density_table="results/{study}/tables/densities.csv",
         viscosity_table="results/{study}/tables/viscosities.csv",
     output:
-        **{name: drawn_of_model(name) for name in MODEL_FIGURES},
+        **{
+            item.name: reported(
+                "results/{study}/figures/models/{model}/{name}.svg",
+                item,
+                model="{model}",
+            )
+            for item in catalogue.DRAWN_TOGETHER
+        },
         png=expand(
-            "results/{{study}}/figures/models/{{model}}/{name}.png", name=MODEL_FIGURES
+            "results/{{study}}/figures/models/{{model}}/{item.name}.png",
+            item=catalogue.DRAWN_TOGETHER,
         ),
         provenance="results/{study}/figures/models/{model}/provenance.json",
     log:
@@ -62,7 +77,7 @@ rule liquid_figures:
         mem_mb=4000,
         runtime="30m",
     params:
-        settings=liquid_figure_settings,
+        settings=given(stages.liquid_figures),
         code=code("liquid_figures.py"),
     script:
         "../scripts/liquid_figures.py"
@@ -73,11 +88,11 @@ rule structure_figure:
         rdf="results/{study}/models/{model}/structure/{liquid}/rdf.csv",
         adf="results/{study}/models/{model}/structure/{liquid}/adf.csv",
     output:
-        svg=report(
+        svg=reported(
             "results/{study}/figures/models/{model}/structure_{liquid}.svg",
-            caption="../report/structure.rst",
-            category="Liquids",
-            labels={"model": "{model}", "figure": "Structure of {liquid}"},
+            catalogue.MODEL_FIGURES["structure"],
+            model="{model}",
+            liquid="{liquid}",
         ),
         png="results/{study}/figures/models/{model}/structure_{liquid}.png",
         provenance="results/{study}/figures/models/{model}/structure_{liquid}_provenance.json",
@@ -92,7 +107,7 @@ rule structure_figure:
         mem_mb=2000,
         runtime="20m",
     params:
-        settings={},
+        settings=given(stages.structure_figure),
         code=code("structure_figure.py"),
     script:
         "../scripts/structure_figure.py"
@@ -102,11 +117,10 @@ rule liquid_training_figure:
     input:
         curve="results/{study}/models/{model}/training/curve.csv",
     output:
-        svg=report(
+        svg=reported(
             "results/{study}/figures/models/{model}/liquid_training.svg",
-            caption="../report/liquid_training.rst",
-            category="Models",
-            labels={"model": "{model}", "figure": "Training"},
+            catalogue.MODEL_FIGURES["liquid_training"],
+            model="{model}",
         ),
         png="results/{study}/figures/models/{model}/liquid_training.png",
         provenance="results/{study}/figures/models/{model}/liquid_training_provenance.json",
@@ -121,7 +135,7 @@ rule liquid_training_figure:
         mem_mb=2000,
         runtime="20m",
     params:
-        settings={},
+        settings=given(stages.liquid_training_figure),
         code=code("liquid_training_figure.py"),
     script:
         "../scripts/liquid_training_figure.py"

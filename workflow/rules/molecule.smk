@@ -3,7 +3,7 @@
 
 rule molecule:
     input:
-        structure=structure_file,
+        structure=given(inputs.structure_file),
     output:
         sdf="results/{study}/{molecule}/molecule/molecule.sdf",
         provenance="results/{study}/{molecule}/molecule/provenance.json",
@@ -18,7 +18,7 @@ rule molecule:
         mem_mb=1000,
         runtime="30m",
     params:
-        settings=molecule_source,
+        settings=given(stages.molecule),
         code=code("molecule.py"),
     script:
         "../scripts/molecule.py"

@@ -4,7 +4,7 @@
 rule npt:
     input:
         model="results/{study}/models/{model}/model/mace.model",
-        tuning=tuning_of_variant,
+        tuning=given(inputs.tuning_of_variant),
         starts="results/{study}/liquids/{liquid}/gaff_npt/trajectory.xyz",
         bonds="results/{study}/liquids/{liquid}/box/bonds.csv",
     output:
@@ -22,10 +22,10 @@ rule npt:
     resources:
         mem_mb=8000,
         runtime="48h",
-        gpu=gpus("npt"),
-        gpu_percent=gpu_percent("npt"),
+        gpu=gpus(STUDY.config.npt),
+        gpu_percent=gpus(STUDY.config.npt) * GPU_PERCENT,
     params:
-        settings=npt_settings,
+        settings=given(stages.npt),
         code=code("npt.py"),
         restart="results/{study}/restart/npt/{model}/{liquid}/{variant}",
     script:
@@ -50,7 +50,7 @@ rule density:
         mem_mb=2000,
         runtime="20m",
     params:
-        settings={"window_ps": STUDY.config.npt.window_ps},
+        settings=given(stages.density),
         code=code("density.py"),
     script:
         "../scripts/density.py"

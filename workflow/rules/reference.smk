@@ -3,8 +3,8 @@
 
 rule reference_frames:
     input:
-        prmtop=component_files("topology.prmtop"),
-        inpcrd=component_files("topology.inpcrd"),
+        prmtop=given(inputs.of_components, name="topology.prmtop"),
+        inpcrd=given(inputs.of_components, name="topology.inpcrd"),
     output:
         frames="results/{study}/models/{model}/reference/{liquid}.xyz",
         bonds="results/{study}/models/{model}/reference/{liquid}_bonds.csv",
@@ -20,7 +20,7 @@ rule reference_frames:
         mem_mb=2000,
         runtime="4h",
     params:
-        settings=reference_settings,
+        settings=given(stages.reference_frames),
         code=code("reference_frames.py"),
     script:
         "../scripts/reference_frames.py"
@@ -45,7 +45,7 @@ rule reference_labels:
         mem_mb=8000,
         runtime="24h",
     params:
-        settings=reference_label_settings,
+        settings=given(stages.reference_labels),
         code=code("reference_labels.py"),
         restart="results/{study}/restart/reference_labels/{model}",
     script:

@@ -31,8 +31,18 @@ rule figures:
         fractions="results/{study}/{molecule}/survival/collapse_fractions.csv",
         comparison="results/{study}/{molecule}/survival/comparison.csv",
     output:
-        **{name: drawn(name) for name in FIGURES},
-        png=expand("results/{{study}}/figures/{{molecule}}/{name}.png", name=FIGURES),
+        **{
+            item.name: reported(
+                "results/{study}/figures/{molecule}/{name}.svg",
+                item,
+                molecule="{molecule}",
+            )
+            for item in catalogue.MOLECULE_FIGURES.values()
+        },
+        png=expand(
+            "results/{{study}}/figures/{{molecule}}/{name}.png",
+            name=catalogue.MOLECULE_FIGURES,
+        ),
         provenance="results/{study}/figures/{molecule}/provenance.json",
     log:
         "results/{study}/{molecule}/logs/figures.log",
@@ -45,7 +55,7 @@ rule figures:
         mem_mb=2000,
         runtime="20m",
     params:
-        settings=figure_settings,
+        settings=given(stages.figures),
         code=code("figures.py", "report/paper_stability.csv"),
     script:
         "../scripts/figures.py"
@@ -73,24 +83,10 @@ rule tables:
             labelled=["validation", *ARMS],
         ),
     output:
-        stability=report(
-            "results/{study}/tables/stability.csv",
-            caption="../report/stability_table.rst",
-            category="Tables",
-            labels={"table": "Collapse"},
-        ),
-        model_errors=report(
-            "results/{study}/tables/model_errors.csv",
-            caption="../report/model_errors_table.rst",
-            category="Tables",
-            labels={"table": "Errors of the models"},
-        ),
-        labels=report(
-            "results/{study}/tables/labels.csv",
-            caption="../report/labels_table.rst",
-            category="Tables",
-            labels={"table": "Labels"},
-        ),
+        **{
+            item.name: reported("results/{study}/tables/{name}.csv", item)
+            for item in catalogue.MOLECULE_TABLES.values()
+        },
         provenance="results/{study}/tables/provenance.json",
     log:
         "results/{study}/logs/tables.log",
@@ -103,7 +99,7 @@ rule tables:
         mem_mb=2000,
         runtime="20m",
     params:
-        settings=report_settings,
+        settings=given(stages.tables),
         code=code("tables.py", "report/paper_stability.csv"),
     script:
         "../scripts/tables.py"
@@ -111,17 +107,11 @@ rule tables:
 
 rule summary:
     input:
-        **molecule_summary_files(),
-        **liquid_summary_files(),
+        **inputs.of_summary(STUDY),
     output:
         html="results/{study}/summary.html",
         # The same page without figures: Snakemake's report cannot show a page of several megabytes.
-        overview=report(
-            "results/{study}/overview.html",
-            caption="../report/summary.rst",
-            category="Summary",
-            labels={"page": "Summary of the study"},
-        ),
+        overview=reported("results/{study}/{name}.html", catalogue.OVERVIEW),
         provenance="results/{study}/provenance.json",
     log:
         "results/{study}/logs/summary.log",
@@ -134,7 +124,7 @@ rule summary:
         mem_mb=1000,
         runtime="10m",
     params:
-        settings=summary_settings,
+        settings=given(stages.summary),
         code=code(
             "summary.py",
             "report/summary.html",

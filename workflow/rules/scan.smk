@@ -4,8 +4,8 @@
 rule scan:
     input:
         model="results/{study}/models/{model}/model/mace.model",
-        starts=tuning_start,
-        bonds=tuning_bonds,
+        starts=given(inputs.of_tuning_liquid, name="gaff_npt/trajectory.xyz"),
+        bonds=given(inputs.of_tuning_liquid, name="box/bonds.csv"),
     output:
         series="results/{study}/models/{model}/scan/series.csv",
         runs="results/{study}/models/{model}/scan/runs.csv",
@@ -20,10 +20,10 @@ rule scan:
     resources:
         mem_mb=8000,
         runtime="48h",
-        gpu=gpus("npt"),
-        gpu_percent=gpu_percent("npt"),
+        gpu=gpus(STUDY.config.npt),
+        gpu_percent=gpus(STUDY.config.npt) * GPU_PERCENT,
     params:
-        settings=scan_settings,
+        settings=given(stages.scan),
         code=code("scan.py"),
         restart="results/{study}/restart/scan/{model}",
     script:
@@ -34,7 +34,7 @@ rule tuning:
     input:
         series="results/{study}/models/{model}/scan/series.csv",
         runs="results/{study}/models/{model}/scan/runs.csv",
-        starts=tuning_start,
+        starts=given(inputs.of_tuning_liquid, name="gaff_npt/trajectory.xyz"),
     output:
         tuning="results/{study}/models/{model}/tuning/tuning.csv",
         curve="results/{study}/models/{model}/tuning/curve.csv",
@@ -50,7 +50,7 @@ rule tuning:
         mem_mb=4000,
         runtime="30m",
     params:
-        settings=tuning_settings,
+        settings=given(stages.tuning),
         code=code("tuning.py"),
     script:
         "../scripts/tuning.py"
@@ -61,7 +61,7 @@ rule corrected_model:
         model="results/{study}/models/{model}/model/mace.model",
         description="results/{study}/models/{model}/model/model.json",
         tuning="results/{study}/models/{model}/tuning/tuning.csv",
-        confirmation=confirmation,
+        confirmation=given(inputs.confirming_density),
     output:
         model="results/{study}/models/{model}/corrected/corrected_model.pt",
         facts="results/{study}/models/{model}/corrected/corrected_model.json",
@@ -78,7 +78,7 @@ rule corrected_model:
         mem_mb=4000,
         runtime="10m",
     params:
-        settings=correction_settings,
+        settings=given(stages.corrected_model),
         code=code("corrected_model.py"),
     script:
         "../scripts/corrected_model.py"

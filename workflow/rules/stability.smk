@@ -25,10 +25,10 @@ rule stability:
     resources:
         mem_mb=3000,
         runtime="24h",
-        gpu=gpus("stability"),
-        gpu_percent=gpu_percent("stability"),
+        gpu=gpus(STUDY.config.stability),
+        gpu_percent=gpus(STUDY.config.stability) * GPU_PERCENT,
     params:
-        settings=settings("stability"),
+        settings=given(stages.stability),
         code=code("stability.py"),
         restart="results/{study}/restart/stability/{molecule}/{arm}/seed{seed}",
     script:

@@ -27,7 +27,7 @@ rule structure:
         mem_mb=4000,
         runtime="2h",
     params:
-        settings=structure_settings,
+        settings=given(stages.structure),
         code=code("structure.py"),
     script:
         "../scripts/structure.py"
@@ -37,7 +37,7 @@ rule volume_scan:
     input:
         model="results/{study}/models/{model}/model/mace.model",
         tuning="results/{study}/models/{model}/tuning/tuning.csv",
-        frames=tuning_start,
+        frames=given(inputs.of_tuning_liquid, name="gaff_npt/trajectory.xyz"),
     output:
         scan="results/{study}/models/{model}/volume_scan/volume_scan.csv",
         provenance="results/{study}/models/{model}/volume_scan/provenance.json",
@@ -51,10 +51,10 @@ rule volume_scan:
     resources:
         mem_mb=8000,
         runtime="12h",
-        gpu=gpus("npt"),
-        gpu_percent=gpu_percent("npt"),
+        gpu=gpus(STUDY.config.npt),
+        gpu_percent=gpus(STUDY.config.npt) * GPU_PERCENT,
     params:
-        settings=volume_scan_settings,
+        settings=given(stages.volume_scan),
         code=code("volume_scan.py"),
         restart="results/{study}/restart/volume_scan/{model}",
     script:

@@ -27,7 +27,7 @@ rule survival:
         mem_mb=1000,
         runtime="10m",
     params:
-        settings={"arms": ARMS, "seeds": SEEDS},
+        settings=given(stages.survival),
         code=code("survival.py"),
     script:
         "../scripts/survival.py"

@@ -23,7 +23,7 @@ rule gaff_topology:
         mem_mb=2000,
         runtime="4h",
     params:
-        settings=settings("topology"),
+        settings=given(stages.gaff_topology),
         code=code("gaff_topology.py"),
     script:
         "../scripts/gaff_topology.py"
@@ -31,7 +31,7 @@ rule gaff_topology:
 
 rule given_topology:
     input:
-        unpack(given_files),
+        unpack(given(inputs.topology_files)),
     output:
         prmtop="results/{study}/{molecule}/topology/topology.prmtop",
         inpcrd="results/{study}/{molecule}/topology/topology.inpcrd",
@@ -51,7 +51,7 @@ rule given_topology:
         mem_mb=1000,
         runtime="10m",
     params:
-        settings=settings(),
+        settings=given(stages.given_topology),
         code=code("given_topology.py"),
     script:
         "../scripts/given_topology.py"

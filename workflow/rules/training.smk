@@ -19,10 +19,10 @@ rule training:
     resources:
         mem_mb=3000,
         runtime="24h",
-        gpu=gpus("training"),
-        gpu_percent=gpu_percent("training"),
+        gpu=gpus(STUDY.config.training),
+        gpu_percent=gpus(STUDY.config.training) * GPU_PERCENT,
     params:
-        settings=training_settings,
+        settings=given(stages.training),
         code=code("training.py"),
         restart="results/{study}/restart/training/{molecule}/{arm}/seed{seed}",
     script:

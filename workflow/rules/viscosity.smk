@@ -4,7 +4,7 @@
 rule viscosity_run:
     input:
         model="results/{study}/models/{model}/model/mace.model",
-        tuning=tuning_of_variant,
+        tuning=given(inputs.tuning_of_variant),
         trajectory="results/{study}/models/{model}/npt/{liquid}/{variant}/trajectory.xyz",
         runs="results/{study}/models/{model}/npt/{liquid}/{variant}/runs.csv",
         density="results/{study}/models/{model}/npt/{liquid}/{variant}/density.csv",
@@ -23,10 +23,10 @@ rule viscosity_run:
     resources:
         mem_mb=8000,
         runtime="96h",
-        gpu=gpus("viscosity"),
-        gpu_percent=gpu_percent("viscosity"),
+        gpu=gpus(STUDY.config.viscosity),
+        gpu_percent=gpus(STUDY.config.viscosity) * GPU_PERCENT,
     params:
-        settings=viscosity_run_settings,
+        settings=given(stages.viscosity_run),
         code=code("viscosity_run.py"),
         restart="results/{study}/restart/viscosity/{model}/{liquid}/{variant}",
     script:
@@ -51,7 +51,7 @@ rule viscosity:
         mem_mb=4000,
         runtime="60m",
     params:
-        settings={"relative_error": STUDY.config.viscosity.relative_error},
+        settings=given(stages.viscosity),
         code=code("viscosity.py"),
     script:
         "../scripts/viscosity.py"

@@ -8,7 +8,7 @@ with stage(snakemake):
     from pathlib import Path
 
     from physembed.models.corrected import write_corrected
-    from physembed.report.reading import read_table
+    from physembed.tables import read_table
 
     settings, source, output = snakemake.params.settings, snakemake.input, snakemake.output
     write_corrected(

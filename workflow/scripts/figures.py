@@ -4,12 +4,13 @@ from pathlib import Path
 
 import ase.io
 
+from physembed.gathered import read_by_arm, read_by_arm_and_seed
 from physembed.molecules.bonds import read_bond_table
 from physembed.report import bond_figures, survival_figures, training_figures
-from physembed.report.reading import read_by_arm, read_by_arm_and_seed, read_table
 from physembed.report.style import save
 from physembed.report.tables import paper_stability
 from physembed.stage import stage
+from physembed.tables import read_table
 
 with stage(snakemake):
     settings, paths = snakemake.params.settings, snakemake.input

@@ -6,15 +6,13 @@ from physembed.config import GaffMD
 from physembed.molecules.bonds import bond_length_statistics, read_bond_table
 from physembed.molecules.gaff_md import GaffRun
 from physembed.molecules.topology import load_topology
-from physembed.provenance import restart_folder
+from physembed.restart import restart_folder
 from physembed.stage import stage
 from physembed.trajectory import write_trajectory
 
 with stage(snakemake):
     settings = snakemake.params.settings
-    restart = restart_folder(
-        snakemake.params.restart, settings=settings, code=snakemake.params.code, inputs=list(snakemake.input)
-    )
+    restart = restart_folder(snakemake)
     structure = load_topology(snakemake.input.prmtop, snakemake.input.inpcrd)
     frames = GaffRun(structure, GaffMD(**settings["gaff_md"]), settings["seed"], restart).run()
     positions = np.array([frame.positions for frame in frames])

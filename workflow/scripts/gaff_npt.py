@@ -3,15 +3,13 @@
 from physembed.config.liquids import GaffNPT
 from physembed.liquids.gaff_liquid import GaffLiquidRun
 from physembed.molecules.topology import load_topology
-from physembed.provenance import restart_folder
+from physembed.restart import restart_folder
 from physembed.stage import stage
 from physembed.trajectory import write_trajectory
 
 with stage(snakemake):
     settings = snakemake.params.settings
-    restart = restart_folder(
-        snakemake.params.restart, settings=settings, code=snakemake.params.code, inputs=list(snakemake.input)
-    )
+    restart = restart_folder(snakemake)
     run = GaffLiquidRun(
         load_topology(snakemake.input.prmtop, snakemake.input.inpcrd),
         GaffNPT(**settings["gaff_npt"]),

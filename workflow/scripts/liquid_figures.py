@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from physembed.gathered import read_by_liquid
 from physembed.report import comparison_figures, liquid_figures, scan_figures
 from physembed.report.liquid_tables import LiquidFacts, of_model
-from physembed.report.reading import read_by_liquid, read_table
 from physembed.report.style import save
 from physembed.stage import stage
+from physembed.tables import read_table
 
 with stage(snakemake):
     source, model = snakemake.input, snakemake.wildcards.model

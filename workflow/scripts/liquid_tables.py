@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from physembed.gathered import read_by_liquid
 from physembed.report.liquid_tables import (
     LiquidFacts,
     density_table,
@@ -9,8 +10,8 @@ from physembed.report.liquid_tables import (
     tuning_table,
     viscosity_table,
 )
-from physembed.report.reading import read_by_liquid, read_table
 from physembed.stage import stage
+from physembed.tables import read_table
 
 with stage(snakemake):
     settings, source, output = snakemake.params.settings, snakemake.input, snakemake.output

@@ -10,7 +10,7 @@ with stage(snakemake):
     from physembed.config.liquids import LiquidTraining
     from physembed.errors import PhysEmbedError
     from physembed.models.training import split, train
-    from physembed.provenance import restart_folder
+    from physembed.restart import restart_folder
     from physembed.trajectory import write_trajectory
 
     torch.set_num_threads(snakemake.threads)
@@ -25,9 +25,7 @@ with stage(snakemake):
         )
     for file, part in zip((output.train, output.validation), parts, strict=True):
         write_trajectory(file, part)
-    restart = restart_folder(
-        snakemake.params.restart, settings=settings, code=snakemake.params.code, inputs=list(snakemake.input)
-    )
+    restart = restart_folder(snakemake)
     curve = train(
         training, output.train, output.validation, seed=training.seed, restart=restart, model_file=output.model
     )

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from physembed.report.reading import read_table
 from physembed.report.scan_figures import liquid_training
 from physembed.report.style import save
 from physembed.stage import stage
+from physembed.tables import read_table
 
 with stage(snakemake):
     save(liquid_training(read_table(snakemake.input.curve)), Path(snakemake.output.svg).with_suffix(""))

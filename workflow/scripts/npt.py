@@ -7,13 +7,13 @@ with stage(snakemake):
     import ase.io
     import torch
 
+    from physembed.analysis.correction import read_correction
     from physembed.config.liquids import NPT
     from physembed.engine.parts import models_of_points
     from physembed.md.clock import Clock
     from physembed.md.npt import NPTPoint, NPTRuns
     from physembed.molecules.bonds import read_bond_table
-    from physembed.provenance import restart_folder
-    from physembed.report.reading import read_correction
+    from physembed.restart import restart_folder
     from physembed.trajectory import write_trajectory
 
     torch.set_num_threads(snakemake.threads)
@@ -21,14 +21,7 @@ with stage(snakemake):
     settings = NPT(**values["npt"])
     conditions = values["temperature_K"], values["pressure_bar"]
     correction = read_correction(source.get("tuning"))
-    # How long and how many do not belong to the key: they can be extended.
-    lasting = settings.model_dump(exclude={"duration_ps", "replicas"})
-    restart = restart_folder(
-        snakemake.params.restart,
-        settings=[lasting, values["convention"], conditions, values["seed"], correction],
-        code=snakemake.params.code,
-        inputs=[source.model, source.starts, source.bonds],
-    )
+    restart = restart_folder(snakemake, tuning=correction)
     points = [NPTPoint(str(replica), *correction, *conditions) for replica in range(settings.replicas)]
     runs = NPTRuns(
         models_of_points(source.model, settings.device, settings.dtype, values["convention"]),

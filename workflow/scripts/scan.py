@@ -12,29 +12,32 @@ with stage(snakemake):
     from physembed.md.clock import Clock
     from physembed.md.scan import Scan
     from physembed.molecules.bonds import read_bond_table
-    from physembed.provenance import restart_folder
+    from physembed.restart import restart_folder
 
     torch.set_num_threads(snakemake.threads)
     values, source = snakemake.params.settings, snakemake.input
     conditions = {key: values[key] for key in ("temperature_K", "pressure_bar", "seed")}
-    settings = NPT(**values["npt"], duration_ps=values["duration_ps"])
-    # Neither the points nor their length belong to the key: what is there serves a larger or longer scan.
-    lasting = settings.model_dump(exclude={"duration_ps"})
-    restart = restart_folder(
-        snakemake.params.restart,
-        settings=[lasting, values["convention"], conditions],
-        code=snakemake.params.code,
-        inputs=list(source),
-    )
+    points, model = values["scan"], values["model"]
+    settings = NPT(**values["npt"], duration_ps=points["duration_ps"])
     scan = Scan(
-        models_of_points(source.model, settings.device, settings.dtype, values["convention"]),
+        models_of_points(source.model, settings.device, settings.dtype, model["convention"]),
         ase.io.read(source.starts, -1),
         read_bond_table(source.bonds)[["i", "j"]].to_numpy(),
         settings,
-        restart=restart,
+        restart=restart_folder(snakemake),
         clock=Clock.of(snakemake.config),
         **conditions,
     )
-    series, runs = scan.direct(**values["direct"]) if "direct" in values else scan.reweighted(**values["reweighted"])
+    if points["method"] == "direct":
+        series, runs = scan.direct(model["alphas"], points["a1"])
+    else:
+        series, runs = scan.reweighted(
+            model["alphas"],
+            start_a1=points["start_a1"],
+            a1_range=model["a1_range"],
+            target_g_cm3=values["extends"]["target_g_cm3"],
+            max_runs=points["max_runs"],
+            minimum_effective_samples=points["minimum_effective_samples"],
+        )
     series.to_csv(snakemake.output.series, index=False)
     runs.to_csv(snakemake.output.runs, index=False)

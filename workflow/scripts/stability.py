@@ -15,19 +15,13 @@ with stage(snakemake):
     from physembed.md.cohorts import StabilityCohorts
     from physembed.md.collapse import CollapseDetector
     from physembed.molecules.bonds import equilibrium_length_matrix, read_bond_table
-    from physembed.provenance import restart_folder
+    from physembed.restart import restart_folder
 
     torch.set_num_threads(snakemake.threads)
     values = snakemake.params.settings
     settings = Stability(**values["stability"])
-    # A longer run goes on where a shorter one ended, and starts that are added leave the others as they are.
-    lasting = settings.model_dump(exclude={"duration_ps"})
-    restart = restart_folder(
-        snakemake.params.restart,
-        settings=[lasting, values["seed"]],
-        code=snakemake.params.code,
-        inputs=[path for name, path in snakemake.input.items() if name != "starts"],
-    )
+    # Cohorts are named by their starts, so that starts that are added leave the others as they are.
+    restart = restart_folder(snakemake, starts=None)
     device = resolve_device(settings.device)
     starts, bonds = ase.io.read(snakemake.input.starts, ":"), read_bond_table(snakemake.input.bonds)
     detector = CollapseDetector(

@@ -7,8 +7,8 @@ from physembed.analysis.liquid_density import equilibrated
 from physembed.analysis.structure import ADF_COLUMNS, RDF_COLUMNS, angle_distributions, radial_distributions
 from physembed.config.liquids import Structure
 from physembed.molecules.bonds import read_bond_table
-from physembed.report.reading import read_table
 from physembed.stage import stage
+from physembed.tables import read_table
 
 with stage(snakemake) as log:
     settings = Structure(**snakemake.params.settings["structure"])

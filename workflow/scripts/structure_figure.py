@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from physembed.report.liquid_figures import structure
-from physembed.report.reading import read_table
 from physembed.report.style import save
 from physembed.stage import stage
+from physembed.tables import read_table
 
 with stage(snakemake):
     figure = structure(read_table(snakemake.input.rdf), read_table(snakemake.input.adf))

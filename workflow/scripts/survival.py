@@ -1,7 +1,7 @@
 """Replicas of all arms and seeds -> survival curves, collapse fractions and their comparison."""
 
 from physembed.analysis import survival
-from physembed.report.reading import read_by_arm_and_seed
+from physembed.gathered import read_by_arm_and_seed
 from physembed.stage import stage
 
 with stage(snakemake):

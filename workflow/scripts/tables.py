@@ -1,8 +1,9 @@
 """The tables of each molecule -> the tables of the study."""
 
+from physembed.gathered import by_molecule, read_by_arm
 from physembed.report import tables
-from physembed.report.reading import by_molecule, read_by_arm, read_table
 from physembed.stage import stage
+from physembed.tables import read_table
 
 with stage(snakemake):
     settings, paths, output = snakemake.params.settings, snakemake.input, snakemake.output

@@ -8,13 +8,11 @@ with stage(snakemake):
 
     from physembed.config import Training
     from physembed.models.training import train
-    from physembed.provenance import restart_folder
+    from physembed.restart import restart_folder
 
     torch.set_num_threads(snakemake.threads)
     settings = snakemake.params.settings
-    restart = restart_folder(
-        snakemake.params.restart, settings=settings, code=snakemake.params.code, inputs=list(snakemake.input)
-    )
+    restart = restart_folder(snakemake)
     curve = train(
         Training(**settings["training"]),
         snakemake.input.train,

@@ -4,8 +4,8 @@ import ase.io
 import pandas as pd
 
 from physembed.analysis.tuning import tune
-from physembed.report.reading import read_table
 from physembed.stage import stage
+from physembed.tables import read_table
 
 with stage(snakemake):
     settings = dict(snakemake.params.settings)

@@ -8,6 +8,7 @@ with stage(snakemake):
     import numpy as np
     import torch
 
+    from physembed.analysis.correction import read_correction
     from physembed.analysis.liquid_density import equilibrated
     from physembed.config.liquids import Viscosity
     from physembed.engine.parts import models_of_points
@@ -16,23 +17,17 @@ with stage(snakemake):
     from physembed.md.clock import Clock
     from physembed.md.pressure import PressureRun
     from physembed.molecules.bonds import read_bond_table
-    from physembed.provenance import restart_folder
-    from physembed.report.reading import read_correction, read_table
+    from physembed.restart import restart_folder
+    from physembed.tables import read_table
     from physembed.trajectory import spread
 
     torch.set_num_threads(snakemake.threads)
     values, source, output = snakemake.params.settings, snakemake.input, snakemake.output
     settings = Viscosity(**values["viscosity"])
     correction = read_correction(source.get("tuning"))
-    lasting = {key: value for key, value in values.items() if key != "viscosity"}
-    restart = restart_folder(
-        snakemake.params.restart,
-        settings=[lasting, settings.model_dump(exclude={"duration_ps"}), correction],
-        code=snakemake.params.code,
-        inputs=[source.model, source.trajectory, source.bonds],
-    )
+    density = float(read_table(source.density).density_g_cm3.iloc[0])
+    restart = restart_folder(snakemake, tuning=correction, density=density)
     frames = equilibrated(ase.io.read(source.trajectory, ":"), read_table(source.runs))
-    density = read_table(source.density).density_g_cm3.iloc[0]
     make_model = models_of_points(source.model, settings.device, settings.dtype, values["convention"])
     run = PressureRun(
         lambda count: make_model([correction] * count),

@@ -1,63 +1,13 @@
-"""Reading the files of several arms, seeds or molecules into the tables that figures and summary take."""
+"""Tables of several arms, seeds, molecules or liquids as one, with columns that say which rows are whose."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from physembed.errors import PhysEmbedError
-
-TEXTS = {
-    "types", "cause", "in_sampled_range", "segment", "connectivity_changes", "reason", "note", "density_reason",
-    "time_decomposition_reason",
-}  # fmt: skip
-"""Columns whose empty cells are empty text."""
-
-
-def read_table(path: str | Path) -> pd.DataFrame:
-    """A CSV or Parquet file. Empty cells of number columns become NaN, those of text columns stay empty text."""
-    if Path(path).suffix == ".parquet":
-        return pd.read_parquet(path)
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    texts = {
-        "types",
-        "cause",
-        "in_sampled_range",
-        "segment",
-        "connectivity_changes",
-        "reason",
-        "note",
-        "density_reason",
-    }
-    return table.fillna(dict.fromkeys(texts & set(table), ""))
-
-
-class Correction(NamedTuple):
-    """Parameters of a correction."""
-
-    alpha: float
-    a1: float
-
-
-def read_correction(tuning: str | Path | None) -> Correction:
-    """alpha and a1 of the corrected model, which the first row of a tuning table has; 0 and 0 without a table.
-
-    Raises:
-        PhysEmbedError: the tuning gave no a1 at all.
-    """
-    if not tuning:
-        return Correction(0.0, 0.0)
-    row = read_table(tuning).iloc[0]
-    if not np.isfinite(row.a1):
-        raise PhysEmbedError(
-            f"{tuning}: the scan gave no a1 ({row.status}: {row.reason}); scan other points or another alpha"
-        )
-    return Correction(float(row.alpha), float(row.a1))
+from physembed.tables import read_table
 
 
 def read_by_arm(paths: Iterable[str], arms: Sequence[str]) -> pd.DataFrame:

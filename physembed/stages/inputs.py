@@ -1,0 +1,114 @@
+"""Input files of rules that depend on more of a study than wildcards say: functions as in `physembed.stages`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
+
+from physembed.report.catalogue import LIQUID_TABLES, MOLECULE_FIGURES, MOLECULE_TABLES, figures_of_model
+from physembed.study import Study
+
+VARIANTS = ("uncorrected", "corrected")
+"""The runs of a liquid with each model."""
+
+
+def _results(study: Study, *parts: str) -> str:
+    return "/".join(["results", study.config.study, *parts])
+
+
+def structure_file(study: Study, molecule: str) -> list[str]:
+    """The structure file of a molecule that has no SMILES."""
+    structure = study.structures[molecule].structure
+    return [structure] if structure else []
+
+
+def topology_files(study: Study, molecule: str) -> dict[str, str | None]:
+    """A user's own topology, by name."""
+    spec = study.structures[molecule]
+    return {"topology": spec.topology, "coordinates": spec.coordinates}
+
+
+def frames_to_label(study: Study, molecule: str, labelled: str) -> str:
+    """The frames of an arm, or those of validation, which no arm changes."""
+    folder, name = ("frames", "validation") if labelled == "validation" else ("bond_sampling", labelled)
+    return _results(study, molecule, folder, f"{name}.xyz")
+
+
+def of_components(study: Study, liquid: str, name: str) -> list[str]:
+    """A file of the topology of each component of a liquid, in the order of the composition."""
+    return [_results(study, part.name, "topology", name) for part in study.liquids[liquid].components]
+
+
+def of_tuning_liquid(study: Study, model: str, name: str) -> str:
+    """A file of the liquid on which a model is tuned."""
+    return _results(study, "liquids", study.model(model).settings.tune_on, name)
+
+
+def confirming_density(study: Study, model: str) -> str:
+    """Density of the corrected model on the liquid that it is tuned on, from a run of its own."""
+    return _results(study, "models", model, "npt", study.model(model).settings.tune_on, "corrected/density.csv")
+
+
+def training_frames(study: Study, model: str) -> list[str]:
+    """The data set of a model, or the labels of the liquids from which its reference data are made."""
+    chosen = study.model(model)
+    if chosen.settings.data:
+        return [chosen.settings.data]
+    return [_results(study, "models", model, "labels", f"{liquid}.xyz") for liquid in chosen.reference]
+
+
+def model_file(study: Study, model: str) -> str:
+    """A model as it was given, or the one that is trained."""
+    return study.model(model).settings.file or _results(study, "models", model, "training/mace.model")
+
+
+def tuning_of_variant(study: Study, model: str, variant: str) -> list[str]:
+    """The tuning of a corrected model; the uncorrected runs do not wait for it, nor change with it."""
+    return [_results(study, "models", model, "tuning/tuning.csv")] if variant == "corrected" else []
+
+
+def of_liquids(study: Study, model: str, stage: str, name: str) -> list[str]:
+    """A file of a stage for each liquid of a model, in the model's order, and each variant, which varies fastest."""
+    pairs = product(study.model(model).liquids, VARIANTS)
+    return [_results(study, "models", model, stage, liquid, variant, name) for liquid, variant in pairs]
+
+
+def of_all_liquids(study: Study, stage: str, name: str) -> list[str]:
+    """The same of all models."""
+    return [path for model in study.models for path in of_liquids(study, model.name, stage, name)]
+
+
+def of_summary(study: Study) -> dict[str, str | list[str]]:
+    """Of the summary, by name: those of the molecules and those of the models of liquids, where there are any."""
+    return (_of_molecules(study) if study.molecules else {}) | (_of_models(study) if study.models else {})
+
+
+def _tables(study: Study, names: Iterable[str]) -> dict[str, str]:
+    return {name: _results(study, "tables", f"{name}.csv") for name in names}
+
+
+def _of_molecules(study: Study) -> dict[str, str | list[str]]:
+    names = [molecule.name for molecule in study.molecules]
+    drawn = product(names, MOLECULE_FIGURES)
+    return {
+        "fractions": [_results(study, name, "survival/collapse_fractions.csv") for name in names],
+        "comparisons": [_results(study, name, "survival/comparison.csv") for name in names],
+        "figures": [_results(study, "figures", name, f"{figure}.svg") for name, figure in drawn],
+        **_tables(study, MOLECULE_TABLES),
+    }
+
+
+def _of_models(study: Study) -> dict[str, str | list[str]]:
+    names = [model.name for model in study.models]
+    return {
+        "liquid_tables": list(_tables(study, LIQUID_TABLES).values()),
+        "descriptions": [_results(study, "models", name, "model/model.json") for name in names],
+        "cards": [_results(study, "models", name, "corrected/card.md") for name in names],
+        "compositions": [_results(study, "liquids", name, "box/composition.csv") for name in study.evaluated],
+        "boxes": [_results(study, "liquids", name, "gaff_npt/series.csv") for name in study.evaluated],
+        "model_figures": [
+            _results(study, "figures/models", model.name, f"{figure}.svg")
+            for model in study.models
+            for figure in figures_of_model(model.liquids, trained=not model.settings.file)
+        ],
+    }

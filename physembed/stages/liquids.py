@@ -1,0 +1,155 @@
+"""What the stages of liquids are given of a study."""
+
+from __future__ import annotations
+
+from physembed.liquids.table import elements
+from physembed.restart import EXTENDS
+from physembed.stages.values import Settings, composition, conditions, plain, task_seed
+from physembed.study import Study
+
+VOLUME_SCAN = ("volume_scan_scales", "volume_scan_frames", "volume_scan_labels")
+"""Fields of `structure` that are of the rigid volume scan."""
+POINTS = {
+    "direct": ("method", "a1", "duration_ps"),
+    "reweighted": ("method", "start_a1", "max_runs", "minimum_effective_samples", "duration_ps"),
+}
+"""Fields of `scan` on which the runs of a method depend."""
+
+
+def box(study: Study, liquid: str) -> Settings:
+    """Composition, size and density of the packing."""
+    return {
+        "components": composition(study, liquid),
+        "molecules": study.liquids[liquid].molecules,
+        "packing_density_g_cm3": study.config.gaff_npt.packing_density_g_cm3,
+        "seed": task_seed(study, "box", liquid),
+    }
+
+
+def gaff_npt(study: Study, liquid: str) -> Settings:
+    """The run."""
+    return {
+        "gaff_npt": plain(study.config.gaff_npt, without=("packing_density_g_cm3",)),
+        **conditions(study, liquid),
+        "seed": task_seed(study, "gaff_npt", liquid),
+    }
+
+
+def reference_frames(study: Study, model: str, liquid: str) -> Settings:
+    """Runs, frames and their modifications; neither which liquids there are nor how the frames are labelled."""
+    return {
+        "reference": plain(study.model(model).settings.reference, without=("liquids", "method")),
+        "components": composition(study, liquid),
+        "parameter_set": study.config.topology.parameter_set,
+        "seed": task_seed(study, "reference", model, liquid),
+    }
+
+
+def reference_labels(study: Study, model: str) -> Settings:
+    """As `labels`, with the method of the model's reference data."""
+    method = study.model(model).settings.reference.method
+    return {"labels": plain(study.config.labels) | {"method": method}}
+
+
+def liquid_training(study: Study, model: str) -> Settings:
+    """The trainer's settings, its seed among them, and the hash that the data are to have."""
+    settings = study.model(model).settings
+    return {"training": plain(settings.training), "sha256": settings.sha256}
+
+
+def liquid_model(study: Study, model: str) -> Settings:
+    """Where the model comes from, and the elements of all its liquids.
+
+    All elements together, so that one more liquid of the same elements changes nothing.
+    """
+    settings, liquids = study.model(model).settings, study.model(model).liquids
+    return {
+        "kind": "file" if settings.file else "data" if settings.data else "reference",
+        "source": settings.file or settings.data,
+        "sha256": settings.sha256 if settings.file else None,
+        "elements": sorted(set().union(*(elements(study.liquids[name]) for name in liquids))),
+    }
+
+
+def scan(study: Study, model: str) -> Settings:
+    """The runs of the tuning liquid, and their points; the target where the points depend on it."""
+    settings = study.model(model).settings
+    reweighted = study.config.scan.method == "reweighted"
+    of_model = ("convention", "alphas", "a1_range") if reweighted else ("convention", "alphas")
+    return {
+        "npt": plain(study.config.npt, without=("duration_ps", "window_ps", "replicas")),
+        "scan": plain(study.config.scan, only=POINTS[study.config.scan.method]),
+        "model": plain(settings, only=of_model),
+        EXTENDS: {"target_g_cm3": study.target_density(model)} if reweighted else {},
+        **conditions(study, settings.tune_on),
+        "seed": task_seed(study, "scan", model),
+    }
+
+
+def tuning(study: Study, model: str) -> Settings:
+    """The fit and its target."""
+    settings, chosen = study.model(model).settings, study.config.scan
+    return {
+        "method": chosen.method,
+        "alphas": settings.alphas,
+        "a1_range": settings.a1_range,
+        "convention": settings.convention,
+        "tuned_on": settings.tune_on,
+        "target_g_cm3": study.target_density(model),
+        "minimum_effective_samples": chosen.minimum_effective_samples,
+        **conditions(study, settings.tune_on),
+    }
+
+
+def corrected_model(study: Study, model: str) -> Settings:
+    """What the card says beside the results: the name, the convention and where the target was published."""
+    settings = study.model(model).settings
+    measured = study.measurements[settings.tune_on]
+    return {"model": model, "convention": settings.convention, "target_source": measured.source if measured else ""}
+
+
+def npt(study: Study, model: str, liquid: str, variant: str) -> Settings:
+    """The runs; not the window over which their end is averaged."""
+    return {
+        "npt": plain(study.config.npt, without=("window_ps",)),
+        "convention": study.model(model).settings.convention,
+        **conditions(study, liquid),
+        "seed": task_seed(study, "npt", model, liquid, variant),
+    }
+
+
+def density(study: Study) -> Settings:
+    """The window over which the end of the runs is averaged."""
+    return {"window_ps": study.config.npt.window_ps}
+
+
+def viscosity_run(study: Study, model: str, liquid: str, variant: str) -> Settings:
+    """The runs; not how certain their viscosity has to be."""
+    return {
+        "viscosity": plain(study.config.viscosity, without=("relative_error",)),
+        "convention": study.model(model).settings.convention,
+        **conditions(study, liquid),
+        "seed": task_seed(study, "viscosity", model, liquid, variant),
+    }
+
+
+def viscosity(study: Study) -> Settings:
+    """How certain a viscosity has to be."""
+    return {"relative_error": study.config.viscosity.relative_error}
+
+
+def structure(study: Study) -> Settings:
+    """The distributions."""
+    return {"structure": plain(study.config.structure, without=VOLUME_SCAN)}
+
+
+def volume_scan(study: Study, model: str) -> Settings:
+    """The scan, and the label method where its frames are labelled."""
+    labelled = study.config.structure.volume_scan_labels
+    return {
+        **plain(study.config.structure, only=VOLUME_SCAN),
+        "convention": study.model(model).settings.convention,
+        "dtype": study.config.npt.dtype,
+        "device": study.config.npt.device,
+        **(reference_labels(study, model) if labelled else {}),
+    }

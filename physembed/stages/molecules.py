@@ -1,0 +1,76 @@
+"""What the stages of isolated molecules are given of a study."""
+
+from __future__ import annotations
+
+from physembed.stages.values import Settings, plain, task_seed
+from physembed.study import Study
+
+
+def molecule(study: Study, molecule: str) -> Settings:
+    """The SMILES, and the seed of its embedding; a structure file is an input and needs neither."""
+    spec = study.structures[molecule]
+    return {"smiles": spec.smiles, "seed": task_seed(study, molecule)} if spec.smiles else {"smiles": None}
+
+
+def gaff_topology(study: Study) -> Settings:
+    """Parameter set and charges."""
+    return {"topology": plain(study.config.topology)}
+
+
+def given_topology(study: Study) -> Settings:
+    """Nothing: the files are inputs."""
+    return {}
+
+
+def gaff_md(study: Study, molecule: str) -> Settings:
+    """The run."""
+    return {"gaff_md": plain(study.config.gaff_md), "seed": task_seed(study, "gaff_md", molecule)}
+
+
+def frames(study: Study, molecule: str) -> Settings:
+    """How many frames train and validate; not how many starts follow them, so that more starts retrain nothing."""
+    counts = plain(study.config.frames, only=("train", "validation"))
+    return {"frames": counts, "seed": task_seed(study, "frames", molecule)}
+
+
+def starts(study: Study, molecule: str) -> Settings:
+    """All counts: the starts are drawn after the other frames, with the same seed."""
+    counts = plain(study.config.frames, only=("train", "validation", "starts"))
+    return {"frames": counts, "seed": task_seed(study, "frames", molecule)}
+
+
+def bond_sampling(study: Study, molecule: str, arm: str) -> Settings:
+    """The arm, and the parameter set in which its reference bond is looked up."""
+    return {
+        "arm": plain(study.config.arms[arm]),
+        "parameter_set": study.config.topology.parameter_set,
+        "seed": task_seed(study, "bond_sampling", molecule, arm),
+    }
+
+
+def labels(study: Study) -> Settings:
+    """The method and the rules by which labels are rejected."""
+    return {"labels": plain(study.config.labels)}
+
+
+def training(study: Study, seed: str) -> Settings:
+    """The trainer's settings without the list of seeds, so that one more leaves the models that are there alone."""
+    return {"training": plain(study.config.training, without=("seeds",)), "seed": int(seed)}
+
+
+def evaluation(study: Study) -> Settings:
+    """The precision, and the seeds in the order of the models."""
+    return {"dtype": study.config.training.dtype, "seeds": study.config.training.seeds}
+
+
+def stability(study: Study, molecule: str, arm: str, seed: str) -> Settings:
+    """The runs."""
+    return {
+        "stability": plain(study.config.stability),
+        "seed": task_seed(study, "stability", molecule, arm, seed),
+    }
+
+
+def survival(study: Study) -> Settings:
+    """Arms and seeds in the order of the files."""
+    return {"arms": study.config.arm_names, "seeds": study.config.training.seeds}

@@ -1,0 +1,73 @@
+"""What figures, tables and the summary are given of a study: mostly names, in the order of their input files."""
+
+from __future__ import annotations
+
+from physembed.stages.values import Settings
+from physembed.study import Study
+
+
+def figures(study: Study) -> Settings:
+    """Arms, seeds and conditions of the runs; no other molecules, which change nothing in the figures of this one."""
+    return {
+        "arms": study.config.arm_names,
+        "seeds": study.config.training.seeds,
+        "duration_ps": study.config.stability.duration_ps,
+        "temperature_K": study.config.stability.temperature_K,
+    }
+
+
+def tables(study: Study) -> Settings:
+    """As the figures, with the molecules."""
+    return {"molecules": [molecule.name for molecule in study.molecules], **figures(study)}
+
+
+def summary(study: Study) -> Settings:
+    """Molecules, models, liquids, and the whole configuration but for what changes no result."""
+    return {
+        "molecules": [molecule.name for molecule in study.molecules],
+        "models": {model.name: model.liquids for model in study.models},
+        "liquids": study.evaluated,
+        "config": study.config.model_dump(mode="json", exclude={"jobs"}),
+    }
+
+
+def liquid_figures(study: Study, model: str) -> Settings:
+    """What is known of each liquid of the model."""
+    return {"liquids": [_facts(study, name) for name in study.model(model).liquids]}
+
+
+def liquid_tables(study: Study) -> Settings:
+    """What is known of each liquid, and which belongs to which model."""
+    return {
+        "liquids": [_facts(study, name) for name in study.evaluated],
+        "models": {model.name: model.liquids for model in study.models},
+        "tuned_on": {model.name: model.settings.tune_on for model in study.models},
+    }
+
+
+def structure_figure(study: Study) -> Settings:
+    """Nothing: the tables say it all."""
+    return {}
+
+
+def liquid_training_figure(study: Study) -> Settings:
+    """Nothing: the curve says it all."""
+    return {}
+
+
+def _facts(study: Study, name: str) -> Settings:
+    """What the tables state of a liquid."""
+    liquid, measured = study.liquids[name], study.measurements[name]
+    mixture = len(liquid.components) > 1
+    return {
+        "name": name,
+        "components": " ".join(
+            f"{part.name} {part.mass_fraction:.3g}" if mixture else part.name for part in liquid.components
+        ),
+        "composition": {part.smiles: part.mass_fraction for part in liquid.components},
+        "temperature_K": liquid.temperature_K,
+        "density_g_cm3": measured and measured.density_g_cm3,
+        "density_source": measured.source if measured else "",
+        "viscosity_mPa_s": measured and measured.viscosity_mPa_s,
+        "viscosity_source": measured.source if measured else "",
+    }

@@ -1,0 +1,33 @@
+"""Plain values of a study that several stages are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from physembed.config import Section
+from physembed.seeds import derive_seed
+from physembed.study import Study
+
+Settings = dict[str, Any]
+"""Plain values: what Snakemake can compare and write down."""
+
+
+def plain(section: Section, *, without: tuple[str, ...] = (), only: tuple[str, ...] | None = None) -> Settings:
+    """A section of the configuration as plain values, without some of its fields, or only some."""
+    return section.model_dump(mode="json", exclude=set(without), include=None if only is None else set(only))
+
+
+def task_seed(study: Study, *names: str) -> int:
+    """The seed of a task, fixed by the seed of the study and the names of the task."""
+    return derive_seed(study.config.seed, *names)
+
+
+def conditions(study: Study, liquid: str) -> Settings:
+    """Temperature and pressure of a liquid."""
+    spec = study.liquids[liquid]
+    return {"temperature_K": spec.temperature_K, "pressure_bar": spec.pressure_bar}
+
+
+def composition(study: Study, liquid: str) -> list[list[Any]]:
+    """Name, SMILES and mass fraction of each component of a liquid."""
+    return [[part.name, part.smiles, part.mass_fraction] for part in study.liquids[liquid].components]

@@ -1,0 +1,240 @@
+"""What stages are given: each setting reaches the stages that use it and no other, and seeds go to those that draw."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from physembed import stages
+from physembed.config import Config, Section
+from physembed.provenance import ROOT, code_files
+from physembed.report.catalogue import captions
+from physembed.stages import inputs
+from physembed.study import Study, load_study
+
+PROJECT = ROOT.parent
+LIQUIDS = """\
+name\tcomponents\ttemperature_K\tpressure_bar\tmolecules\tcomment
+EMC_298K\tEMC CCOC(=O)OC\t298.15\t1.01325\t80\t
+DMC_298K\tDMC COC(=O)OC\t298.15\t1.01325\t80\t
+"""
+MOLECULES = "name\tsmiles\tstructure\ttopology\tcoordinates\ncoffee\tCO\t\t\t\nown\t\t\town.prmtop\town.inpcrd\n"
+WILDCARDS = {
+    "molecule": "coffee", "arm": "adaptive", "labelled": "adaptive", "seed": "2", "model": "ours",
+    "liquid": "EMC_298K", "variant": "corrected",
+}  # fmt: skip
+
+
+@pytest.fixture
+def study_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Study]:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "liquids.tsv").write_text(LIQUIDS)
+    (tmp_path / "molecules.tsv").write_text(MOLECULES)
+    for name in ("own.prmtop", "own.inpcrd"):
+        (tmp_path / name).write_text("")
+
+    def study(**changes: Any) -> Study:
+        config: dict[str, Any] = {
+            "molecules": {"table": "molecules.tsv"},
+            "liquids": {
+                "table": "liquids.tsv",
+                "experiment": str(PROJECT / "config/experiment.tsv"),
+                "models": ["ours"],
+            },
+            "gaff_npt": {"cutoff_A": 6.0},
+            "models": {"ours": {"tune_on": "EMC_298K", "evaluate_on": ["EMC_298K", "DMC_298K"]}},
+        }
+        for key, value in changes.items():
+            place = config
+            *path, last = key.split("__")
+            for name in path:
+                place = place.setdefault(name, {})
+            place[last] = value
+        return load_study(config)
+
+    return study
+
+
+def given(study: Study, stage: str) -> dict[str, Any]:
+    """What a stage is given, as Snakemake sees it."""
+    function = getattr(stages, stage)
+    names = inspect.signature(function).parameters.keys() - {"study"}
+    settings = function(study, **{name: WILDCARDS[name] for name in names})
+    assert json.loads(json.dumps(settings)) == settings, f"{stage}: not plain values"
+    return settings
+
+
+def changed(before: Study, after: Study) -> set[str]:
+    """Stages that are given something else."""
+    return {name for name in stages.__all__ if given(before, name) != given(after, name)}
+
+
+def rules() -> dict[str, str]:
+    """Text of each rule."""
+    files = (PROJECT / "workflow/rules").glob("*.smk")
+    pattern = r"^rule (\w+):\n(.*?)(?=^\S|\Z)"
+    return {name: body for file in files for name, body in re.findall(pattern, file.read_text(), re.M | re.S)}
+
+
+def test_rule_script_and_stage_have_one_name() -> None:
+    assert set(rules()) == set(stages.__all__)
+    for name, body in rules().items():
+        assert f"settings=given(stages.{name})," in body
+        assert f'"../scripts/{name}.py"' in body
+        assert re.search(rf'code=code\(\s*"{name}.py"', body)
+
+
+def test_functions_take_the_wildcards_of_their_rules() -> None:
+    for name, body in rules().items():
+        taken = inspect.signature(getattr(stages, name)).parameters.keys() - {"study"}
+        assert taken <= set(re.findall(r"{(\w+)}", body)), name
+
+
+SEED = {"summary"}  # it shows the whole configuration
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("gaff_md__duration_ps", 900.0, {"gaff_md"}),
+        ("frames__starts", 19, {"starts"}),
+        ("frames__train", 44, {"frames", "starts"}),
+        ("labels__accuracy", 0.5, {"labels", "reference_labels"}),
+        ("training__epochs", 7, {"training"}),
+        ("training__seeds", [1, 2, 3], {"evaluation", "survival", "figures", "tables"}),
+        ("stability__duration_ps", 50.0, {"stability", "figures", "tables"}),
+        ("topology__charges", "gasteiger", {"gaff_topology"}),
+        ("gaff_npt__duration_ps", 100.0, {"gaff_npt"}),
+        ("gaff_npt__packing_density_g_cm3", 0.5, {"box"}),
+        ("npt__duration_ps", 900.0, {"npt"}),
+        ("npt__replicas", 2, {"npt"}),
+        ("npt__window_ps", 100.0, {"density"}),
+        ("npt__barostat", "langevin", {"npt", "scan"}),
+        ("scan__a1", [0.1, 0.2], {"scan"}),
+        ("scan__minimum_effective_samples", 60.0, {"tuning"}),
+        ("viscosity__duration_ps", 400.0, {"viscosity_run"}),
+        ("viscosity__relative_error", 0.2, {"viscosity"}),
+        ("structure__bins", 100, {"structure"}),
+        ("structure__volume_scan_frames", 2, {"volume_scan"}),
+        ("models__ours__training__epochs", 7, {"liquid_training"}),
+        ("models__ours__reference__method", "GFN1-xTB", {"reference_labels"}),
+        ("models__ours__reference__molecules", 5, {"reference_frames"}),
+        ("models__ours__alphas", [0.1], {"scan", "tuning"}),
+        ("models__ours__a1_range", [0.0, 1.0], {"tuning"}),
+        ("jobs__per_gpu", 2, set()),
+    ],
+)
+def test_a_setting_reaches_the_stages_that_use_it(
+    study_of: Callable[..., Study], key: str, value: Any, expected: set[str]
+) -> None:
+    with_summary = SEED if not key.startswith("jobs") else set()
+    assert changed(study_of(), study_of(**{key: value})) == expected | with_summary
+
+
+def test_a_seed_goes_to_stages_that_draw(study_of: Callable[..., Study]) -> None:
+    drawing = {"molecule", "gaff_md", "frames", "starts", "bond_sampling", "stability"}
+    of_liquids = {"box", "gaff_npt", "reference_frames", "scan", "npt", "viscosity_run"}
+    assert changed(study_of(), study_of(seed=1)) == drawing | of_liquids | SEED
+    # The seeds of the trainers stand in the configuration.
+    assert given(study_of(), "training")["seed"] == 2
+    assert "seed" in given(study_of(), "liquid_training")["training"]
+
+
+def test_a_new_seed_leaves_a_topology_of_ones_own(study_of: Callable[..., Study]) -> None:
+    assert [stages.molecule(study_of(seed=seed), "own") for seed in (1, 2)] == [{"smiles": None}] * 2
+    assert stages.given_topology(study_of(seed=1)) == {}
+
+
+def test_the_target_reaches_the_scan_only_where_its_points_depend_on_it(study_of: Callable[..., Study]) -> None:
+    assert given(study_of(), "scan")["extends"] == {}
+    reweighted = given(study_of(scan__method="reweighted"), "scan")
+    assert reweighted["extends"] == {"target_g_cm3": study_of().target_density("ours")}
+    assert "a1" not in reweighted["scan"]
+
+
+def test_tasks_have_seeds_of_their_own(study_of: Callable[..., Study]) -> None:
+    study = study_of()
+    seeds = [stages.stability(study, "coffee", arm, seed)["seed"] for arm in study.config.arms for seed in "12345"]
+    seeds += [
+        stage(study, "ours", liquid, variant)["seed"]
+        for stage in (stages.npt, stages.viscosity_run)
+        for liquid in study.liquids
+        for variant in inputs.VARIANTS
+    ]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_inputs(study_of: Callable[..., Study]) -> None:
+    study = study_of(models__ours__reference__liquids=["DMC_298K"])
+    base = "results/paper"
+    assert inputs.structure_file(study, "coffee") == []
+    assert inputs.frames_to_label(study, "coffee", "validation") == f"{base}/coffee/frames/validation.xyz"
+    assert inputs.frames_to_label(study, "coffee", "adaptive") == f"{base}/coffee/bond_sampling/adaptive.xyz"
+    assert inputs.of_components(study, "EMC_298K", "bonds.csv") == [f"{base}/EMC/topology/bonds.csv"]
+    assert inputs.training_frames(study, "ours") == [f"{base}/models/ours/labels/DMC_298K.xyz"]
+    assert inputs.model_file(study, "ours") == f"{base}/models/ours/training/mace.model"
+    assert inputs.tuning_of_variant(study, "ours", "uncorrected") == []
+    assert inputs.of_liquids(study, "ours", "npt", "runs.csv") == [
+        f"{base}/models/ours/npt/{liquid}/{variant}/runs.csv"
+        for liquid in ("EMC_298K", "DMC_298K")
+        for variant in ("uncorrected", "corrected")
+    ]
+    alone = study_of(liquids__models=[])
+    assert "model_figures" not in inputs.of_summary(alone) and "figures" in inputs.of_summary(alone)
+
+
+# What the code hashes hold
+
+
+def behind(script: str) -> set[str]:
+    """Modules of the library in the code hash of a rule."""
+    files = code_files(PROJECT / "workflow/scripts" / f"{script}.py")
+    return {path.relative_to(ROOT).as_posix() for path in files if path.is_relative_to(ROOT)}
+
+
+EXPENSIVE = [
+    "gaff_md", "gaff_npt", "reference_frames", "labels", "reference_labels", "training", "liquid_training",
+    "stability", "scan", "npt", "viscosity_run", "volume_scan",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("script", EXPENSIVE)
+def test_no_expensive_rule_depends_on_pages_plans_or_messages(script: str) -> None:
+    modules = behind(script)
+    assert modules, "nothing of the library?"
+    others = ("report/", "plan/", "config/", "stages/", "gathered.py", "progress.py", "errors.py", "__init__.py")
+    assert not {name for name in modules if name.startswith(others) or "messages" in name}
+
+
+def test_modules_without_a_result_exist() -> None:
+    from physembed.provenance import SHAPES_NO_RESULT
+
+    for name in SHAPES_NO_RESULT:
+        assert (ROOT / name).is_dir() if name.endswith("/") else (ROOT / name).is_file(), name
+
+
+def sections(section: type[Section] = Section) -> set[type[Section]]:
+    return {section}.union(*(sections(inner) for inner in section.__subclasses__()))
+
+
+def test_sections_compute_nothing() -> None:
+    """No code hash holds them, so a number that one of them works out would change in silence."""
+    for section in sections():
+        own = {
+            name: value
+            for name, value in vars(section).items()
+            if isinstance(value, property) or (inspect.isfunction(value) and not name.startswith("_"))
+        }
+        assert set(own) <= ({"arm_names"} if section is Config else set()), f"{section.__name__}: {sorted(own)}"
+
+
+def test_captions_are_those_of_the_catalogue() -> None:
+    folder = PROJECT / "workflow/report"
+    written = {path.name: path.read_text() for path in folder.glob("*.rst") if path.name != "workflow.rst"}
+    assert written == captions(), "run `make schema`"
