@@ -102,7 +102,7 @@ def sample_frames(
         references = References.of(settings, bonds, angles, "gaff")
     ranges = bond_ranges(positions, bonds, settings, references.bond_kcal_mol_A2)
     bent = angle_ranges(positions, angles, settings, references.angle_kcal_mol_rad2)
-    if not settings.modifies:
+    if settings.bonds_per_frame == settings.angles_per_frame == 0:
         return SampledFrames([_unmodified(frame, index) for index, frame in enumerate(frames)], ranges, bent)
     numbers = frames[0].numbers
     samplers: list[tuple[Modifier[Any], list[int]]] = []
