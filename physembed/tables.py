@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -19,3 +20,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
         return pd.read_parquet(path)
     table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     return table.fillna(dict.fromkeys(TEXT_COLUMNS & set(table), ""))
+
+
+def first_row(path: str | Path) -> dict[str, Any]:
+    """The first row of a table, by column."""
+    return {str(column): value for column, value in read_table(path).iloc[0].items()}

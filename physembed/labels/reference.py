@@ -9,10 +9,10 @@ The relaxed molecule also shows where the force field that made the frames is fa
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,9 +25,11 @@ from ase.optimize import BFGS
 from numpy.typing import NDArray
 
 from physembed.config import Labels
+from physembed.config.base import keeping_runs
 from physembed.errors import PhysEmbedError
 from physembed.labels.worker import load_label, save_label
 from physembed.labels.xtb import Label, calculate
+from physembed.provenance import code_hash, settings_hash
 
 log = logging.getLogger(__name__)
 
@@ -274,8 +276,16 @@ def _relaxed(
     start: Atoms, settings: Labels, charge: int, multiplicity: int | None, store: Path | None
 ) -> tuple[Atoms, Label]:
     """A molecule, relaxed as far as it goes, and its label; from the store if it is there."""
-    about = f"{settings.model_dump_json()} {charge} {multiplicity} {RELAXATION_STEPS} {RELAXED_EV_A}".encode()
-    digest = hashlib.sha256(about + start.numbers.tobytes() + start.positions.tobytes()).hexdigest()[:32]
+    about = {
+        "settings": settings.model_dump(exclude=keeping_runs(Labels)),
+        "charge": charge,
+        "multiplicity": multiplicity,
+        "numbers": start.numbers.tolist(),
+        "positions": start.positions.tolist(),
+        "tblite": version("tblite"),
+        "code": code_hash(__file__),
+    }
+    digest = settings_hash(about)
     path = store and store / f"relaxed-{digest}.npz"
     atoms = start.copy()
     if path and (label := load_label(path)):

@@ -8,7 +8,7 @@ with stage(snakemake):
     from pathlib import Path
 
     from physembed.models.corrected import write_corrected
-    from physembed.tables import read_table
+    from physembed.tables import first_row
 
     settings, source, output = snakemake.params.settings, snakemake.input, snakemake.output
     write_corrected(
@@ -19,7 +19,7 @@ with stage(snakemake):
         base_model=source.model,
         description=json.loads(Path(source.description).read_text()),
         # The first alpha of the configuration is that of the corrected model.
-        tuning=read_table(source.tuning).iloc[0].to_dict(),
+        tuning=first_row(source.tuning),
         target_source=settings["target_source"],
-        confirmation=read_table(source.confirmation).iloc[0].to_dict(),
+        confirmation=first_row(source.confirmation),
     )

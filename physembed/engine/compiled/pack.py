@@ -219,7 +219,6 @@ class Packed:
         self._store("hidden_constant", constant @ first)
         self._store("second", second)
 
-
     def _repulsion(self, zbl: Repulsion) -> None:
         """Parameters of each pair of elements; the scale of the model is in the charges."""
         charges = np.array(self._tables.numbers, dtype=float)[self._present]
