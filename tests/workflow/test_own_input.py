@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import parmed
 import pytest
 from numpy.testing import assert_allclose
 
 from physembed.molecules.bonds import read_bond_table
 
-from .conftest import CONFIG, Checkout
+from .conftest import CONFIG, Checkout, copy_repository
 
 
 @pytest.fixture
@@ -49,7 +51,36 @@ def test_unreadable_topology_is_one_line(own: Checkout) -> None:
     (own.root / "given/m.prmtop").write_text("not a topology\n")
     done = own.snakemake("--cores", "1", "results/minimal/from_amber/topology/bonds.csv")
     assert done.returncode != 0
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("given_topology: ")]
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "given/m.prmtop" in line]
     assert len(lines) == 1
-    assert "given/m.prmtop" in lines[0]
+    assert lines[0].startswith("tests/workflow/molecules.tsv: line 3 (from_amber): topology: ")
     assert not (own.root / "results/minimal/from_amber/topology/bonds.csv").exists()
+
+
+def test_included_files_are_inputs(tmp_path: Path) -> None:
+    """A change of one runs the topology again, and the provenance has its hash."""
+    study = copy_repository(tmp_path)
+    given = study.root / "given"
+    given.mkdir()
+    (given / "m.gro").write_text(
+        "HF\n    2\n    1HF      F    1   0.000   0.000   0.000\n    1HF      H    2   0.092   0.000   0.000\n   2.0 "
+        "2.0 2.0\n"
+    )
+    (given / "m.top").write_text(
+        '[ defaults ]\n1 2 yes 0.5 0.8333\n#include "types.itp"\n[ moleculetype ]\nHF 3\n[ atoms ]\n'
+        "1 f  1 HF F 1 -0.4 19.00\n2 ha 1 HF H 2  0.4 1.008\n[ bonds ]\n1 2 1 0.0917 400000\n[ system ]\nHF\n"
+        "[ molecules ]\nHF 1\n"
+    )
+    types = given / "types.itp"
+    types.write_text("[ atomtypes ]\nf  9 19.00 0.0 A 0.3118 0.2552\nha 1 1.008 0.0 A 0.2600 0.0628\n")
+    table = "name\ttopology\tcoordinates\nhf\tgiven/m.top\tgiven/m.gro\n"
+    (study.root / "tests/workflow/molecules.tsv").write_text(table)
+    study.edit(CONFIG, "names: [methanol]", "names: all")
+    target = "results/minimal/hf/topology/bonds.csv"
+    done = study.snakemake("--cores", "1", target)
+    assert done.returncode == 0, done.stderr
+    provenance = (study.root / "results/minimal/hf/topology/provenance.json").read_text()
+    assert "given/types.itp" in provenance
+    assert study.planned(target) == {}
+    types.write_text(types.read_text().replace("0.2552", "0.3552"))
+    assert study.planned(target) == {"given_topology": 1}
