@@ -12,6 +12,7 @@ from physembed.errors import PhysEmbedError
 from physembed.molecules.table import COLUMNS, MoleculeSpec, read_table
 from physembed.molecules.topology import convert_topology
 from physembed.study import load_study
+from tests.unit.own_topology import write_own_topology
 
 ROOT = Path(__file__).parents[2]
 HEADER = "\t".join(COLUMNS)
@@ -35,36 +36,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write("radical.mol", embedded("C[CH2]"))
     Path("two.sdf").write_text(Path("methanol.sdf").read_text() * 2)
     return tmp_path
-
-
-HYDROGEN_FLUORIDE = """
-[ defaults ]
-1 2 yes 0.5 0.8333
-[ atomtypes ]
-f  9 19.00 0.0 A 0.3118 0.2552
-ha 1 1.008 0.0 A 0.2600 0.0628
-[ moleculetype ]
-HF 3
-[ atoms ]
-1 f  1 HF F 1 -0.4 19.00
-2 ha 1 HF H 2  0.4 1.008
-[ bonds ]
-1 2 1 0.0917 400000
-[ system ]
-HF
-[ molecules ]
-HF 1
-"""
-
-
-def own_topologies() -> None:
-    """A molecule as a topology of GROMACS and of AMBER."""
-    Path("own.top").write_text(HYDROGEN_FLUORIDE)
-    Path("own.gro").write_text(
-        "HF\n    2\n    1HF      F    1   0.000   0.000   0.000\n    1HF      H    2   0.092   0.000   0.000\n   2.0 "
-        "2.0 2.0\n"
-    )
-    convert_topology("own.top", "own.gro", "own.prmtop", "own.inpcrd")
 
 
 def embedded(smiles: str) -> Chem.Mol:
@@ -205,7 +176,8 @@ def test_load_study_reads_the_table_that_the_configuration_names() -> None:
 
 
 def test_every_kind_of_source_is_read() -> None:
-    own_topologies()
+    write_own_topology(Path("own.top"))
+    convert_topology("own.top", "own.gro", "own.prmtop", "own.inpcrd")
     path = table(
         "smiles\tC#N\t\t\t\tcyanide",
         "#gone\tCO",

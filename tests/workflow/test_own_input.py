@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from physembed.molecules.bonds import read_bond_table
+from tests.unit.own_topology import TYPES, write_own_topology
 
 from .conftest import CONFIG, Checkout, copy_repository
 
@@ -62,17 +63,9 @@ def test_included_files_are_inputs(tmp_path: Path) -> None:
     study = copy_repository(tmp_path)
     given = study.root / "given"
     given.mkdir()
-    (given / "m.gro").write_text(
-        "HF\n    2\n    1HF      F    1   0.000   0.000   0.000\n    1HF      H    2   0.092   0.000   0.000\n   2.0 "
-        "2.0 2.0\n"
-    )
-    (given / "m.top").write_text(
-        '[ defaults ]\n1 2 yes 0.5 0.8333\n#include "types.itp"\n[ moleculetype ]\nHF 3\n[ atoms ]\n'
-        "1 f  1 HF F 1 -0.4 19.00\n2 ha 1 HF H 2  0.4 1.008\n[ bonds ]\n1 2 1 0.0917 400000\n[ system ]\nHF\n"
-        "[ molecules ]\nHF 1\n"
-    )
+    write_own_topology(given / "m.top", types='#include "types.itp"\n')
     types = given / "types.itp"
-    types.write_text("[ atomtypes ]\nf  9 19.00 0.0 A 0.3118 0.2552\nha 1 1.008 0.0 A 0.2600 0.0628\n")
+    types.write_text(TYPES)
     table = "name\ttopology\tcoordinates\nhf\tgiven/m.top\tgiven/m.gro\n"
     (study.root / "tests/workflow/molecules.tsv").write_text(table)
     study.edit(CONFIG, "names: [methanol]", "names: all")

@@ -8,5 +8,6 @@ from physembed.stage import stage
 with stage(snakemake):
     source, output = snakemake.input, snakemake.output
     structure = convert_topology(source.topology, source.coordinates, output.prmtop, output.inpcrd)
-    write_bond_table(output.bonds, bond_table(structure))
-    write_angle_table(output.angles, angle_table(structure))
+    bonds = bond_table(structure)
+    write_bond_table(output.bonds, bonds)
+    write_angle_table(output.angles, angle_table(structure, bonds))
