@@ -155,7 +155,7 @@ def _check_source(row: _Row) -> None:
             _check_structure(row, _existing(row, "structure", STRUCTURE_ENDINGS))
         case ["topology", "coordinates"]:
             topology = _existing(row, "topology", tuple(COORDINATES_OF))
-            _existing(row, "coordinates", COORDINATES_OF[topology.suffix.lower()])
+            _check_topology(row, topology, _existing(row, "coordinates", COORDINATES_OF[topology.suffix.lower()]))
         case ["topology"]:
             row.refuse("topology", "needs a file in the column 'coordinates' as well")
         case ["coordinates"]:
@@ -174,6 +174,16 @@ def _existing(row: _Row, column: str, endings: Sequence[str]) -> Path:
     if not path.is_file():
         row.refuse(column, "is not a file")
     return path
+
+
+def _check_topology(row: _Row, topology: Path, coordinates: Path) -> None:
+    # ParmEd takes half a second of start-up that a study without topologies of its own need not pay.
+    from physembed.molecules.checks import check_given
+
+    try:
+        check_given(topology, coordinates)
+    except PhysEmbedError as error:
+        row.refuse("topology", str(error))
 
 
 def _check_smiles(row: _Row, smiles: str) -> None:

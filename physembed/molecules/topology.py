@@ -8,17 +8,24 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import openmm
 import parmed
+from numpy.typing import NDArray
+from openmm import app, unit
 from rdkit import Chem
 
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.molecules import ambertools
+from physembed.molecules.checks import check_given, check_structure
 from physembed.molecules.structure import from_file
+from physembed.molecules.system import flexible_system
 
 log = logging.getLogger(__name__)
 RESIDUE = "MOL"
@@ -57,7 +64,12 @@ def gaff_topology(
         fill_gaps(folder / "extra.frcmod", parameter_set)
         ambertools.run("tleap", "-f", "leap.in", folder=folder)
         warn_of_guesses(folder / "extra.frcmod")
-        return load_topology(folder / "out.prmtop", folder / "out.inpcrd")
+        structure = load_topology(folder / "out.prmtop", folder / "out.inpcrd")
+        try:
+            check_structure(structure, trusted={atom.type for atom in structure.atoms})
+        except PhysEmbedError as error:
+            raise PhysEmbedError(f"topology: {structure_file}: made with {parameter_set}: {error}") from error
+        return structure
 
 
 def fill_gaps(frcmod: Path, parameter_set: Literal["gaff", "gaff2"]) -> None:
@@ -112,20 +124,69 @@ def warn_of_guesses(frcmod: Path) -> None:
             log.warning("GAFF lacks a parameter, parmchk2 guessed it: %s", line.strip())
 
 
-def load_topology(topology: str | Path, coordinates: str | Path) -> parmed.Structure:
+def read_topology(topology: str | Path, coordinates: str | Path) -> parmed.Structure:
     """A topology with coordinates: AMBER prmtop and inpcrd, or GROMACS top and gro.
 
     Raises:
-        PhysEmbedError: if ParmEd cannot read them, they do not fit together, or a bond has no parameters.
+        PhysEmbedError: if ParmEd cannot read them, they do not fit together, or a bond has no parameters; the message
+            begins with the reason.
     """
     try:
-        structure = parmed.load_file(str(topology), xyz=str(coordinates))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", parmed.exceptions.ParmedWarning)
+            structure = parmed.load_file(str(topology), xyz=str(coordinates))
     except Exception as error:  # ParmEd raises many types for a file that it cannot read
-        reason = " ".join(str(error).split())
-        raise PhysEmbedError(f"topology: {topology} with {coordinates}: ParmEd cannot read them: {reason}") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PhysEmbedError(f"ParmEd cannot read it together with {coordinates}: {reason}") from error
     if structure.coordinates is None:
-        raise PhysEmbedError(f"topology: {coordinates}: holds no coordinates for {topology}")
+        raise PhysEmbedError(f"{coordinates} holds no coordinates for it")
     return structure
+
+
+def load_topology(topology: str | Path, coordinates: str | Path) -> parmed.Structure:
+    """A topology with coordinates, as `read_topology`; the messages of errors name the files."""
+    try:
+        return read_topology(topology, coordinates)
+    except PhysEmbedError as error:
+        raise PhysEmbedError(f"topology: {topology}: {error}") from error
+
+
+def convert_topology(
+    topology: str | Path, coordinates: str | Path, prmtop: str | Path, inpcrd: str | Path
+) -> parmed.Structure:
+    """Check a user's topology and write it as AMBER files, whose energies must be those of the original.
+
+    Raises:
+        PhysEmbedError: it is no single connected molecule of the AMBER form (`physembed.molecules.checks`), or the
+            energies of the written files differ.
+    """
+    try:
+        check_given(topology, coordinates)
+        structure = read_topology(topology, coordinates)
+        positions = np.asarray(structure.coordinates)
+        moved = [positions, positions + np.random.default_rng(0).normal(0, 0.05, positions.shape)]
+        before = [potential_energy(structure, frame) for frame in moved]
+        write_topology(structure, prmtop, inpcrd)
+        written = read_topology(prmtop, inpcrd)
+        after = [potential_energy(written, frame) for frame in moved]
+        if not np.allclose(before, after, rtol=1e-4, atol=0.02):
+            raise PhysEmbedError(
+                f"its energies differ from those of the same molecule in AMBER's format ({before[0]:.3f} and "
+                f"{after[0]:.3f} kJ/mol): it has terms or exclusions that the format lacks; give a topology of the "
+                "AMBER or OPLS form"
+            )
+    except PhysEmbedError as error:
+        raise PhysEmbedError(f"topology: {topology}: {str(error).removeprefix('topology: ')}") from error
+    return written
+
+
+def potential_energy(structure: parmed.Structure, positions: NDArray[np.float64]) -> float:
+    """Energy of a molecule without a cutoff, kJ/mol, at positions (n_atoms, 3) in Å."""
+    system = flexible_system(structure, nonbondedMethod=app.NoCutoff)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(positions * 0.1)
+    energy = context.getState(getEnergy=True).getPotentialEnergy()
+    return float(energy.value_in_unit(unit.kilojoule_per_mole))
 
 
 def write_topology(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import product
 
+from physembed.molecules.gromacs_text import included_files
 from physembed.report.catalogue import LIQUID_TABLES, MOLECULE_FIGURES, MOLECULE_TABLES, figures_of_model
 from physembed.study import Study
 
@@ -22,10 +23,12 @@ def structure_file(study: Study, molecule: str) -> list[str]:
     return [structure] if structure else []
 
 
-def topology_files(study: Study, molecule: str) -> dict[str, str | None]:
-    """A user's own topology, by name."""
+def topology_files(study: Study, molecule: str) -> dict[str, str | list[str]]:
+    """A user's own topology, by name, with the files that it includes."""
     spec = study.structures[molecule]
-    return {"topology": spec.topology, "coordinates": spec.coordinates}
+    assert spec.topology and spec.coordinates
+    included = [str(path) for path in included_files(spec.topology)]
+    return {"topology": spec.topology, "coordinates": spec.coordinates, "included": included}
 
 
 def frames_to_label(study: Study, molecule: str, labelled: str) -> str:

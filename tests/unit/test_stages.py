@@ -18,6 +18,7 @@ from physembed.provenance import ROOT, SHAPES_NO_RESULT, code_files, shapes_resu
 from physembed.report.catalogue import captions
 from physembed.stages import inputs
 from physembed.study import Study, load_study
+from tests.unit.own_topology import TYPES, write_own_topology
 
 PROJECT = ROOT.parent
 LIQUIDS = """\
@@ -25,7 +26,7 @@ name\tcomponents\ttemperature_K\tpressure_bar\tmolecules\tcomment
 EMC_298K\tEMC CCOC(=O)OC\t298.15\t1.01325\t80\t
 DMC_298K\tDMC COC(=O)OC\t298.15\t1.01325\t80\t
 """
-MOLECULES = "name\tsmiles\tstructure\ttopology\tcoordinates\ncoffee\tCO\t\t\t\nown\t\t\town.prmtop\town.inpcrd\n"
+MOLECULES = "name\tsmiles\tstructure\ttopology\tcoordinates\ncoffee\tCO\t\t\t\nown\t\t\town.top\town.gro\n"
 WILDCARDS = {
     "molecule": "coffee", "arm": "adaptive", "labelled": "adaptive", "seed": "2", "model": "ours",
     "liquid": "EMC_298K", "variant": "corrected",
@@ -37,8 +38,8 @@ def study_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., S
     monkeypatch.chdir(tmp_path)
     (tmp_path / "liquids.tsv").write_text(LIQUIDS)
     (tmp_path / "molecules.tsv").write_text(MOLECULES)
-    for name in ("own.prmtop", "own.inpcrd"):
-        (tmp_path / name).write_text("")
+    write_own_topology(tmp_path / "own.top", types='#include "types.itp"\n')
+    (tmp_path / "types.itp").write_text(TYPES)
 
     def study(**changes: Any) -> Study:
         config: dict[str, Any] = {
@@ -175,6 +176,8 @@ def test_inputs(study_of: Callable[..., Study]) -> None:
     study = study_of(models__ours__reference__liquids=["DMC_298K"])
     base = "results/paper"
     assert inputs.structure_file(study, "coffee") == []
+    own = {"topology": "own.top", "coordinates": "own.gro", "included": ["types.itp"]}
+    assert inputs.topology_files(study, "own") == own
     assert inputs.frames_to_label(study, "coffee", "validation") == f"{base}/coffee/frames/validation.xyz"
     assert inputs.frames_to_label(study, "coffee", "adaptive") == f"{base}/coffee/bond_sampling/adaptive.xyz"
     assert inputs.of_components(study, "EMC_298K", "bonds.csv") == [f"{base}/EMC/topology/bonds.csv"]

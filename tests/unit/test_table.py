@@ -10,7 +10,9 @@ from rdkit.Chem import AllChem, rdMolDescriptors
 
 from physembed.errors import PhysEmbedError
 from physembed.molecules.table import COLUMNS, MoleculeSpec, read_table
+from physembed.molecules.topology import convert_topology
 from physembed.study import load_study
+from tests.unit.own_topology import write_own_topology
 
 ROOT = Path(__file__).parents[2]
 HEADER = "\t".join(COLUMNS)
@@ -174,6 +176,8 @@ def test_load_study_reads_the_table_that_the_configuration_names() -> None:
 
 
 def test_every_kind_of_source_is_read() -> None:
+    write_own_topology(Path("own.top"))
+    convert_topology("own.top", "own.gro", "own.prmtop", "own.inpcrd")
     path = table(
         "smiles\tC#N\t\t\t\tcyanide",
         "#gone\tCO",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import parmed
 import pytest
 from numpy.testing import assert_allclose
 
 from physembed.molecules.bonds import read_bond_table
+from tests.unit.own_topology import TYPES, write_own_topology
 
-from .conftest import CONFIG, Checkout
+from .conftest import CONFIG, Checkout, copy_repository
 
 
 @pytest.fixture
@@ -49,7 +52,28 @@ def test_unreadable_topology_is_one_line(own: Checkout) -> None:
     (own.root / "given/m.prmtop").write_text("not a topology\n")
     done = own.snakemake("--cores", "1", "results/minimal/from_amber/topology/bonds.csv")
     assert done.returncode != 0
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("given_topology: ")]
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "given/m.prmtop" in line]
     assert len(lines) == 1
-    assert "given/m.prmtop" in lines[0]
+    assert lines[0].startswith("tests/workflow/molecules.tsv: line 3 (from_amber): topology: ")
     assert not (own.root / "results/minimal/from_amber/topology/bonds.csv").exists()
+
+
+def test_included_files_are_inputs(tmp_path: Path) -> None:
+    """A change of one runs the topology again, and the provenance has its hash."""
+    study = copy_repository(tmp_path)
+    given = study.root / "given"
+    given.mkdir()
+    write_own_topology(given / "m.top", types='#include "types.itp"\n')
+    types = given / "types.itp"
+    types.write_text(TYPES)
+    table = "name\ttopology\tcoordinates\nhf\tgiven/m.top\tgiven/m.gro\n"
+    (study.root / "tests/workflow/molecules.tsv").write_text(table)
+    study.edit(CONFIG, "names: [methanol]", "names: all")
+    target = "results/minimal/hf/topology/bonds.csv"
+    done = study.snakemake("--cores", "1", target)
+    assert done.returncode == 0, done.stderr
+    provenance = (study.root / "results/minimal/hf/topology/provenance.json").read_text()
+    assert "given/types.itp" in provenance
+    assert study.planned(target) == {}
+    types.write_text(types.read_text().replace("0.2552", "0.3552"))
+    assert study.planned(target) == {"given_topology": 1}

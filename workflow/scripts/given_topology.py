@@ -2,12 +2,12 @@
 
 from physembed.molecules.angles import angle_table, write_angle_table
 from physembed.molecules.bonds import bond_table, write_bond_table
-from physembed.molecules.topology import load_topology, write_topology
+from physembed.molecules.topology import convert_topology
 from physembed.stage import stage
 
 with stage(snakemake):
-    structure = load_topology(snakemake.input.topology, snakemake.input.coordinates)
-    write_topology(structure, snakemake.output.prmtop, snakemake.output.inpcrd)
+    source, output = snakemake.input, snakemake.output
+    structure = convert_topology(source.topology, source.coordinates, output.prmtop, output.inpcrd)
     bonds = bond_table(structure)
-    write_bond_table(snakemake.output.bonds, bonds)
-    write_angle_table(snakemake.output.angles, angle_table(structure, bonds))
+    write_bond_table(output.bonds, bonds)
+    write_angle_table(output.angles, angle_table(structure, bonds))
