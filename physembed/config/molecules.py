@@ -27,6 +27,8 @@ from physembed.config.base import (
 )
 from physembed.durations import frame_count
 
+Repulsion = Literal["none", "zbl"]
+
 
 class Molecules(Section):
     """Which molecules the study holds."""
@@ -79,12 +81,40 @@ class Frames(Section):
     """Start frames of the stability runs."""
 
 
-class Arm(Section):
-    """How one training set is made from the training frames.
+class Training(ModelTraining):
+    """MACE training; the names are those of `mace_run_train` where it has one."""
 
-    With `bonds_per_frame: 0` and `angles_per_frame: 0` they stay as they are.
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [1, 2, 3, 4, 5]
+    """One model is trained per seed and arm."""
+    repulsion: Repulsion = "none"
+    """`zbl` adds the screened nuclear repulsion of Ziegler, Biersack and Littmark (MACE's `pair_repulsion`)."""
+
+
+class ArmTraining(Section):
+    """What an arm trains otherwise than the section `training` says; the model itself has one size in all arms."""
+
+    repulsion: Repulsion | None = None
+    """Prior of the model; `null` for that of `training`."""
+    epochs: Count | None = None
+    """Passes over its training set."""
+    batch_size: Count | None = None
+    """Frames in a batch."""
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Initial learning rate."""
+    energy_weight: NotNegative | None = None
+    """Weight of the energies in the loss."""
+    forces_weight: NotNegative | None = None
+    """Weight of the forces in the loss."""
+
+
+class Arm(Section):
+    """A recipe: which training frames it takes, how they are sampled, and how its models are trained.
+
+    With `bonds_per_frame: 0` and `angles_per_frame: 0` the frames stay as they are.
     """
 
+    frames: Count | None = None
+    """Training frames that it takes, the first of those drawn; `null` for all of `frames.train`."""
     bonds_per_frame: Annotated[int, Field(ge=0)] = 1
     """Bonds that are changed in each frame; 0 for none."""
     angles_per_frame: Annotated[int, Field(ge=0)] = 0
@@ -123,6 +153,8 @@ class Arm(Section):
     """That k_ref itself, for a topology whose parameter set has no such angle type."""
     tries: Count = 200
     """Attempts per frame, for bonds and for angles, before the frame is an error."""
+    training: ArmTraining = ArmTraining()
+    """What it trains otherwise than the section `training` says."""
 
 
 def leaves_frames(arm: Arm) -> bool:
@@ -149,13 +181,6 @@ class Labels(Section):
     """Gain in Wiberg bond order over the relaxed molecule that counts as a new bond; a bond below it is lost."""
     max_rejected_fraction: Annotated[float, Field(ge=0, lt=1), AFTERWARDS] = 0.2
     """More rejects than this end the study with an error instead of training on what is left."""
-
-
-class Training(ModelTraining):
-    """MACE training; the names are those of `mace_run_train` where it has one."""
-
-    seeds: Annotated[list[Seed], Field(min_length=1)] = [1, 2, 3, 4, 5]
-    """One model is trained per seed and arm."""
 
 
 class Stability(Section):
@@ -200,14 +225,7 @@ def molecule_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
         problem = f"larger than the training set (frames.train {frames.train})"
         yield "training.batch_size", training.batch_size, problem
     for name, arm in config.arms.items():
-        if arm.turn_degrees[0] > arm.turn_degrees[1]:
-            yield f"arms.{name}.turn_degrees", arm.turn_degrees, "must be the smaller angle, then the larger"
-        for key in ("compression_to_stretching", "closing_to_opening"):
-            if not any(getattr(arm, key)):
-                yield f"arms.{name}.{key}", getattr(arm, key), "one of the two must be greater than 0"
-        if arm.keep_unmodified and leaves_frames(arm):
-            problem = "the arm changes no frame; set bonds_per_frame or angles_per_frame, or this to false"
-            yield f"arms.{name}.keep_unmodified", True, problem
+        yield from _arm_clashes(name, arm, frames, training)
     duration_fs = stability.duration_ps * 1000
     if duration_fs < stability.timestep_fs:
         problem = f"shorter than one step (stability.timestep_fs {stability.timestep_fs:g})"
@@ -222,3 +240,25 @@ def molecule_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
     elif stability.check_interval_steps > round(ratio):
         problem = f"more than stability.record_interval_fs {stability.record_interval_fs:g} ({round(ratio)} steps)"
         yield "stability.check_interval_steps", stability.check_interval_steps, problem
+
+
+def _arm_clashes(name: str, arm: Arm, frames: Frames, training: Training) -> Iterator[tuple[str, Any, str]]:
+    """The same of one arm."""
+    key = f"arms.{name}"
+    count, batch = (arm.frames or frames.train) * (2 if arm.keep_unmodified else 1), arm.training.batch_size
+    if arm.frames and arm.frames > frames.train:
+        problem = f"more than there are (frames.train {frames.train}); lower it or raise frames.train"
+        yield f"{key}.frames", arm.frames, problem
+    elif batch and batch > count:
+        yield f"{key}.training.batch_size", batch, f"larger than the arm's training set ({count} frames)"
+    elif arm.frames and not batch and training.batch_size > count:
+        problem = f"fewer than a batch (training.batch_size {training.batch_size}); set {key}.training.batch_size"
+        yield f"{key}.frames", arm.frames, problem
+    if arm.turn_degrees[0] > arm.turn_degrees[1]:
+        yield f"{key}.turn_degrees", arm.turn_degrees, "must be the smaller angle, then the larger"
+    for odds in ("compression_to_stretching", "closing_to_opening"):
+        if not any(getattr(arm, odds)):
+            yield f"{key}.{odds}", getattr(arm, odds), "one of the two must be greater than 0"
+    if arm.keep_unmodified and leaves_frames(arm):
+        problem = "the arm changes no frame; set bonds_per_frame or angles_per_frame, or this to false"
+        yield f"{key}.keep_unmodified", True, problem

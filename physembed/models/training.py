@@ -84,6 +84,8 @@ def trainer_arguments(
     if isinstance(settings, LiquidTraining):
         values |= _liquid_arguments(settings)
     arguments = [f"--{key}={value}" for key, value in values.items()]
+    if isinstance(settings, Training) and settings.repulsion == "zbl":
+        arguments.append("--pair_repulsion")
     arguments += ["--ema", "--amsgrad", "--restart_latest", "--save_cpu"]
     if device == "cuda":
         arguments.append("--enable_cueq=True")

@@ -98,8 +98,9 @@ def select_frames(case: Case) -> float:
 
 def train_frames(case: Case, arm: str) -> int:
     """Frames in the training set of an arm."""
-    settings, frames = case.config.arms[arm], case.config.frames.train
-    return 2 * frames if settings.keep_unmodified and not leaves_frames(settings) else frames
+    recipe = case.config.arms[arm]
+    frames = recipe.frames or case.config.frames.train
+    return 2 * frames if recipe.keep_unmodified and not leaves_frames(recipe) else frames
 
 
 def labels(case: Case) -> float:
@@ -121,11 +122,14 @@ def training_seconds(size: MaceSize, epochs: int, frames: int, held_out: int, ba
 
 def training(case: Case) -> float:
     """All epochs of one model."""
-    settings, frames = case.config.training, train_frames(case, case.wildcards["arm"])
+    arm = case.wildcards["arm"]
+    settings, frames = case.config.training, train_frames(case, arm)
+    own = case.config.arms[arm].training
+    epochs, batch_size = own.epochs or settings.epochs, own.batch_size or settings.batch_size
     size = MaceSize.of(settings)
     n_edges = edges(case.atoms, size.r_max_A, periodic=False)
     held_out = case.config.frames.validation
-    return training_seconds(size, settings.epochs, frames, held_out, settings.batch_size, n_edges, gpu=case.gpu)
+    return training_seconds(size, epochs, frames, held_out, batch_size, n_edges, gpu=case.gpu)
 
 
 def evaluation(case: Case) -> float:

@@ -40,9 +40,9 @@ def starts(study: Study, molecule: str) -> Settings:
 
 
 def bond_sampling(study: Study, molecule: str, arm: str) -> Settings:
-    """The arm, and the parameter set in which its reference bond is looked up."""
+    """The arm but for its training, and the parameter set in which its reference bond and angle are looked up."""
     return {
-        "arm": plain(study.config.arms[arm]),
+        "arm": plain(study.config.arms[arm], without=("training",)),
         "parameter_set": study.config.topology.parameter_set,
         "seed": task_seed(study, "bond_sampling", molecule, arm),
     }
@@ -53,9 +53,13 @@ def labels(study: Study) -> Settings:
     return {"labels": plain(study.config.labels)}
 
 
-def training(study: Study, seed: str) -> Settings:
-    """The trainer's settings without the list of seeds, so that one more leaves the models that are there alone."""
-    return {"training": plain(study.config.training, without=("seeds",)), "seed": int(seed)}
+def training(study: Study, arm: str, seed: str) -> Settings:
+    """The trainer's settings with what the arm says otherwise.
+
+    They lack the list of seeds, so that one more leaves the models that are there alone.
+    """
+    own = study.config.arms[arm].training.model_dump(mode="json", exclude_none=True)
+    return {"training": plain(study.config.training, without=("seeds",)) | own, "seed": int(seed)}
 
 
 def evaluation(study: Study) -> Settings:

@@ -120,6 +120,31 @@ BAD = [
         "[0.0, 0.0]",
         "must be greater than 0",
     ),
+    (
+        "{arms: {bent: {closing_to_opening: [0, 0]}}}",
+        "arms.bent.closing_to_opening",
+        "[0.0, 0.0]",
+        "must be greater than 0",
+    ),
+    ("{arms: {bent: {angles_per_frame: -1}}}", "arms.bent.angles_per_frame", "-1", "must be at least 0"),
+    ("{arms: {bent: {bend_degrees: 120}}}", "arms.bent.bend_degrees", "120", "must be at most 90"),
+    ("{arms: {bent: {reference_angle: c3-c3}}}", "arms.bent.reference_angle", "'c3-c3'", "as in c3-c3-c3"),
+    (
+        "{arms: {plain: {bonds_per_frame: 0, keep_unmodified: true}}}",
+        "arms.plain.keep_unmodified",
+        "True",
+        "changes no frame; set bonds_per_frame or angles_per_frame",
+    ),
+    ("{arms: {few: {frames: 46}}}", "arms.few.frames", "46", "more than there are (frames.train 45)"),
+    ("{arms: {few: {frames: 9}}}", "arms.few.frames", "9", "fewer than a batch (training.batch_size 10); set arms.few"),
+    (
+        "{arms: {few: {frames: 9, training: {batch_size: 10}}}}",
+        "arms.few.training.batch_size",
+        "10",
+        "larger than the arm's training set (9 frames)",
+    ),
+    ("{arms: {a: {training: {repulsion: zbll}}}}", "arms.a.training.repulsion", "'zbll'", "must be 'none' or 'zbl'"),
+    ("{arms: {a: {training: {num_channels: 8}}}}", "arms.a.training.num_channels", "8", "unknown key"),
     ("{stability: {duration_ps: 0.0005}}", "stability.duration_ps", "0.0005", "shorter than one step"),
     ("{stability: {duration_ps: 0.05}}", "stability.record_interval_fs", "100.0", "longer than the run"),
     ("{stability: {record_interval_fs: 2.5}}", "stability.record_interval_fs", "2.5", "whole multiple"),
@@ -254,9 +279,14 @@ def test_every_key_is_described() -> None:
         model = Arm if name == "arms" else field.annotation
         for key, inner in getattr(model, "model_fields", {}).items():
             assert inner.description, f"{name}.{key}"
-            assert f"| `{key}` |" in markdown_table()
+            nested = hasattr(inner.annotation, "model_fields")
+            assert (f"### arms.&lt;name&gt;.{key}\n" if nested else f"| `{key}` |") in markdown_table()
 
 
 def test_the_unmodified_arm_comes_first_whatever_the_overlay_did() -> None:
     arms = {"adaptive": {"bonds_per_frame": 3}, "wide": {"stretch_A": 0.3}, "original": {"bonds_per_frame": 0}}
     assert load({"arms": arms}).arm_names == ["original", "adaptive", "wide"]
+
+
+def test_a_doubled_set_may_be_smaller_than_a_batch_before_it_is_doubled() -> None:
+    load({"arms": {"few": {"frames": 5, "keep_unmodified": True}}})

@@ -173,6 +173,14 @@ def test_unmodified_frames_kept_are_twice_the_labels() -> None:
     assert kept - plain == pytest.approx((plain - nothing) * 45 / 35)
 
 
+def test_an_arm_of_fewer_frames_and_epochs_of_its_own_costs_as_much_less() -> None:
+    whole = {"frames": {"train": 40}, "training": {"epochs": 100}}
+    few = whole | {"arms": {"adaptive": {"frames": 10}}}
+    assert seconds("labels", few) - 1.5 == pytest.approx((seconds("labels", whole) - 1.5) / 4)
+    short = whole | {"arms": {"adaptive": {"training": {"epochs": 20}}}}
+    assert seconds("training", short) - 8 == pytest.approx((seconds("training", whole) - 8) / 5)
+
+
 def test_direct_scan_runs_each_point_of_each_alpha_and_the_uncorrected_model() -> None:
     def of(points: list[float], alphas: list[float]) -> float:
         values = {"scan": {"method": "direct", "a1": points}, "models": {"own": MODEL | {"alphas": alphas}}}

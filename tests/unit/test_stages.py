@@ -139,6 +139,17 @@ def test_a_setting_reaches_the_stages_that_use_it(
     assert changed(study_of(), study_of(**{key: value})) == expected | with_summary
 
 
+def test_what_an_arm_trains_otherwise_changes_no_frames(study_of: Callable[..., Study]) -> None:
+    def of_arm(**recipe: Any) -> Study:
+        return study_of(arms={"original": {"bonds_per_frame": 0}, "adaptive": recipe})
+
+    own = {"repulsion": "zbl", "forces_weight": 10.0}
+    assert changed(of_arm(), of_arm(training=own)) == {"training"} | SEED
+    assert changed(of_arm(), of_arm(frames=40)) == {"bond_sampling"} | SEED
+    plain = given(of_arm(), "training")
+    assert given(of_arm(training=own), "training") == plain | {"training": plain["training"] | own}
+
+
 def test_a_seed_goes_to_stages_that_draw(study_of: Callable[..., Study]) -> None:
     drawing = {"molecule", "gaff_md", "frames", "starts", "bond_sampling", "stability"}
     of_liquids = {"box", "gaff_npt", "reference_frames", "scan", "npt", "viscosity_run"}

@@ -1,5 +1,6 @@
 """Tiny trainings with MACE's trainer, their restarts, and the errors of models against their labels."""
 
+import itertools
 import json
 import logging
 import sys
@@ -13,6 +14,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
+from ase.data import covalent_radii
 from mace import tools
 from torch_sim.models.interface import ModelInterface
 
@@ -23,6 +25,7 @@ from physembed.engine.mace import load_isolated
 from physembed.errors import PhysEmbedError
 from physembed.models import evaluation, training
 from physembed.models.evaluation import evaluate, predict
+from physembed.models.file import load_module
 from physembed.models.training import read_curve, train, trainer_arguments
 from physembed.trajectory import write_trajectory
 
@@ -118,6 +121,45 @@ def test_a_training_goes_on_from_its_checkpoint(trained):
     steps = [row["epoch"] for row in rows if row["mode"] == "opt"]
     # Two batches an epoch; the epoch of the checkpoint is run once more, the one before it is not.
     assert steps == [0, 0, 1, 1, 1, 1, 2, 2, 3, 3]
+
+
+def zbl_energy(distance: float, first: int, second: int) -> float:
+    """eV of two atoms: universal screening (Ziegler, Biersack, Littmark 1985) with MACE's length and cutoff.
+
+    The cutoff is the sum of the covalent radii, with a polynomial envelope of order 5.
+    """
+    length = 0.4543 * 0.529 / (first**0.3 + second**0.3)
+    terms = zip((0.1818, 0.5099, 0.2802, 0.02817), (3.2, 0.9423, 0.4028, 0.2016), strict=True)
+    screening = sum(c * np.exp(-b * distance / length) for c, b in terms)
+    x, p = distance / (covalent_radii[first] + covalent_radii[second]), 5
+    envelope = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
+    return float(14.3996 * first * second / distance * screening * envelope) if x < 1 else 0.0
+
+
+def test_repulsion_is_part_of_the_model_that_is_trained(data, tmp_path):
+    """Two models of the same weights, with and without the prior, differ by its energy in closed form.
+
+    MACE adds it before it scales the energies with the RMS of the forces it is trained on.
+    """
+    assert "--pair_repulsion" not in trainer_arguments(TINY, "t.xyz", "v.xyz", 1, tmp_path)
+    tiny_training(data, tmp_path, repulsion="zbl")
+    module = load_module(tmp_path / "mace.model", "cpu")
+    assert module.pair_repulsion
+    model = load_isolated(tmp_path / "mace.model", "cpu", "float64")
+    squeezed = METHANOL.copy()
+    squeezed.set_distance(1, 3, 0.5, fix=0)
+    frames = [METHANOL, squeezed]
+    with_prior, _ = predict(model, frames)
+    del model.model.pair_repulsion
+    without, _ = predict(model, frames)
+    pairs = list(itertools.combinations(range(6), 2))
+    numbers = METHANOL.numbers
+    for frame, difference in zip(frames, with_prior - without, strict=True):
+        expected = float(module.scale_shift.scale) * sum(
+            zbl_energy(frame.get_distance(i, j), numbers[i], numbers[j]) for i, j in pairs
+        )
+        assert difference == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert with_prior[1] - without[1] > 1.0
 
 
 def test_the_trainer_leaves_the_process_as_it_was(trained):

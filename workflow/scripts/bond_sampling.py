@@ -13,7 +13,8 @@ with stage(snakemake):
     settings, paths = snakemake.params.settings, snakemake.input
     arm, bonds, angles = Arm(**settings["arm"]), read_bond_table(paths.bonds), read_angle_table(paths.angles)
     references = References.of(arm, bonds, angles, settings["parameter_set"])
-    sampled = sample_frames(ase.io.read(paths.frames, ":"), bonds, angles, arm, settings["seed"], references)
+    frames = ase.io.read(paths.frames, ":")[: arm.frames]
+    sampled = sample_frames(frames, bonds, angles, arm, settings["seed"], references)
     sampled.ranges.to_csv(snakemake.output.ranges, index=False)
     sampled.angle_ranges.to_csv(snakemake.output.angle_ranges, index=False)
     write_trajectory(snakemake.output.frames, sampled.frames)
