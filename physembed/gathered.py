@@ -23,12 +23,20 @@ def read_by_arm_and_seed(paths: Iterable[str], arms: Sequence[str], seeds: Seque
     return pd.concat(tables, ignore_index=True)
 
 
-def by_molecule(paths: Sequence[str], molecules: Sequence[str]) -> dict[str, list[str]]:
-    """Split a list of files, which runs through the molecules in order, into the files of each."""
-    size, rest = divmod(len(paths), len(molecules))
+def split_by(paths: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
+    """Split a list of files, which runs through molecules or sets in order, into the files of each."""
+    size, rest = divmod(len(paths), len(names))
     if rest:
-        raise ValueError(f"{len(paths)} files for {len(molecules)} molecules")
-    return {name: list(paths[i * size : (i + 1) * size]) for i, name in enumerate(molecules)}
+        raise ValueError(f"{len(paths)} files for {len(names)} names")
+    return {name: list(paths[i * size : (i + 1) * size]) for i, name in enumerate(names)}
+
+
+def read_by_set(paths: Sequence[str], names: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """The table of each set of frames; where there are several data sets, their tables one after the other."""
+    return {
+        name: pd.concat([read_table(path) for path in group], ignore_index=True)
+        for name, group in split_by(paths, names).items()
+    }
 
 
 def read_by_liquid(paths: Sequence[str], models: Mapping[str, Sequence[str]]) -> pd.DataFrame:

@@ -79,6 +79,8 @@ class Frames(Section):
     """Frames on which training is judged; never modified."""
     starts: Count = 20
     """Start frames of the stability runs."""
+    per_seed: bool = False
+    """Each training seed draws frames and modifications of its own; else all share one data set, as in the paper."""
 
 
 class Training(ModelTraining):

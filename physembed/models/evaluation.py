@@ -94,3 +94,16 @@ def evaluate(
                     columns[f"model_{letter}_eV_A"] = forces[index][:, axis]
                 force_tables.append(pd.DataFrame(columns))
     return pd.DataFrame(frame_rows), pd.concat(force_tables, ignore_index=True)
+
+
+def numbered_through(parts: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables of several data sets as one pair; the frames of each are numbered after those before it."""
+    frames, forces = [], []
+    firsts: dict[str, int] = {}
+    for of_frame, of_atom in parts:
+        shift = dict(firsts)
+        frames.append(of_frame.assign(frame=of_frame["frame"] + of_frame["set"].map(shift).fillna(0).astype(int)))
+        forces.append(of_atom.assign(frame=of_atom["frame"] + of_atom["set"].map(shift).fillna(0).astype(int)))
+        for name, last in frames[-1].groupby("set")["frame"].max().items():
+            firsts[str(name)] = int(last) + 1
+    return pd.concat(frames, ignore_index=True), pd.concat(forces, ignore_index=True)

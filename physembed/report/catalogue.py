@@ -94,7 +94,7 @@ MOLECULE_FIGURES = _by_name(
         "the lengths given to modified bonds. Shaded: the compression segment, from 0.95 of the smallest length by "
         "default, and the stretching segment, from the largest length to the mean plus ``stretch_A`` times k of the "
         "reference bond over k of the type. Dotted: mean length. The histograms count bonds in equal bins. Look for "
-        "modified bonds in the shaded segments only.",
+        "modified bonds in the shaded segments only. Where each seed has its own data set, that of the first is drawn.",
     ),
     Item(
         "training_curves",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from physembed.gathered import by_molecule
+from physembed.gathered import split_by
 from physembed.report.liquid_summary import ModelSummary
 from physembed.report.liquid_tables import of_model
 from physembed.report.summary import MoleculesPart, MoleculeSummary
@@ -19,19 +19,17 @@ Files = Mapping[str, Any]
 """Paths by name, each a path or a list of them."""
 
 
-def molecules_part(files: Files, names: Sequence[str], stability: Mapping[str, Any]) -> MoleculesPart | None:
+def molecules_part(files: Files, names: Sequence[str], config: Mapping[str, Any]) -> MoleculesPart | None:
     """The part about isolated molecules, or None in a study without them.
 
     Args:
         files: fractions, comparisons and figures of each molecule in turn; the tables stability, model_errors, labels.
         names: of the molecules.
-        stability: that section of the configuration.
+        config: the configuration as plain values.
     """
     if not names:
         return None
-    fractions, comparisons, figures = (
-        by_molecule(files[key], names) for key in ("fractions", "comparisons", "figures")
-    )
+    fractions, comparisons, figures = (split_by(files[key], names) for key in ("fractions", "comparisons", "figures"))
     return MoleculesPart(
         [
             MoleculeSummary(
@@ -45,8 +43,9 @@ def molecules_part(files: Files, names: Sequence[str], stability: Mapping[str, A
         stability=read_table(files["stability"]),
         model_errors=read_table(files["model_errors"]),
         ledger=read_table(files["labels"]),
-        duration_ps=stability["duration_ps"],
-        temperature_K=stability["temperature_K"],
+        duration_ps=config["stability"]["duration_ps"],
+        temperature_K=config["stability"]["temperature_K"],
+        per_seed=config["frames"]["per_seed"],
     )
 
 

@@ -56,6 +56,8 @@ class MoleculesPart:
     """Length of the stability runs."""
     temperature_K: float
     """Their temperature."""
+    per_seed: bool
+    """Whether each seed has a data set of its own."""
 
 
 def _percent(fraction: float) -> str:
@@ -88,7 +90,7 @@ def answer(molecule: MoleculeSummary) -> str:
     return sentence + "."
 
 
-def cautions(molecule: MoleculeSummary, duration_ps: float, temperature_K: float) -> list[str]:
+def cautions(molecule: MoleculeSummary, duration_ps: float, temperature_K: float, *, per_seed: bool) -> list[str]:
     """What limits the result of a molecule, a sentence each."""
     sentences = []
     paper = paper_stability()
@@ -111,6 +113,13 @@ def cautions(molecule: MoleculeSummary, duration_ps: float, temperature_K: float
             )
     if molecule.fractions["seed"].nunique() == 2:
         sentences.append("One seed: how much models of one arm differ is not known.")
+    elif per_seed:
+        sentences.append("Each seed has drawn frames and modifications of its own: the test over seeds covers both.")
+    else:
+        sentences.append(
+            "All seeds share one data set: the test over seeds answers for this data set alone, and another one may "
+            "come out otherwise (frames.per_seed draws one for each seed)."
+        )
     notes = [str(row["note"]) for row in molecule.comparison.fillna({"note": ""}).to_dict("records") if row["note"]]
     sentences += [f"{note[0].upper()}{note[1:]}." for note in dict.fromkeys(notes)]
     return sentences
@@ -168,7 +177,7 @@ def _molecule(molecule: MoleculeSummary, part: MoleculesPart, with_figures: bool
     return {
         "name": molecule.name,
         "answer": answer(molecule),
-        "cautions": cautions(molecule, part.duration_ps, part.temperature_K),
+        "cautions": cautions(molecule, part.duration_ps, part.temperature_K, per_seed=part.per_seed),
         "movies": molecule.movies if with_figures else None,
         "figures": [
             {"title": item.title, "caption": item.caption, "uri": embedded(molecule.figures[name])}

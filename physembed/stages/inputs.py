@@ -7,6 +7,7 @@ from itertools import product
 
 from physembed.molecules.gromacs_text import included_files
 from physembed.report.catalogue import LIQUID_TABLES, MOLECULE_FIGURES, MOLECULE_TABLES, figures_of_model
+from physembed.stages.values import data_sets
 from physembed.study import Study
 
 VARIANTS = ("uncorrected", "corrected")
@@ -31,10 +32,26 @@ def topology_files(study: Study, molecule: str) -> dict[str, str | list[str]]:
     return {"topology": spec.topology, "coordinates": spec.coordinates, "included": included}
 
 
-def frames_to_label(study: Study, molecule: str, labelled: str) -> str:
+def frames_to_label(study: Study, molecule: str, labelled: str, data_set: str) -> str:
     """The frames of an arm, or those of validation, which no arm changes."""
-    folder, name = ("frames", "validation") if labelled == "validation" else ("bond_sampling", labelled)
-    return _results(study, molecule, folder, f"{name}.xyz")
+    folder = "frames" if labelled == "validation" else "bond_sampling"
+    return _results(study, molecule, folder, f"{data_set}{labelled}.xyz")
+
+
+def of_data_set(study: Study, molecule: str, seed: str, stage: str, name: str) -> str:
+    """A file of a stage in the data set of a seed."""
+    (folder,) = [folder for folder, seeds in data_sets(study).items() if int(seed) in seeds]
+    return _results(study, molecule, stage, f"{folder}{name}")
+
+
+def labels_of_seed(study: Study, molecule: str, arm: str, seed: str) -> str:
+    """Labels of an arm, or of `validation`, in the data set of a seed."""
+    return of_data_set(study, molecule, seed, "labels", f"{arm}.xyz")
+
+
+def ranges_of_seed(study: Study, molecule: str, arm: str, seed: str) -> str:
+    """Ranges of the bonds of an arm in the data set of a seed."""
+    return of_data_set(study, molecule, seed, "bond_sampling", f"{arm}_ranges.csv")
 
 
 def of_components(study: Study, liquid: str, name: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from physembed.stages.values import Settings, plain, task_seed
+from physembed.stages.values import Settings, data_sets, plain, task_seed
 from physembed.study import Study
 
 
@@ -27,24 +27,24 @@ def gaff_md(study: Study, molecule: str) -> Settings:
     return {"gaff_md": plain(study.config.gaff_md), "seed": task_seed(study, "gaff_md", molecule)}
 
 
-def frames(study: Study, molecule: str) -> Settings:
+def frames(study: Study, molecule: str, data_set: str) -> Settings:
     """How many frames train and validate; not how many starts follow them, so that more starts retrain nothing."""
     counts = plain(study.config.frames, only=("train", "validation"))
-    return {"frames": counts, "seed": task_seed(study, "frames", molecule)}
+    return {"frames": counts, "seed": task_seed(study, "frames", molecule, data_set)}
 
 
-def starts(study: Study, molecule: str) -> Settings:
+def starts(study: Study, molecule: str, data_set: str) -> Settings:
     """All counts: the starts are drawn after the other frames, with the same seed."""
     counts = plain(study.config.frames, only=("train", "validation", "starts"))
-    return {"frames": counts, "seed": task_seed(study, "frames", molecule)}
+    return {"frames": counts, "seed": task_seed(study, "frames", molecule, data_set)}
 
 
-def bond_sampling(study: Study, molecule: str, arm: str) -> Settings:
+def bond_sampling(study: Study, molecule: str, arm: str, data_set: str) -> Settings:
     """The arm but for its training, and the parameter set in which its reference bond and angle are looked up."""
     return {
         "arm": plain(study.config.arms[arm], without=("training",)),
         "parameter_set": study.config.topology.parameter_set,
-        "seed": task_seed(study, "bond_sampling", molecule, arm),
+        "seed": task_seed(study, "bond_sampling", molecule, arm, data_set),
     }
 
 
@@ -63,8 +63,8 @@ def training(study: Study, arm: str, seed: str) -> Settings:
 
 
 def evaluation(study: Study) -> Settings:
-    """The precision, and the seeds in the order of the models."""
-    return {"dtype": study.config.training.dtype, "seeds": study.config.training.seeds}
+    """The precision, and the seeds that share a data set, in the order of the files."""
+    return {"dtype": study.config.training.dtype, "seeds": list(data_sets(study).values())}
 
 
 def stability(study: Study, molecule: str, arm: str, seed: str) -> Settings:

@@ -18,8 +18,14 @@ def plain(section: Section, *, without: tuple[str, ...] = (), only: tuple[str, .
 
 
 def task_seed(study: Study, *names: str) -> int:
-    """The seed of a task, fixed by the seed of the study and the names of the task."""
-    return derive_seed(study.config.seed, *names)
+    """The seed of a task, fixed by the seed of the study and the names of the task; empty names do not count."""
+    return derive_seed(study.config.seed, *filter(None, names))
+
+
+def data_sets(study: Study) -> dict[str, list[int]]:
+    """The seeds that share a data set, by the folder in which it lies: "" for one of all seeds, or `seed<n>/`."""
+    seeds = study.config.training.seeds
+    return {f"seed{seed}/": [seed] for seed in seeds} if study.config.frames.per_seed else {"": list(seeds)}
 
 
 def conditions(study: Study, liquid: str) -> Settings:

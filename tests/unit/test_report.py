@@ -405,14 +405,18 @@ def test_answer_in_a_sentence() -> None:
 
 
 def test_cautions_name_what_limits_the_result() -> None:
-    short = "\n".join(cautions(runs_with(18, 0), 2.0, 800.0)).replace("\N{NO-BREAK SPACE}", " ")
+    short = "\n".join(cautions(runs_with(18, 0), 2.0, 800.0, per_seed=False)).replace("\N{NO-BREAK SPACE}", " ")
     assert "Too short to mean much: these runs last 2 ps, the paper's 100 ps" in short
     # 1 - 0.05^(1/20) = 13.9 %
     assert "No collapse in the 20 runs of adaptive shows only that at least 86 % of such runs" in short
     assert "So few seeds can give no p-value below 0.33" in short
-    assert cautions(runs_with(18, 4, seeds=4), 100.0, 800.0) == []
-    assert "600 K" in " ".join(cautions(runs_with(18, 4, seeds=4), 100.0, 600.0))
-    assert "One seed" in " ".join(cautions(runs_with(18, seeds=1), 100.0, 800.0))
+    (shared,) = cautions(runs_with(18, 4, seeds=4), 100.0, 800.0, per_seed=False)
+    assert "the test over seeds answers for this data set alone" in shared
+    (own,) = cautions(runs_with(18, 4, seeds=4), 100.0, 800.0, per_seed=True)
+    assert "frames and modifications of its own" in own
+    assert "600 K" in " ".join(cautions(runs_with(18, 4, seeds=4), 100.0, 600.0, per_seed=False))
+    one = " ".join(cautions(runs_with(18, seeds=1), 100.0, 800.0, per_seed=False))
+    assert "One seed" in one and "data set" not in one
 
 
 class Links(HTMLParser):
@@ -442,6 +446,7 @@ def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str
         ledger=ledger_table({name: made.ledgers}),
         duration_ps=2.0,
         temperature_K=800.0,
+        per_seed=False,
     )
     arguments: dict[str, Any] = {
         "study": "demo", "settings": {"training": {"seeds": [1, 2]}, "study": "demo"}, "versions": {"torch": "2.11.0"},

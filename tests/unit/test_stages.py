@@ -17,6 +17,7 @@ from physembed.config import Section
 from physembed.provenance import ROOT, SHAPES_NO_RESULT, code_files, shapes_results
 from physembed.report.catalogue import captions
 from physembed.stages import inputs
+from physembed.stages.values import data_sets
 from physembed.study import Study, load_study
 from tests.unit.own_topology import TYPES, write_own_topology
 
@@ -29,7 +30,7 @@ DMC_298K\tDMC COC(=O)OC\t298.15\t1.01325\t80\t
 MOLECULES = "name\tsmiles\tstructure\ttopology\tcoordinates\ncoffee\tCO\t\t\t\nown\t\t\town.top\town.gro\n"
 WILDCARDS = {
     "molecule": "coffee", "arm": "adaptive", "labelled": "adaptive", "seed": "2", "model": "ours",
-    "liquid": "EMC_298K", "variant": "corrected",
+    "liquid": "EMC_298K", "variant": "corrected", "data_set": "",
 }  # fmt: skip
 
 
@@ -98,6 +99,7 @@ def test_functions_take_the_wildcards_of_their_rules() -> None:
         assert taken <= set(re.findall(r"{(\w+)}", body)), name
 
 
+ARMS = ("original", "adaptive")
 SEED = {"summary"}  # it shows the whole configuration
 
 
@@ -189,8 +191,8 @@ def test_inputs(study_of: Callable[..., Study]) -> None:
     assert inputs.structure_file(study, "coffee") == []
     own = {"topology": "own.top", "coordinates": "own.gro", "included": ["types.itp"]}
     assert inputs.topology_files(study, "own") == own
-    assert inputs.frames_to_label(study, "coffee", "validation") == f"{base}/coffee/frames/validation.xyz"
-    assert inputs.frames_to_label(study, "coffee", "adaptive") == f"{base}/coffee/bond_sampling/adaptive.xyz"
+    assert inputs.frames_to_label(study, "coffee", "validation", "") == f"{base}/coffee/frames/validation.xyz"
+    assert inputs.frames_to_label(study, "coffee", "adaptive", "") == f"{base}/coffee/bond_sampling/adaptive.xyz"
     assert inputs.of_components(study, "EMC_298K", "bonds.csv") == [f"{base}/EMC/topology/bonds.csv"]
     assert inputs.training_frames(study, "ours") == [f"{base}/models/ours/labels/DMC_298K.xyz"]
     assert inputs.model_file(study, "ours") == f"{base}/models/ours/training/mace.model"
@@ -202,6 +204,23 @@ def test_inputs(study_of: Callable[..., Study]) -> None:
     ]
     alone = study_of(liquids__models=[])
     assert "model_figures" not in inputs.of_summary(alone) and "figures" in inputs.of_summary(alone)
+
+
+def test_seeds_share_a_data_set_or_have_their_own(study_of: Callable[..., Study]) -> None:
+    common, own = study_of(training__seeds=[3, 7]), study_of(training__seeds=[3, 7], frames__per_seed=True)
+    base = "results/paper/coffee"
+    assert data_sets(common) == {"": [3, 7]} and data_sets(own) == {"seed3/": [3], "seed7/": [7]}
+    assert inputs.labels_of_seed(common, "coffee", "adaptive", "7") == f"{base}/labels/adaptive.xyz"
+    assert inputs.labels_of_seed(own, "coffee", "adaptive", "7") == f"{base}/labels/seed7/adaptive.xyz"
+    assert inputs.ranges_of_seed(own, "coffee", "adaptive", "3") == f"{base}/bond_sampling/seed3/adaptive_ranges.csv"
+    assert inputs.frames_to_label(own, "coffee", "adaptive", "seed3/") == f"{base}/bond_sampling/seed3/adaptive.xyz"
+    assert stages.evaluation(own)["seeds"] == [[3], [7]]
+    drawn = [stages.frames(own, "coffee", folder)["seed"] for folder in data_sets(own)]
+    drawn += [stages.bond_sampling(own, "coffee", arm, folder)["seed"] for arm in ARMS for folder in data_sets(own)]
+    assert len(set(drawn)) == 6
+    # Starts are drawn after the frames of the same data set, so that no frame serves twice.
+    assert stages.starts(own, "coffee", "seed3/")["seed"] == stages.frames(own, "coffee", "seed3/")["seed"]
+    assert changed(common, own) == {"evaluation"} | SEED, "what is there of the common data set stays as it is"
 
 
 # What the code hashes hold

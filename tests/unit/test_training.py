@@ -24,7 +24,7 @@ from physembed.engine.device import resolve_device
 from physembed.engine.mace import load_isolated
 from physembed.errors import PhysEmbedError
 from physembed.models import evaluation, training
-from physembed.models.evaluation import evaluate, predict
+from physembed.models.evaluation import evaluate, numbered_through, predict
 from physembed.models.file import load_module
 from physembed.models.training import read_curve, train, trainer_arguments
 from physembed.trajectory import write_trajectory
@@ -369,6 +369,22 @@ RANGES = pd.DataFrame({"types": ["c3-oh", "c3-h1"], "r_mean_A": [1.42, 1.10]})
 
 def modification(types, segment, to_A):
     return {"bond": [0, 1], "types": types, "segment": segment, "from_A": 1.4, "to_A": to_A, "turn_degrees": 0.0}
+
+
+def test_frames_of_several_data_sets_are_numbered_through():
+    parts = [
+        evaluate({seed: Central(2.0)}, {"train": labelled(count, seed), "validation": labelled(1, seed)}, RANGES)
+        for seed, count in ((3, 2), (7, 4))
+    ]
+    frames, forces = numbered_through(parts)
+    for table in (frames, forces):
+        found = {key: sorted(set(group)) for key, group in table.groupby(["set", "seed"])["frame"]}
+        assert found == {
+            ("train", 3): [0, 1], ("train", 7): [2, 3, 4, 5], ("validation", 3): [0], ("validation", 7): [1],
+        }  # fmt: skip
+    # One data set stays as it is.
+    for table, before in zip(numbered_through(parts[:1]), parts[0], strict=True):
+        pd.testing.assert_frame_equal(table, before)
 
 
 def test_evaluation_by_hand(tmp_path):

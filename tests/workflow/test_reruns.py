@@ -69,6 +69,16 @@ def test_more_starts_retrain_nothing(copy_of_finished: Checkout) -> None:
     pd.testing.assert_frame_equal(after[after.replica < 3].reset_index(drop=True), before, check_exact=True)
 
 
+def test_a_data_set_for_each_seed_reruns_no_gaff(copy_of_finished: Checkout) -> None:
+    copy_of_finished.edit(CONFIG, "  starts: 3", "  starts: 3\n  per_seed: true")
+    planned = copy_of_finished.planned()
+    assert set(planned) == {"frames", "starts", "bond_sampling", "labels", "training"} | AFTER_TRAINING
+    # Two seeds, two arms, and the validation frames of each seed.
+    assert [planned[rule] for rule in ("frames", "bond_sampling", "labels", "training")] == [2, 4, 6, 4]
+    copy_of_finished.edit(CONFIG, "per_seed: true", "per_seed: false")
+    assert copy_of_finished.planned() == {}
+
+
 def test_arm_change_leaves_the_other_arm(copy_of_finished: Checkout) -> None:
     with (copy_of_finished.root / CONFIG).open("a") as file:
         file.write("arms:\n  adaptive:\n    stretch_A: 0.2\n")

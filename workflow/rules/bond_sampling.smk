@@ -3,18 +3,18 @@
 
 rule bond_sampling:
     input:
-        frames="results/{study}/{molecule}/frames/train.xyz",
+        frames="results/{study}/{molecule}/frames/{data_set}train.xyz",
         bonds="results/{study}/{molecule}/topology/bonds.csv",
         angles="results/{study}/{molecule}/topology/angles.csv",
     output:
-        frames="results/{study}/{molecule}/bond_sampling/{arm}.xyz",
-        ranges="results/{study}/{molecule}/bond_sampling/{arm}_ranges.csv",
-        angle_ranges="results/{study}/{molecule}/bond_sampling/{arm}_angle_ranges.csv",
-        provenance="results/{study}/{molecule}/bond_sampling/{arm}_provenance.json",
+        frames="results/{study}/{molecule}/bond_sampling/{data_set}{arm}.xyz",
+        ranges="results/{study}/{molecule}/bond_sampling/{data_set}{arm}_ranges.csv",
+        angle_ranges="results/{study}/{molecule}/bond_sampling/{data_set}{arm}_angle_ranges.csv",
+        provenance="results/{study}/{molecule}/bond_sampling/{data_set}{arm}_provenance.json",
     log:
-        "results/{study}/{molecule}/logs/bond_sampling_{arm}.log",
+        "results/{study}/{molecule}/logs/{data_set}bond_sampling_{arm}.log",
     benchmark:
-        "results/{study}/{molecule}/benchmarks/bond_sampling_{arm}.tsv"
+        "results/{study}/{molecule}/benchmarks/{data_set}bond_sampling_{arm}.tsv"
     conda:
         "../../envs/physembed.yaml"
     threads: 1

@@ -14,6 +14,7 @@ from physembed.files import check_writable
 from physembed.provenance import code_hash
 from physembed.report import catalogue
 from physembed.stages import inputs
+from physembed.stages.values import data_sets
 from physembed.study import load_study
 
 
@@ -29,6 +30,7 @@ STUDY = in_one_line(load_study, config)
 MOLECULES = [molecule.name for molecule in STUDY.molecules]
 ARMS = STUDY.config.arm_names
 SEEDS = STUDY.config.training.seeds
+DATA_SETS = list(data_sets(STUDY))
 MODELS = [model.name for model in STUDY.models]
 VARIANTS = inputs.VARIANTS
 GIVEN_TOPOLOGY = [name for name, spec in STUDY.structures.items() if spec.topology]
@@ -46,6 +48,7 @@ wildcard_constraints:
     arm=one_of(ARMS),
     labelled=one_of(["validation", *ARMS]),
     seed=one_of(map(str, SEEDS)),
+    data_set="|" + one_of(filter(None, DATA_SETS)),
     liquid=one_of(STUDY.liquids),
     model=one_of(MODELS),
     variant=one_of(VARIANTS),

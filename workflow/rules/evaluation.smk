@@ -7,9 +7,18 @@ rule evaluation:
             "results/{{study}}/{{molecule}}/training/{{arm}}/seed{seed}/mace.model",
             seed=SEEDS,
         ),
-        train="results/{study}/{molecule}/labels/{arm}.xyz",
-        validation="results/{study}/{molecule}/labels/validation.xyz",
-        ranges="results/{study}/{molecule}/bond_sampling/{arm}_ranges.csv",
+        train=expand(
+            "results/{{study}}/{{molecule}}/labels/{data_set}{{arm}}.xyz",
+            data_set=DATA_SETS,
+        ),
+        validation=expand(
+            "results/{{study}}/{{molecule}}/labels/{data_set}validation.xyz",
+            data_set=DATA_SETS,
+        ),
+        ranges=expand(
+            "results/{{study}}/{{molecule}}/bond_sampling/{data_set}{{arm}}_ranges.csv",
+            data_set=DATA_SETS,
+        ),
     output:
         frames="results/{study}/{molecule}/evaluation/{arm}_frames.csv",
         forces="results/{study}/{molecule}/evaluation/{arm}_forces.parquet",

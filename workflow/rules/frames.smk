@@ -5,13 +5,13 @@ rule frames:
     input:
         trajectory="results/{study}/{molecule}/gaff_md/trajectory.xyz",
     output:
-        train="results/{study}/{molecule}/frames/train.xyz",
-        validation="results/{study}/{molecule}/frames/validation.xyz",
-        provenance="results/{study}/{molecule}/frames/provenance.json",
+        train="results/{study}/{molecule}/frames/{data_set}train.xyz",
+        validation="results/{study}/{molecule}/frames/{data_set}validation.xyz",
+        provenance="results/{study}/{molecule}/frames/{data_set}provenance.json",
     log:
-        "results/{study}/{molecule}/logs/frames.log",
+        "results/{study}/{molecule}/logs/{data_set}frames.log",
     benchmark:
-        "results/{study}/{molecule}/benchmarks/frames.tsv"
+        "results/{study}/{molecule}/benchmarks/{data_set}frames.tsv"
     conda:
         "../../envs/physembed.yaml"
     threads: 1
@@ -29,12 +29,12 @@ rule starts:
     input:
         trajectory="results/{study}/{molecule}/gaff_md/trajectory.xyz",
     output:
-        starts="results/{study}/{molecule}/frames/starts.xyz",
-        provenance="results/{study}/{molecule}/frames/starts_provenance.json",
+        starts="results/{study}/{molecule}/frames/{data_set}starts.xyz",
+        provenance="results/{study}/{molecule}/frames/{data_set}starts_provenance.json",
     log:
-        "results/{study}/{molecule}/logs/starts.log",
+        "results/{study}/{molecule}/logs/{data_set}starts.log",
     benchmark:
-        "results/{study}/{molecule}/benchmarks/starts.tsv"
+        "results/{study}/{molecule}/benchmarks/{data_set}starts.tsv"
     conda:
         "../../envs/physembed.yaml"
     threads: 1

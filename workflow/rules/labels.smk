@@ -8,13 +8,13 @@ rule labels:
         inpcrd="results/{study}/{molecule}/topology/topology.inpcrd",
         bonds="results/{study}/{molecule}/topology/bonds.csv",
     output:
-        frames="results/{study}/{molecule}/labels/{labelled}.xyz",
-        ledger="results/{study}/{molecule}/labels/{labelled}_ledger.csv",
-        provenance="results/{study}/{molecule}/labels/{labelled}_provenance.json",
+        frames="results/{study}/{molecule}/labels/{data_set}{labelled}.xyz",
+        ledger="results/{study}/{molecule}/labels/{data_set}{labelled}_ledger.csv",
+        provenance="results/{study}/{molecule}/labels/{data_set}{labelled}_provenance.json",
     log:
-        "results/{study}/{molecule}/logs/labels_{labelled}.log",
+        "results/{study}/{molecule}/logs/{data_set}labels_{labelled}.log",
     benchmark:
-        "results/{study}/{molecule}/benchmarks/labels_{labelled}.tsv"
+        "results/{study}/{molecule}/benchmarks/{data_set}labels_{labelled}.tsv"
     conda:
         "../../envs/physembed.yaml"
     threads: 16

@@ -3,17 +3,21 @@
 
 rule figures:
     input:
-        train="results/{study}/{molecule}/frames/train.xyz",
+        # Bond lengths are those of the first data set, where there are several.
+        train=f"results/{{study}}/{{molecule}}/frames/{DATA_SETS[0]}train.xyz",
         bonds="results/{study}/{molecule}/topology/bonds.csv",
         sampled=expand(
-            "results/{{study}}/{{molecule}}/bond_sampling/{arm}.xyz", arm=ARMS
+            f"results/{{{{study}}}}/{{{{molecule}}}}/bond_sampling/{DATA_SETS[0]}{{arm}}.xyz",
+            arm=ARMS,
         ),
         ranges=expand(
-            "results/{{study}}/{{molecule}}/bond_sampling/{arm}_ranges.csv", arm=ARMS
+            f"results/{{{{study}}}}/{{{{molecule}}}}/bond_sampling/{DATA_SETS[0]}{{arm}}_ranges.csv",
+            arm=ARMS,
         ),
         ledgers=expand(
-            "results/{{study}}/{{molecule}}/labels/{labelled}_ledger.csv",
+            "results/{{study}}/{{molecule}}/labels/{data_set}{labelled}_ledger.csv",
             labelled=["validation", *ARMS],
+            data_set=DATA_SETS,
         ),
         curves=expand(
             "results/{{study}}/{{molecule}}/training/{arm}/seed{seed}/curve.csv",
@@ -78,9 +82,10 @@ rule tables:
             arm=ARMS,
         ),
         ledgers=expand(
-            "results/{{study}}/{molecule}/labels/{labelled}_ledger.csv",
+            "results/{{study}}/{molecule}/labels/{data_set}{labelled}_ledger.csv",
             molecule=MOLECULES,
             labelled=["validation", *ARMS],
+            data_set=DATA_SETS,
         ),
     output:
         **{

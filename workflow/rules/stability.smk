@@ -4,10 +4,10 @@
 rule stability:
     input:
         model="results/{study}/{molecule}/training/{arm}/seed{seed}/mace.model",
-        starts="results/{study}/{molecule}/frames/starts.xyz",
+        starts=given(inputs.of_data_set, stage="frames", name="starts.xyz"),
         bonds="results/{study}/{molecule}/topology/bonds.csv",
         bond_lengths="results/{study}/{molecule}/gaff_md/bond_lengths.csv",
-        ranges="results/{study}/{molecule}/bond_sampling/{arm}_ranges.csv",
+        ranges=given(inputs.ranges_of_seed),
     output:
         replicas="results/{study}/{molecule}/stability/{arm}/seed{seed}/replicas.csv",
         thermo="results/{study}/{molecule}/stability/{arm}/seed{seed}/thermo.csv",

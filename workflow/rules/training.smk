@@ -3,8 +3,8 @@
 
 rule training:
     input:
-        train="results/{study}/{molecule}/labels/{arm}.xyz",
-        validation="results/{study}/{molecule}/labels/validation.xyz",
+        train=given(inputs.labels_of_seed),
+        validation=given(inputs.labels_of_seed, arm="validation"),
     output:
         model="results/{study}/{molecule}/training/{arm}/seed{seed}/mace.model",
         curve="results/{study}/{molecule}/training/{arm}/seed{seed}/curve.csv",

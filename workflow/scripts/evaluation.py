@@ -9,15 +9,17 @@ with stage(snakemake):
     import torch
 
     from physembed.engine.mace import load_isolated
-    from physembed.models.evaluation import evaluate
+    from physembed.models.evaluation import evaluate, numbered_through
 
     torch.set_num_threads(snakemake.threads)
     settings = snakemake.params.settings
-    models = {
-        seed: load_isolated(path, "cpu", settings["dtype"])
-        for seed, path in zip(settings["seeds"], snakemake.input.models, strict=True)
-    }
-    sets = {name: ase.io.read(snakemake.input[name], ":") for name in ("train", "validation")}
-    frames, forces = evaluate(models, sets, pd.read_csv(snakemake.input.ranges, keep_default_na=False))
+    models = iter(snakemake.input.models)
+    data_sets = zip(snakemake.input.train, snakemake.input.validation, snakemake.input.ranges, strict=True)
+    parts = []
+    for seeds, (train, validation, ranges) in zip(settings["seeds"], data_sets, strict=True):
+        own = {seed: load_isolated(next(models), "cpu", settings["dtype"]) for seed in seeds}
+        sets = {"train": ase.io.read(train, ":"), "validation": ase.io.read(validation, ":")}
+        parts.append(evaluate(own, sets, pd.read_csv(ranges, keep_default_na=False)))
+    frames, forces = numbered_through(parts)
     frames.to_csv(snakemake.output.frames, index=False)
     forces.to_parquet(snakemake.output.forces, index=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import ase.io
 
-from physembed.gathered import read_by_arm, read_by_arm_and_seed
+from physembed.gathered import read_by_arm, read_by_arm_and_seed, read_by_set
 from physembed.molecules.bonds import read_bond_table
 from physembed.report import bond_figures, survival_figures, training_figures
 from physembed.report.style import save
@@ -16,7 +16,7 @@ with stage(snakemake):
     settings, paths = snakemake.params.settings, snakemake.input
     arms, conditions = settings["arms"], (settings["duration_ps"], settings["temperature_K"])
     paper = paper_stability().query("molecule == @snakemake.wildcards.molecule")
-    ledgers = dict(zip(["validation", *arms], map(read_table, paths.ledgers), strict=True))
+    ledgers = read_by_set(paths.ledgers, ["validation", *arms])
     sampled = {arm: ase.io.read(path, ":") for arm, path in zip(arms, paths.sampled, strict=True)}
     ranges = {arm: read_table(path) for arm, path in zip(arms, paths.ranges, strict=True)}
     curves = read_by_arm_and_seed(paths.curves, arms, settings["seeds"])

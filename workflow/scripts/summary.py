@@ -7,7 +7,7 @@ from physembed.stage import stage
 
 with stage(snakemake):
     settings, source, output = snakemake.params.settings, dict(snakemake.input.items()), snakemake.output
-    molecules = molecules_part(source, settings["molecules"], settings["config"]["stability"])
+    molecules = molecules_part(source, settings["molecules"], settings["config"])
     models = model_summaries(source, settings["models"], settings["liquids"])
     for path, with_figures in ((output.html, True), (output.overview, False)):
         write_summary(

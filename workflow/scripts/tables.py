@@ -1,6 +1,6 @@
 """The tables of each molecule -> the tables of the study."""
 
-from physembed.gathered import by_molecule, read_by_arm
+from physembed.gathered import read_by_arm, read_by_set, split_by
 from physembed.report import tables
 from physembed.stage import stage
 from physembed.tables import read_table
@@ -8,12 +8,11 @@ from physembed.tables import read_table
 with stage(snakemake):
     settings, paths, output = snakemake.params.settings, snakemake.input, snakemake.output
     molecules, arms = settings["molecules"], settings["arms"]
-    fractions = {name: read_table(path) for name, (path,) in by_molecule(paths.fractions, molecules).items()}
-    frames = {name: read_by_arm(group, arms) for name, group in by_molecule(paths.frames, molecules).items()}
-    forces = {name: read_by_arm(group, arms) for name, group in by_molecule(paths.forces, molecules).items()}
+    fractions = {name: read_table(path) for name, (path,) in split_by(paths.fractions, molecules).items()}
+    frames = {name: read_by_arm(group, arms) for name, group in split_by(paths.frames, molecules).items()}
+    forces = {name: read_by_arm(group, arms) for name, group in split_by(paths.forces, molecules).items()}
     ledgers = {
-        name: dict(zip(["validation", *arms], map(read_table, group), strict=True))
-        for name, group in by_molecule(paths.ledgers, molecules).items()
+        name: read_by_set(group, ["validation", *arms]) for name, group in split_by(paths.ledgers, molecules).items()
     }
     stability = tables.stability_table(fractions, settings["duration_ps"], settings["temperature_K"])
     stability.to_csv(output.stability, index=False)
