@@ -19,7 +19,8 @@ from physembed.liquids.table import (
     read_experiment,
     read_liquids,
 )
-from physembed.models.given import check_model_file, check_training_data
+from physembed.models.data_check import Keys, check_training_data
+from physembed.models.given import check_model_file
 from physembed.molecules.table import MoleculeSpec, read_table
 
 VOLUME_FLUCTUATION_A3 = 3.3
@@ -161,7 +162,8 @@ def _check_files(model: ModelStudy, study: Study) -> None:
         check_model_file(f"{key}.file", settings.file, settings.sha256, wanted)
     elif settings.data:
         stress = settings.training.stress_weight > 0
-        check_training_data(f"{key}.data", settings.data, settings.sha256, wanted, stress=stress)
+        keys = Keys(settings.energy_key, settings.forces_key, settings.stress_key)
+        check_training_data(f"{key}.data", settings.data, settings.sha256, wanted, stress=stress, keys=keys)
 
 
 def _check_boxes(study: Study) -> None:

@@ -113,6 +113,9 @@ class LiquidTraining(ModelTraining):
     """Seed of the weights, the order and the choice of validation frames."""
 
 
+LabelName = Annotated[str, Field(pattern=r"^\w+$")]
+
+
 class LiquidModel(Section):
     """A model of liquids and the correction that is tuned for it.
 
@@ -124,7 +127,13 @@ class LiquidModel(Section):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """SHA-256 that `file` or `data` must have; it is checked before the file is opened."""
     data: str | None = None
-    """Path of an extended XYZ file with REF_energy (eV), REF_forces (eV/Å) and REF_stress (eV/Å^3) to train on."""
+    """Path of an extended XYZ file with energies (eV), forces (eV/Å) and stresses (eV/Å^3) to train on."""
+    energy_key: LabelName = "REF_energy"
+    """Name of the energies in `data`; `energy` is that of ASE."""
+    forces_key: LabelName = "REF_forces"
+    """Name of the forces in `data`; `forces` is that of ASE."""
+    stress_key: LabelName = "REF_stress"
+    """Name of the stresses in `data`; `stress` is that of ASE."""
     reference: Reference = Reference()
     """Reference data of our own, used with neither `file` nor `data`."""
     training: LiquidTraining = LiquidTraining()
@@ -298,6 +307,9 @@ def _model_clashes(key: str, model: LiquidModel) -> Iterator[tuple[str, Any, str
         yield f"{key}.data", model.data, f"beside `file` {model.file!r}; give one of the two"
     if model.sha256 and not (model.file or model.data):
         yield f"{key}.sha256", model.sha256, "there is no `file` or `data` that it could belong to"
+    for label in ("energy_key", "forces_key", "stress_key"):
+        if label in model.model_fields_set and not model.data:
+            yield f"{key}.{label}", getattr(model, label), "there is no `data` in which it could stand"
     if model.a1_range[0] >= model.a1_range[1]:
         yield f"{key}.a1_range", model.a1_range, "must be the lower end, then the higher"
     for alpha, count in Counter(model.alphas).items():

@@ -37,6 +37,7 @@ from physembed.config.liquids import LiquidTraining
 from physembed.engine.device import resolve_device
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
+from physembed.models.data import apart
 from physembed.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -122,23 +123,26 @@ def stage_two_start(settings: Training | LiquidTraining) -> int | None:
 def split(frames: Sequence[Atoms], validation_fraction: float, seed: int) -> tuple[list[Atoms], list[Atoms]]:
     """Split frames at random into training and validation, in the same proportion for each liquid and origin.
 
-    Strata are the pairs of `liquid` and `origin` in the info of the frames. Where fractions of frames are left over,
-    the strata with the largest get one more.
+    Strata are those of equal `liquid` and `origin` in the info of the frames, with and without stress. Where fractions
+    of frames are left over, the strata with the largest get one more. Frames of isolated atoms are all for training,
+    to which they give the E0s; they count in no share.
 
     Args:
-        frames: at least two; each set comes out in this order.
+        frames: at least two besides isolated atoms; each set comes out in this order.
         validation_fraction: share of the frames for validation, which gets one frame or more.
         seed: not negative.
 
     Raises:
         PhysEmbedError: there are fewer than two frames.
     """
+    atoms, frames = apart(frames)
     if len(frames) < 2:
         raise PhysEmbedError(f"training: {len(frames)} labelled frames; training and validation need one each")
     total = min(max(1, round(validation_fraction * len(frames))), len(frames) - 1)
-    strata: dict[tuple[str, str], list[int]] = defaultdict(list)
+    strata: dict[tuple[str, str, bool], list[int]] = defaultdict(list)
     for index, frame in enumerate(frames):
-        strata[str(frame.info.get("liquid", "")), str(frame.info.get("origin", ""))].append(index)
+        names_of = str(frame.info.get("liquid", "")), str(frame.info.get("origin", "")), "REF_stress" in frame.info
+        strata[names_of].append(index)
     names = sorted(strata)
     shares = np.array([len(strata[name]) for name in names]) * total / len(frames)
     counts = np.floor(shares).astype(int)
@@ -150,29 +154,58 @@ def split(frames: Sequence[Atoms], validation_fraction: float, seed: int) -> tup
         for index in generator.choice(strata[name], count, replace=False)
     }
     return (
-        [frame for index, frame in enumerate(frames) if index not in validation],
+        atoms + [frame for index, frame in enumerate(frames) if index not in validation],
         [frame for index, frame in enumerate(frames) if index in validation],
     )
 
 
-def _check_stress(file: str | Path) -> None:
-    """Check that the stress is in a set of frames, and only where there is one.
+def _check_labels(file: str | Path, *, stress: bool) -> None:
+    """Check that labels are finite numbers, and that there is a stress, in periodic frames alone, if it is asked for.
 
     A frame without stress counts for energy and forces alone.
     """
     frames = ase.io.read(file, ":")
+    for index, frame in enumerate(frames):
+        labels = {"REF_energy": frame.info, "REF_stress": frame.info, "REF_forces": frame.arrays}
+        for name, values in labels.items():
+            if name in values and not np.isfinite(np.asarray(values[name], dtype=float)).all():
+                raise PhysEmbedError(f"training: {file}: frame {index}: {name} is not finite; remove the frame")
     with_stress = [index for index, frame in enumerate(frames) if "REF_stress" in frame.info]
-    if not with_stress:
+    if stress and not with_stress:
         raise PhysEmbedError(
-            f"training: {file}: none of {len(frames)} frames has REF_stress; label them or set "
-            "training.stress_weight to 0"
+            f"training: {file}: none of {len(frames)} frames has REF_stress; label them, raise "
+            "training.validation_fraction if only some have it, or set training.stress_weight to 0"
         )
-    for index in with_stress:
+    for index in with_stress if stress else ():
         if not frames[index].pbc.all():
             raise PhysEmbedError(
                 f"training: {file}: frame {index}: REF_stress, but pbc {frames[index].pbc.tolist()}; remove it, or set "
                 "all of pbc"
             )
+
+
+@contextmanager
+def _ended_by_nan(seed: int) -> Iterator[None]:
+    """End the trainer at the first loss that is not finite; it would go on to its last epoch."""
+    from mace import tools
+
+    log_row = tools.MetricsLogger.log
+
+    def checked(self: Any, row: dict[str, Any]) -> None:
+        log_row(self, row)
+        loss = row.get("loss")
+        if loss is not None and not np.isfinite(np.asarray(loss, dtype=float)).all():
+            at = "before the first epoch" if row.get("epoch") is None else f"in epoch {row['epoch']}"
+            raise PhysEmbedError(
+                f"training: seed {seed}: the loss is {loss} {at}; lower training.learning_rate, and look at the "
+                "largest forces and stresses of the data"
+            )
+
+    tools.MetricsLogger.log = checked
+    try:
+        yield
+    finally:
+        tools.MetricsLogger.log = log_row
 
 
 def train(
@@ -197,12 +230,11 @@ def train(
         model_file: where the model goes (a pickled MACE module).
 
     Raises:
-        PhysEmbedError: if the loss stops being finite; stress is asked for and no frame has it, or one has it that is
-            not periodic in three directions.
+        PhysEmbedError: a loss is not finite (the training ends at once); a label is not finite; stress is asked for and
+            no frame has it, or one has it that is not periodic in three directions.
     """
-    if isinstance(settings, LiquidTraining) and settings.stress_weight > 0:
-        for file in (train_file, validation_file):
-            _check_stress(file)
+    for file in (train_file, validation_file):
+        _check_labels(file, stress=isinstance(settings, LiquidTraining) and settings.stress_weight > 0)
     from mace import tools
     from mace.cli import run_train
 
@@ -218,16 +250,12 @@ def train(
         (work / "stdout.txt").open("a") as printed,
         redirect_stdout(printed),
         _process_settings_kept(),
+        _ended_by_nan(seed),
         _progress(metrics, settings.epochs, on_cpu),
     ):
         run_train.run(arguments)
     start = stage_two_start(settings)
     curve = read_curve(metrics, start)
-    if not curve.validation_loss.iloc[-1] < float("inf"):
-        raise PhysEmbedError(
-            f"training: seed {seed}: the validation loss is {curve.validation_loss.iloc[-1]} at epoch "
-            f"{curve.epoch.iloc[-1]}; lower training.learning_rate"
-        )
     with atomic(model_file) as temporary:
         shutil.copyfile(work / (f"{NAME}.model" if start is None else f"{NAME}_stagetwo.model"), temporary)
     return curve

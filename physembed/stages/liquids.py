@@ -52,9 +52,11 @@ def reference_labels(study: Study, model: str) -> Settings:
 
 
 def liquid_training(study: Study, model: str) -> Settings:
-    """The trainer's settings, its seed among them, and the hash that the data are to have."""
+    """The trainer's settings, its seed among them, and the hash of the data and the names of the labels in them."""
     settings = study.model(model).settings
-    return {"training": plain(settings.training), "sha256": settings.sha256}
+    names = {label: getattr(settings, f"{label}_key") for label in ("energy", "forces", "stress")}
+    keys = names if settings.data else None
+    return {"training": plain(settings.training), "sha256": settings.sha256, "keys": keys}
 
 
 def liquid_model(study: Study, model: str) -> Settings:

@@ -2,9 +2,7 @@
 
 import json
 import pickle
-import re
 
-import ase.io
 import numpy as np
 import pytest
 import torch
@@ -18,7 +16,7 @@ from physembed.errors import PhysEmbedError
 from physembed.models.corrected import load_ase, load_torchsim, write_corrected
 from physembed.models.cso import CSOCalculator, CSOParameters
 from physembed.models.description import describe_model
-from physembed.models.given import check_model_file, check_training_data
+from physembed.models.given import check_model_file
 from physembed.provenance import file_hash
 
 from .models_for_tests import R_MAX, box, random_mace
@@ -133,68 +131,6 @@ def test_elements_and_heads(model_file, tmp_path):
     torch.save(random_mace(heads=["pbe", "default"]), several)
     description = check_model_file("models.x.file", several, None, LIQUIDS)
     assert (description["heads"], description["head"]) == (["pbe", "default"], "default")
-
-
-def labelled(count=4, **changes):
-    """Frames with all labels but for the changes: name -> frames that go without."""
-    frames = [box(12, (5.0, 5.5, 6.0), seed) for seed in range(count)]
-    for index, frame in enumerate(frames):
-        frame.set_chemical_symbols(["H", "C", "O"] * 4)
-        frame.info["REF_energy"] = -3.5
-        frame.arrays["REF_forces"] = np.zeros((12, 3))
-        frame.info["REF_stress"] = np.full(9, 0.01)
-        for name, without in changes.items():
-            if index in without:
-                if name == "pbc":
-                    frame.pbc = [True, True, False]
-                elif name == "cell":
-                    frame.cell, frame.pbc = None, False
-                elif name == "nan":
-                    frame.info["REF_energy"] = float("nan")
-                else:
-                    del (frame.arrays if name == "REF_forces" else frame.info)[name]
-    return frames
-
-
-def test_training_data(tmp_path):
-    path = tmp_path / "data.xyz"
-
-    def check(stress=True, sha256=None, **changes):
-        ase.io.write(path, labelled(**changes), format="extxyz")
-        return lambda: check_training_data("models.x.data", path, sha256, LIQUIDS, stress=stress)
-
-    check()()
-    check(stress=False, REF_stress=[0, 1, 2, 3], cell=[1])()
-    assert refusal(check(REF_energy=[2])) == f"models.x.data: {path}: frame 2 lacks REF_energy, as do 1 of 4 frames"
-    assert "frame 1 lacks REF_forces, as do 2 of 4 frames" in refusal(check(stress=False, REF_forces=[1, 3]))
-    assert "frame 0 lacks REF_stress, as do 4 of 4 frames" in refusal(check(REF_stress=range(4)))
-    assert "frame 3 lacks a periodic cell, as do 1 of 4" in refusal(check(pbc=[3]))
-    assert "frame 1 lacks a periodic cell, as do 1 of 4" in refusal(check(cell=[1]))
-    assert "frame 0 lacks REF_energy, as do 1 of 4" in refusal(check(nan=[0]))
-    check()
-    assert "SHA-256" in refusal(check_training_data, "k", path, "0" * 64, LIQUIDS, stress=True)
-    check_training_data("k", path, file_hash(path), LIQUIDS, stress=True)
-    more = LIQUIDS | {"FEC_298K": {9}}
-    assert "does not know F of liquid FEC_298K" in refusal(check_training_data, "k", path, None, more, stress=True)
-
-
-def test_files_that_are_no_training_data(tmp_path):
-    path = tmp_path / "data.xyz"
-    ase.io.write(path, labelled(2), format="extxyz")
-    whole = path.read_text()
-    for content, expected in {
-        "": "holds no frame",
-        "hello\nworld\n": "line 1: no frame",
-        "2\n\nH 0 0 0\nH 0 0 1\n": "line 1: no frame",
-        whole[:-200]: "line 15: no frame",
-        whole.replace("\nO ", "\nXx9 ", 1): "line 1: no frame",
-        re.sub(r"\nO .*", "\nO 1.0", whole, count=1): "line 1: no frame",
-    }.items():
-        path.write_text(content)
-        message = refusal(check_training_data, "models.x.data", path, None, LIQUIDS, stress=True)
-        assert expected in message and message.startswith(f"models.x.data: {path}: ")
-    for missing in (tmp_path / "none.xyz", "http://example.org/data.xyz"):
-        assert str(missing) in refusal(check_training_data, "models.x.data", missing, None, LIQUIDS, stress=True)
 
 
 def written(folder, model_file, tuning=TUNING, **options):

@@ -2,13 +2,14 @@
 
 from physembed.stage import stage
 
-with stage(snakemake):
+with stage(snakemake) as log:
     # Imported here, so that what these packages print on their way goes to the log.
-    import ase.io
     import torch
 
     from physembed.config.liquids import LiquidTraining
     from physembed.errors import PhysEmbedError
+    from physembed.models.data import apart, read_labelled
+    from physembed.models.data_check import Keys, check_training_data
     from physembed.models.training import split, train
     from physembed.restart import restart_folder
     from physembed.trajectory import write_trajectory
@@ -16,12 +17,16 @@ with stage(snakemake):
     torch.set_num_threads(snakemake.threads)
     settings, output = snakemake.params.settings, snakemake.output
     training = LiquidTraining(**settings["training"])
-    frames = [frame for file in snakemake.input.frames for frame in ase.io.read(file, ":")]
+    names, key = Keys(**settings["keys"] or {}), f"models.{snakemake.wildcards.model}.data"
+    for file in snakemake.input.frames if settings["keys"] else ():
+        for doubt in check_training_data(key, file, None, {}, stress=training.stress_weight > 0, keys=names):
+            log.warning("%s", doubt)
+    frames = [frame for file in snakemake.input.frames for frame in read_labelled(file, names)]
     parts = split(frames, training.validation_fraction, training.seed)
-    if len(parts[0]) < training.batch_size:
+    if len(apart(parts[0])[1]) < training.batch_size:
         raise PhysEmbedError(
             f"models.{snakemake.wildcards.model}.training.batch_size: {training.batch_size}: larger than the training "
-            f"set ({len(parts[0])} of {len(frames)} frames); lower it"
+            f"set ({len(apart(parts[0])[1])} of {len(frames)} frames); lower it"
         )
     for file, part in zip((output.train, output.validation), parts, strict=True):
         write_trajectory(file, part)
