@@ -8,6 +8,7 @@ rule stability:
         bonds="results/{study}/{molecule}/topology/bonds.csv",
         bond_lengths="results/{study}/{molecule}/gaff_md/bond_lengths.csv",
         ranges="results/{study}/{molecule}/bond_sampling/{arm}_ranges.csv",
+        angle_ranges="results/{study}/{molecule}/bond_sampling/{arm}_angle_ranges.csv",
     output:
         replicas="results/{study}/{molecule}/stability/{arm}/seed{seed}/replicas.csv",
         thermo="results/{study}/{molecule}/stability/{arm}/seed{seed}/thermo.csv",
