@@ -292,24 +292,28 @@ def compare_arms(runs: pd.DataFrame) -> pd.DataFrame:
 def collapse_causes(runs: pd.DataFrame) -> pd.DataFrame:
     """How the runs collapsed, most frequent first within an arm.
 
-    Reads the columns `cause`, `types`, `length_A` and `in_sampled_range` as well.
+    Reads the columns `cause`, `types`, `length_A`, `angle_degrees` and `in_sampled_range` as well.
 
     Returns:
         arm, cause, types (empty where the cause names no atoms), count, median_time_ps, median_length_A,
-        inside_sampled_range (share of the bonds whose length at the collapse lay in the range their type was
-        sampled over; empty for other causes). No rows if no run collapsed.
+        median_angle_degrees (of overlaps across an angle), inside_sampled_range (share of the bonds and angles that
+        were at a value that their type was sampled over; empty for other causes). No rows if no run collapsed.
     """
-    columns = ["arm", "cause", "types", "count", "median_time_ps", "median_length_A", "inside_sampled_range"]
+    columns = [
+        "arm", "cause", "types", "count", "median_time_ps", "median_length_A", "median_angle_degrees",
+        "inside_sampled_range",
+    ]  # fmt: skip
     checked = _checked(runs)
     collapsed = checked[checked["collapsed"]]
     order = {arm: rank for rank, arm in enumerate(checked["arm"].unique())}
     rows: list[list[Any]] = []
     for (arm, cause, types), group in collapsed.fillna({"types": ""}).groupby(["arm", "cause", "types"]):
-        of_bonds = group[group["in_sampled_range"].isin(["inside", "outside"])]
+        judged = group[group["in_sampled_range"].isin(["inside", "outside"])]
         rows.append(
             [
                 arm, cause, types, len(group), group["time_fs"].median() / 1000,
-                group["length_A"].astype(float).median(), (of_bonds["in_sampled_range"] == "inside").mean(),
+                group["length_A"].astype(float).median(), group["angle_degrees"].astype(float).median(),
+                (judged["in_sampled_range"] == "inside").mean(),
             ]
         )  # fmt: skip
     rows.sort(key=lambda row: (order[row[0]], -row[3], row[1], row[2]))

@@ -12,7 +12,7 @@ from ase import Atoms
 
 from physembed.config import Stability
 from physembed.md.clock import Clock
-from physembed.md.collapse import CollapseDetector
+from physembed.md.collapse import CollapseDetector, SampledRanges
 from physembed.md.stability import StabilityRun
 from physembed.provenance import settings_hash
 from physembed.seeds import derive_seed
@@ -30,7 +30,7 @@ class StabilityCohorts:
         model: a torch-sim model (energies in eV, forces in eV/Å).
         starts: one structure for each replica; more of them than before have to follow those that were there.
         detector: says which replicas have collapsed.
-        ranges: sampled ranges of bond lengths.
+        ranges: what the training frames were sampled over.
         settings: `stability` of the configuration.
         seed: of momenta and noise.
         restart: folder with one folder for each cohort. It must belong to the model, the detector, the seed and the
@@ -43,7 +43,7 @@ class StabilityCohorts:
         model: Any,
         starts: Sequence[Atoms],
         detector: CollapseDetector,
-        ranges: pd.DataFrame,
+        ranges: SampledRanges,
         settings: Stability,
         *,
         seed: int,

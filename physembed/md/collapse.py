@@ -12,6 +12,7 @@ A high temperature alone is no collapse. Lengths are in Å, energies in eV, forc
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +21,7 @@ import pandas as pd
 import torch
 
 from physembed.errors import PhysEmbedError
+from physembed.molecules.angles import angle_type
 from physembed.molecules.bonds import bond_type
 
 QUANTITIES = ("positions", "energy", "forces", "temperature")
@@ -55,6 +57,21 @@ class Collapse:
     """Mean length of the bond, or the limit below which the pair overlaps."""
     detail: str
     """The same in words."""
+    angle_types: str = ""
+    """Of an overlap of two atoms with a common neighbour: the type of their angle, `ca-oh-ho`."""
+    angle_degrees: float | None = None
+    """That angle."""
+
+
+@dataclass(frozen=True)
+class SampledRanges:
+    """What the training frames of an arm were sampled over."""
+
+    bonds: pd.DataFrame
+    """`bond_sampling/{arm}_ranges.csv`; columns types, compression_low_A, stretch_high_A, r_max_A are used."""
+    angles: pd.DataFrame
+    """`bond_sampling/{arm}_angle_ranges.csv`; types, closing_low_degrees, opening_high_degrees and theta_min_degrees,
+    theta_max_degrees are used."""
 
 
 def _atom_types(bonds: pd.DataFrame, n_atoms: int) -> list[str]:
@@ -122,6 +139,9 @@ class CollapseDetector:
         apart[bonds["i"], bonds["j"]] = False
         pairs = np.stack(np.nonzero(apart))
         limits = equilibrium_lengths_A[pairs[0], pairs[1]] + overlap_margin_A
+        self._bond_rows = {
+            frozenset(pair): row for row, pair in enumerate(zip(bonds["i"].tolist(), bonds["j"].tolist(), strict=True))
+        }
         self._bonds = torch.as_tensor(bonds[["i", "j"]].to_numpy(dtype=np.int64).T.copy(), device=device)
         self._mean_lengths = torch.tensor(mean_lengths_A, device=device)
         self._pairs = torch.as_tensor(pairs, device=device)
@@ -188,10 +208,28 @@ class CollapseDetector:
         nearest = int((check.pair_distances[replica] - self._limits).argmin())
         length, reference = float(check.pair_distances[replica, nearest]), float(self._limits[nearest])
         i, j, types = self._pair(self._pairs[:, nearest])
+        angle_types, degrees = self._angle(i, j, length, check.bond_lengths[replica].tolist())
+        angle = f"; the angle {angle_types} is {degrees:.1f} degrees" if degrees is not None else ""
         return Collapse(
             "overlap", i, j, types, length, reference,
-            f"{types} ({i}-{j}), not bonded, are {length:.3f} Å apart; the limit is {reference:.3f} Å",
+            f"{types} ({i}-{j}), not bonded, are {length:.3f} Å apart; the limit is {reference:.3f} Å{angle}",
+            angle_types, degrees,
         )  # fmt: skip
+
+    def _angle(self, i: int, j: int, distance: float, bond_lengths: list[float]) -> tuple[str, float | None]:
+        """Type and degrees of the angle across which two atoms face each other; the smallest if there are several."""
+        angles = []
+        for apex in range(self._n_atoms):
+            rows = [self._bond_rows.get(frozenset((apex, end))) for end in (i, j)]
+            if rows[0] is not None and rows[1] is not None:
+                first, second = bond_lengths[rows[0]], bond_lengths[rows[1]]
+                cosine = (first**2 + second**2 - distance**2) / (2 * first * second)
+                degrees = math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
+                angles.append((degrees, angle_type(self._types[i], self._types[apex], self._types[j])))
+        if not angles:
+            return "", None
+        degrees, types = min(angles)
+        return types, degrees
 
     def _pair(self, atoms: torch.Tensor) -> tuple[int, int, str]:
         i, j = atoms.tolist()
@@ -203,30 +241,39 @@ def _distances(positions: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
     return torch.linalg.vector_norm(positions[:, pairs[1]] - positions[:, pairs[0]], dim=2)
 
 
-def in_sampled_range(collapse: Collapse, ranges: pd.DataFrame) -> str:
-    """Whether the length at which a bond failed lay among the lengths its type was sampled over.
+def in_sampled_range(collapse: Collapse, ranges: SampledRanges) -> str:
+    """Whether the bond or angle that failed was at a value that its type was sampled over.
 
-    The range is the compression and the stretching segment of the type with the lengths between them. Where
-    the stretching segment is empty, the range ends at the largest length of the data itself.
+    The range is that of both segments of the type with what lies between. Where a segment is empty, the range ends
+    with the data. An overlap is judged by the angle across which its two atoms face each other.
 
     Args:
         collapse: the collapse of a run.
-        ranges: `bond_sampling/{arm}_ranges.csv`; columns types, compression_low_A, stretch_high_A, r_max_A.
+        ranges: those of the arm.
 
     Returns:
-        `inside` or `outside` (the ends are inside), or an empty string for causes other than a bond.
+        `inside` or `outside` (the ends are inside), or an empty string for causes other than a bond or an angle.
 
     Raises:
-        PhysEmbedError: the table does not have this bond type exactly once.
+        PhysEmbedError: the table does not have this type exactly once.
     """
-    if collapse.cause != "bond" or collapse.length_A is None:
+    if collapse.cause == "bond" and collapse.length_A is not None:
+        row = _row(ranges.bonds, "bond", collapse.types)
+        low, value, high = row["compression_low_A"], collapse.length_A, max(row["stretch_high_A"], row["r_max_A"])
+    elif collapse.cause == "overlap" and collapse.angle_degrees is not None:
+        row, value = _row(ranges.angles, "angle", collapse.angle_types), collapse.angle_degrees
+        low = min(row["closing_low_degrees"], row["theta_min_degrees"])
+        high = max(row["opening_high_degrees"], row["theta_max_degrees"])
+    else:
         return ""
-    rows = ranges[ranges["types"] == collapse.types]
+    return "inside" if low <= value <= high else "outside"
+
+
+def _row(ranges: pd.DataFrame, kind: str, types: str) -> pd.Series:
+    rows = ranges[ranges["types"] == types]
     if len(rows) != 1:
         raise PhysEmbedError(
-            f"collapse: bond type {collapse.types!r} has {len(rows)} rows in the table of sampled ranges "
+            f"collapse: {kind} type {types!r} has {len(rows)} rows in the table of sampled ranges "
             f"(types there: {', '.join(ranges['types'])}); give the table of this molecule and arm"
         )
-    row = rows.iloc[0]
-    high = max(row["stretch_high_A"], row["r_max_A"])
-    return "inside" if row["compression_low_A"] <= collapse.length_A <= high else "outside"
+    return rows.iloc[0]

@@ -1,8 +1,9 @@
 """Stability runs: hot MD of one model's replicas in one batch until each has collapsed or reached the end.
 
 `replicas` has one row per replica: replica, start_frame, collapsed, time_fs (of the collapse, or the length
-reached), cause, atom_i, atom_j, types, length_A, reference_A, in_sampled_range. `thermo` has one row per
-replica and record: time_fs, replica, potential_energy_eV, temperature_K.
+reached), cause, atom_i, atom_j, types, length_A, reference_A, angle_types and angle_degrees (of an overlap of two
+atoms with a common neighbour), in_sampled_range. `thermo` has one row per replica and record: time_fs, replica,
+potential_energy_eV, temperature_K.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from physembed.config import Stability
 from physembed.engine.langevin import LangevinBatch
 from physembed.files import atomic
 from physembed.md.clock import Clock
-from physembed.md.collapse import CollapseDetector, in_sampled_range
+from physembed.md.collapse import CollapseDetector, SampledRanges, in_sampled_range
 from physembed.progress import Progress
 from physembed.trajectory import write_trajectory
 
@@ -54,7 +55,7 @@ class StabilityRun:
         model: Any,
         starts: Sequence[Atoms],
         detector: CollapseDetector,
-        ranges: pd.DataFrame,
+        ranges: SampledRanges,
         settings: Stability,
         *,
         seed: int,
@@ -140,6 +141,8 @@ class StabilityRun:
                 "types": collapse.types,
                 "length_A": collapse.length_A,
                 "reference_A": collapse.reference_A,
+                "angle_types": collapse.angle_types,
+                "angle_degrees": collapse.angle_degrees,
                 "in_sampled_range": in_sampled_range(collapse, self.ranges),
             }
             log.info("replica %d collapsed at %g fs: %s", replica, time_fs, collapse.detail)
@@ -186,11 +189,13 @@ class StabilityRun:
             if collapse is not None and self._counts(collapse["time_fs"]):
                 rows.append(row | {"collapsed": True} | collapse)
             else:
-                empty = dict.fromkeys(("atom_i", "atom_j", "length_A", "reference_A"))
-                texts = dict.fromkeys(("cause", "types", "in_sampled_range"), "")
+                empty = dict.fromkeys(("atom_i", "atom_j", "length_A", "reference_A", "angle_degrees"))
+                texts = dict.fromkeys(("cause", "types", "angle_types", "in_sampled_range"), "")
                 rows.append(row | {"collapsed": False, "time_fs": self.settings.duration_ps * 1000} | empty | texts)
         order = ["replica", "start_frame", "collapsed", "time_fs", "cause", "atom_i", "atom_j", "types"]
-        table = pd.DataFrame(rows)[[*order, "length_A", "reference_A", "in_sampled_range"]]
+        table = pd.DataFrame(rows)[
+            [*order, "length_A", "reference_A", "angle_types", "angle_degrees", "in_sampled_range"]
+        ]
         return table.astype({"atom_i": "Int64", "atom_j": "Int64"})
 
     def thermo(self) -> pd.DataFrame:

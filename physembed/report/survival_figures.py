@@ -166,8 +166,8 @@ def collapse_fraction(fractions: pd.DataFrame, paper: pd.DataFrame, duration_ps:
 CAUSES_SHOWN = 16
 """Causes beyond these many are put together."""
 CAUSE_COLOURS = {
-    "inside": (ORANGE, "length inside the sampled range"),
-    "outside": (BLUE, "length outside it"),
+    "inside": (ORANGE, "inside the sampled range"),
+    "outside": (BLUE, "outside it"),
     "": (LIGHT_GREY, "no sampled range applies"),
 }
 
@@ -181,7 +181,7 @@ def collapse_causes(runs: pd.DataFrame) -> Figure:
 
     Args:
         runs: `replicas.csv` of all arms and seeds with a column `arm`; read are arm, collapsed, cause, types and
-            in_sampled_range (`inside`, `outside`, or empty where the cause is not a bond).
+            in_sampled_range (`inside`, `outside`, or empty where the cause is neither a bond nor an angle).
     """
     arms = list(dict.fromkeys(runs["arm"]))
     collapsed = runs[runs["collapsed"]].fillna({"types": "", "in_sampled_range": ""})

@@ -49,9 +49,9 @@ def labels_of_seed(study: Study, molecule: str, arm: str, seed: str) -> str:
     return of_data_set(study, molecule, seed, "labels", f"{arm}.xyz")
 
 
-def ranges_of_seed(study: Study, molecule: str, arm: str, seed: str) -> str:
-    """Ranges of the bonds of an arm in the data set of a seed."""
-    return of_data_set(study, molecule, seed, "bond_sampling", f"{arm}_ranges.csv")
+def ranges_of_seed(study: Study, molecule: str, arm: str, seed: str, name: str) -> str:
+    """Ranges of an arm in the data set of a seed: `ranges.csv` of its bonds, or `angle_ranges.csv`."""
+    return of_data_set(study, molecule, seed, "bond_sampling", f"{arm}_{name}")
 
 
 def of_components(study: Study, liquid: str, name: str) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from physembed.errors import PhysEmbedError
-from physembed.md.collapse import QUANTITIES, Collapse, CollapseDetector, in_sampled_range
+from physembed.md.collapse import QUANTITIES, Collapse, CollapseDetector, SampledRanges, in_sampled_range
 
 # A bent chain H-C-O-H: bonds 1.1, 1.4, 1.0 Å with right angles between them.
 CHAIN = torch.tensor([[0.0, 1.1, 0.0], [0.0, 0.0, 0.0], [1.4, 0.0, 0.0], [1.4, -1.0, 0.0]], dtype=torch.float64)
@@ -227,13 +227,24 @@ def test_limits_of_another_molecule_are_refused(bonds, means, equilibrium, messa
     assert "\n" not in str(caught.value)
 
 
-RANGES = pd.DataFrame(
-    {
-        "types": ["c-o", "c3-hc"],
-        "compression_low_A": [1.1, 1.0],
-        "r_max_A": [1.3, 1.4],
-        "stretch_high_A": [1.35, 1.37],  # c3-hc: an empty stretching segment
-    }
+RANGES = SampledRanges(
+    pd.DataFrame(
+        {
+            "types": ["c-o", "c3-hc"],
+            "compression_low_A": [1.1, 1.0],
+            "r_max_A": [1.3, 1.4],
+            "stretch_high_A": [1.35, 1.37],  # c3-hc: an empty stretching segment
+        }
+    ),
+    pd.DataFrame(
+        {
+            "types": ["ca-oh-ho", "c1-c3-hc"],
+            "closing_low_degrees": [69.0, 100.0],  # c1-c3-hc: both segments are empty
+            "opening_high_degrees": [147.0, 110.0],
+            "theta_min_degrees": [97.0, 98.0],
+            "theta_max_degrees": [120.0, 113.0],
+        }
+    ),
 )
 
 
@@ -252,6 +263,46 @@ RANGES = pd.DataFrame(
 def test_sampled_range_includes_its_ends(types, length, where):
     collapse = Collapse("bond", 0, 1, types, length, 1.2, "")
     assert in_sampled_range(collapse, RANGES) == where
+
+
+@pytest.mark.parametrize(
+    "types, degrees, where",
+    [
+        ("ca-oh-ho", 69.0, "inside"),
+        ("ca-oh-ho", 68.9, "outside"),
+        ("ca-oh-ho", 147.0, "inside"),
+        ("ca-oh-ho", 147.1, "outside"),
+        ("c1-c3-hc", 98.0, "inside"),
+        ("c1-c3-hc", 97.9, "outside"),
+        ("c1-c3-hc", 113.1, "outside"),
+    ],
+)
+def test_an_overlap_across_an_angle_is_judged_by_the_angle(types, degrees, where):
+    collapse = Collapse("overlap", 0, 2, "ca-ho", 1.0, 1.1, "", types, degrees)
+    assert in_sampled_range(collapse, RANGES) == where
+
+
+def test_an_angle_type_without_a_sampled_range_is_an_error():
+    with pytest.raises(PhysEmbedError, match=r"angle type 'c-n-hn' has 0 rows .*ca-oh-ho, c1-c3-hc"):
+        in_sampled_range(Collapse("overlap", 0, 2, "c-hn", 1.0, 1.1, "", "c-n-hn", 50.0), RANGES)
+
+
+def test_the_angle_across_which_two_atoms_overlap_is_named(detector):
+    """C-O-H with arms of 1.4 and 1.140 Å and 0.860 Å between the ends."""
+    collapse = detector.describe(detector.check(*quantities(OVERLAPPING)), 0)
+    first, second = np.array([-1.4, 0.0]), np.array([-0.9, 0.7])
+    expected = np.degrees(np.arccos(first @ second / np.linalg.norm(first) / np.linalg.norm(second)))
+    assert collapse.angle_types == "c3-oh-ho"
+    assert collapse.angle_degrees == pytest.approx(expected)
+    assert f"the angle c3-oh-ho is {expected:.1f} degrees" in collapse.detail
+
+
+def test_an_overlap_of_atoms_without_a_common_neighbour_has_no_angle(detector):
+    """Both ends of the chain 0.6 Å apart, and nothing else too near."""
+    collapse = detector.describe(detector.check(*quantities(moved(3, -0.8, 2.1, 0))), 0)
+    assert (collapse.cause, collapse.atom_i, collapse.atom_j) == ("overlap", 0, 3)
+    assert (collapse.angle_types, collapse.angle_degrees) == ("", None)
+    assert in_sampled_range(collapse, RANGES) == ""
 
 
 def test_sampled_range_is_empty_for_other_causes():

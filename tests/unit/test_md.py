@@ -19,7 +19,7 @@ from physembed.engine.mace import load_isolated
 from physembed.errors import PhysEmbedError
 from physembed.md import clock, stability
 from physembed.md.clock import Clock
-from physembed.md.collapse import CollapseDetector
+from physembed.md.collapse import CollapseDetector, SampledRanges
 from physembed.md.stability import StabilityRun
 from physembed.models.evaluation import predict
 from physembed.units import FS, KB
@@ -265,7 +265,13 @@ def test_a_replica_that_leaves_takes_nothing_from_the_others():
 
 WATER = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 BONDS = pd.DataFrame({"i": [0, 0], "j": [1, 2], "type_i": "ow", "type_j": "hw"})
-RANGES = pd.DataFrame({"types": ["hw-ow"], "compression_low_A": 0.8, "stretch_high_A": 1.2, "r_max_A": 1.1})
+RANGES = SampledRanges(
+    pd.DataFrame({"types": ["hw-ow"], "compression_low_A": 0.8, "stretch_high_A": 1.2, "r_max_A": 1.1}),
+    pd.DataFrame(
+        {"types": ["hw-ow-hw"], "closing_low_degrees": 60.0, "opening_high_degrees": 150.0,
+         "theta_min_degrees": 95.0, "theta_max_degrees": 115.0}
+    ),
+)  # fmt: skip
 THERMO = ["time_fs", "replica", "potential_energy_eV", "temperature_K"]
 MARK = 500.0
 """A replica that starts beyond this (Å) is the one that `Bonds` can be told to spoil."""

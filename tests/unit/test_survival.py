@@ -323,7 +323,8 @@ def test_causes_are_counted_with_medians_and_the_share_inside():
     table["cause"] = ["bond", "bond", "bond", "overlap", "non_finite", ""]
     table["types"] = ["c-o", "c-o", "c-o", "ca-hc", "", ""]
     table["length_A"] = [1.8, 1.9, 2.4, 0.9, np.nan, np.nan]
-    table["in_sampled_range"] = ["inside", "outside", "outside", "", "", ""]
+    table["angle_degrees"] = [np.nan, np.nan, np.nan, 48.0, np.nan, np.nan]
+    table["in_sampled_range"] = ["inside", "outside", "outside", "inside", "", ""]
     causes = collapse_causes(table)
     assert causes[["cause", "types", "count"]].to_numpy().tolist() == [
         ["bond", "c-o", 3],
@@ -332,7 +333,9 @@ def test_causes_are_counted_with_medians_and_the_share_inside():
     ]
     assert causes.loc[0, ["median_time_ps", "median_length_A"]].tolist() == [2.0, 1.9]
     assert causes.loc[0, "inside_sampled_range"] == pytest.approx(1 / 3)
-    assert causes.loc[1:, "inside_sampled_range"].isna().all()
+    assert causes.loc[[0, 1], "median_angle_degrees"].isna().all()
+    assert causes.loc[2, ["median_angle_degrees", "inside_sampled_range"]].tolist() == [48.0, 1.0]
+    assert np.isnan(causes.loc[1, "inside_sampled_range"])
 
 
 def test_causes_survive_the_way_through_a_file(tmp_path):
@@ -343,14 +346,16 @@ def test_causes_survive_the_way_through_a_file(tmp_path):
         ["bond", "c-o", "inside"],
         ["", "", ""],
     ]
-    table["length_A"] = [np.nan, 2.0, np.nan]
+    table["length_A"], table["angle_degrees"] = [np.nan, 2.0, np.nan], np.nan
     table.to_csv(tmp_path / "replicas.csv", index=False)
     pd.testing.assert_frame_equal(collapse_causes(pd.read_csv(tmp_path / "replicas.csv")), collapse_causes(table))
     assert collapse_causes(table)["count"].sum() == 2
 
 
 def test_causes_of_stable_runs_are_an_empty_table():
-    table = runs("a", [9.0], False).assign(cause="", types="", length_A=np.nan, in_sampled_range="")
+    table = runs("a", [9.0], False).assign(
+        cause="", types="", length_A=np.nan, angle_degrees=np.nan, in_sampled_range=""
+    )
     assert collapse_causes(table).empty
 
 

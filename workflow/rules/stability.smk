@@ -7,7 +7,8 @@ rule stability:
         starts=given(inputs.of_data_set, stage="frames", name="starts.xyz"),
         bonds="results/{study}/{molecule}/topology/bonds.csv",
         bond_lengths="results/{study}/{molecule}/gaff_md/bond_lengths.csv",
-        ranges=given(inputs.ranges_of_seed),
+        ranges=given(inputs.ranges_of_seed, name="ranges.csv"),
+        angle_ranges=given(inputs.ranges_of_seed, name="angle_ranges.csv"),
     output:
         replicas="results/{study}/{molecule}/stability/{arm}/seed{seed}/replicas.csv",
         thermo="results/{study}/{molecule}/stability/{arm}/seed{seed}/thermo.csv",

@@ -5,7 +5,6 @@ from physembed.stage import stage
 with stage(snakemake):
     # Imported here, so that what these packages print on their way goes to the log.
     import ase.io
-    import pandas as pd
     import torch
 
     from physembed.config import Stability
@@ -13,9 +12,10 @@ with stage(snakemake):
     from physembed.engine.mace import load_isolated
     from physembed.md.clock import Clock
     from physembed.md.cohorts import StabilityCohorts
-    from physembed.md.collapse import CollapseDetector
+    from physembed.md.collapse import CollapseDetector, SampledRanges
     from physembed.molecules.bonds import equilibrium_length_matrix, read_bond_table
     from physembed.restart import restart_folder
+    from physembed.tables import read_table
 
     torch.set_num_threads(snakemake.threads)
     values = snakemake.params.settings
@@ -26,14 +26,14 @@ with stage(snakemake):
     starts, bonds = ase.io.read(snakemake.input.starts, ":"), read_bond_table(snakemake.input.bonds)
     detector = CollapseDetector(
         bonds,
-        pd.read_csv(snakemake.input.bond_lengths)["mean_A"].to_numpy(),
+        read_table(snakemake.input.bond_lengths)["mean_A"].to_numpy(),
         equilibrium_length_matrix(bonds, starts[0].numbers),
         settings.bond_tolerance_A,
         settings.overlap_margin_A,
         device=device,
     )
     model = load_isolated(snakemake.input.model, device, settings.dtype)
-    ranges = pd.read_csv(snakemake.input.ranges)
+    ranges = SampledRanges(read_table(snakemake.input.ranges), read_table(snakemake.input.angle_ranges))
     clock = Clock.of(snakemake.config)
     runs = StabilityCohorts(
         model, starts, detector, ranges, settings, seed=values["seed"], restart=restart, clock=clock
