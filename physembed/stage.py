@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TextIO
 from physembed.engine.cards import take_card
 from physembed.errors import PhysEmbedError
 from physembed.files import is_full, no_space
+from physembed.process import keep_memory, sleep_while_waiting
 from physembed.provenance import write_provenance
 
 
@@ -25,7 +26,11 @@ def stage(job: Any) -> Iterator[logging.Logger]:
     `job` is the object that Snakemake hands to a script; used are `rule`, `log`, `input`, `params`, `resources` and
     `output.provenance`. Log lines go to the rule's log file. A `PhysEmbedError` ends the process with its
     message as one line on standard error and exit code 1; any other exception goes to the log in full.
+
+    Scripts import torch in the body, so that the settings of the process hold for it.
     """
+    keep_memory()
+    sleep_while_waiting()
     console = os.fdopen(os.dup(sys.stderr.fileno()), "w")
     # Compiled libraries print to the file descriptors themselves; all that belongs in the log.
     with open(job.log[0], "a") as file:  # noqa: PTH123

@@ -212,7 +212,10 @@ def test_seeds_share_a_data_set_or_have_their_own(study_of: Callable[..., Study]
     assert data_sets(common) == {"": [3, 7]} and data_sets(own) == {"seed3/": [3], "seed7/": [7]}
     assert inputs.labels_of_seed(common, "coffee", "adaptive", "7") == f"{base}/labels/adaptive.xyz"
     assert inputs.labels_of_seed(own, "coffee", "adaptive", "7") == f"{base}/labels/seed7/adaptive.xyz"
-    assert inputs.ranges_of_seed(own, "coffee", "adaptive", "3", "ranges.csv") == f"{base}/bond_sampling/seed3/adaptive_ranges.csv"
+    assert (
+        inputs.ranges_of_seed(own, "coffee", "adaptive", "3", "ranges.csv")
+        == f"{base}/bond_sampling/seed3/adaptive_ranges.csv"
+    )
     assert inputs.frames_to_label(own, "coffee", "adaptive", "seed3/") == f"{base}/bond_sampling/seed3/adaptive.xyz"
     assert stages.evaluation(own)["seeds"] == [[3], [7]]
     drawn = [stages.frames(own, "coffee", folder)["seed"] for folder in data_sets(own)]

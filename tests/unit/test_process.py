@@ -1,0 +1,64 @@
+"""Settings of the process of a job: what they change, and that a stage has them before torch is loaded."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FAULTS = """
+import ctypes, resource
+from physembed.process import keep_memory
+
+{call}
+c = ctypes.CDLL(None)
+c.malloc.restype, c.malloc.argtypes, c.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+c.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+for _ in range(10):
+    block = c.malloc(64 << 20)
+    c.memset(block, 1, 64 << 20)
+    c.free(block)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+STAGE = """
+import os, sys
+from types import SimpleNamespace
+from physembed.stage import stage
+
+job = SimpleNamespace(
+    rule="rule", log=["log"], input=[], resources={}, params=SimpleNamespace(settings={}, code=""),
+    output=SimpleNamespace(provenance="provenance.json"),
+)
+assert "torch" not in sys.modules
+with stage(job):
+    open("policy", "w").write(os.environ["OMP_WAIT_POLICY"])
+"""
+
+
+def run(code: str, **environment: str) -> str:
+    inherited = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "KMP_BLOCKTIME")}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=inherited | environment, check=True, text=True, capture_output=True).stdout
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_freed_memory_is_kept_and_costs_no_page_faults_again() -> None:
+    # 10 blocks of 64 MiB, one after another: 16384 pages of 4 KiB each, unless the system makes them larger.
+    faults, kept = (int(run(FAULTS.format(call=call))) for call in ("", "assert keep_memory()"))
+    pages = 10 * (64 << 20) // os.sysconf("SC_PAGESIZE")
+    if faults < pages:
+        pytest.skip("this system has pages so large that few are faulted")
+    assert faults - kept > 0.8 * pages
+
+
+def test_stage_lets_threads_sleep_before_torch_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.chdir(tmp_path)
+    run(STAGE)
+    assert (tmp_path / "policy").read_text() == "passive"
+    run(STAGE, OMP_WAIT_POLICY="active")
+    assert (tmp_path / "policy").read_text() == "active"
