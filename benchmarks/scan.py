@@ -64,7 +64,7 @@ def direct(
             volumes = run(rng, alpha, float(a1), args.frames).volumes_A3
             mean = mean_density(np.arange(len(volumes)), volumes, MASS_U)
             if mean.status == "ok":
-                points.append(ScanPoint(float(a1), mean.density_g_cm3, mean.standard_error))
+                points.append(ScanPoint(float(a1), mean.density_g_cm3, mean.standard_error, mean.blocks - 1))
         line = direct_line(points, target, RANGE)
         found.append((target - line.intercept) / line.slope)
     return found, len(alphas) * args.points

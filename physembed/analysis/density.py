@@ -1,4 +1,4 @@
-"""Mean density of an NPT run: equilibration, standard error, and whether the run is fit to give one.
+"""Mean density of an NPT run: equilibration, standard error, and whether the run is long enough for one.
 
 The density of a frame is mass / volume and the mean is that over frames, as in the paper; it exceeds
 mass / <volume> by the relative variance of the volume, k T kappa / V: about 4e-4 in a box of 1000 atoms.
@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import fft, stats
 
 from physembed.errors import PhysEmbedError
 from physembed.units import G_CM3
@@ -21,11 +22,16 @@ PAPER_WINDOW_PS = 200.0
 EVAPORATED_BELOW = 0.5
 """A density below this fraction of the first frame's is no longer that of the liquid."""
 MINIMUM_EFFECTIVE_SAMPLES = 50
-"""With fewer, the correlation time comes out too short and the error too small."""
+"""Independent frames needed for an error. 95 % intervals cover the true mean in at least 93 % of runs that hold 50
+independent frames; of runs that hold 40, in 91 % (docs/scan.md)."""
+SELECTION_BIAS = 8.0
+"""The squared error of a mean over N independent frames comes out too small by SELECTION_BIAS / N of its value,
+because the start of the equilibrated part is the one that makes the rest look least correlated, and because runs that
+look too correlated are refused. Measured on series with exponential correlation (docs/scan.md)."""
 MINIMUM_BLOCKS = 8
 """The standard error from 8 blocks is itself uncertain by 1 / sqrt(2 (8 - 1)) = 27 %."""
-DRIFT_LIMIT = 3.0
-"""Standard errors between the means of the halves of the equilibrated part; 1 % of sound runs exceed it."""
+DRIFT_PROBABILITY = 0.01
+"""A difference between the halves of the equilibrated part that is less probable than this is called drift."""
 EQUILIBRATION_CANDIDATES = 100
 """Starts of the equilibrated part that are tried, evenly spaced over the run."""
 
@@ -37,11 +43,11 @@ class Blocking:
     """Standard error of the mean of a correlated series; see `block_average`."""
 
     standard_error: float
-    """In the unit of the series; nan if no plateau was reached."""
+    """In the unit of the series, corrected for what the blocks leave out; nan if no plateau was reached."""
     block_length: int
     """Frames in a block."""
     blocks: int
-    """Number of blocks, the standard error has blocks - 1 degrees of freedom; 0 if no plateau was reached."""
+    """Number of blocks; 0 if no plateau was reached. The standard error has blocks - 1 degrees of freedom."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +55,14 @@ class MeanDensity:
     """Mean density of an NPT run. Numbers that the run cannot give are nan; `reason` says why."""
 
     status: Status
-    """`ok`; `insufficient`: too short or still drifting; `evaporated`; `blown_up`: a volume is no number."""
+    """`ok`; `insufficient`: too short or still drifting; `evaporated`; `blown_up`: a volume is not a number."""
     reason: str
     """One line; empty if `ok`."""
     density_g_cm3: float
     """Mean over the equilibrated part; nan if evaporated or blown up."""
     standard_error: float
-    """Of `density_g_cm3`, g/cm^3; nan unless `ok`."""
+    """Of `density_g_cm3`, g/cm^3; nan unless `ok`. It is itself uncertain by about 20 % at 62 to 100 independent frames
+    and by 11 % at 500."""
     equilibration_ps: float
     """Time from the first frame to the first frame of the mean."""
     statistical_inefficiency_ps: float
@@ -63,7 +70,7 @@ class MeanDensity:
     effective_samples: float
     """Independent frames in the equilibrated part."""
     blocks: int
-    """Blocks behind the standard error; 0 where there is none."""
+    """Blocks behind the standard error, which has `blocks` - 1 degrees of freedom; 0 where there is none."""
     last_200_ps_g_cm3: float
     """Mean over the last 200 ps, the paper's rule; nan if the run is shorter or not whole."""
     last_good_frame: int
@@ -83,8 +90,9 @@ def statistical_inefficiency(series: ArrayLike) -> float:
     fluctuation = values - values.mean()
     if np.ptp(values) == 0:
         return float(len(values))
-    spectrum = np.fft.rfft(fluctuation, 2 * len(values))
-    covariance = np.fft.irfft(np.abs(spectrum) ** 2)[: len(values)]
+    length = fft.next_fast_len(2 * len(values), real=True)
+    spectrum = fft.rfft(fluctuation, length)
+    covariance = fft.irfft(spectrum.real**2 + spectrum.imag**2, length)[: len(values)]
     not_positive = np.flatnonzero(covariance <= 0)
     end = not_positive[0] if len(not_positive) else len(values)
     return float(1 + 2 * covariance[1:end].sum() / covariance[0])
@@ -107,14 +115,41 @@ def detect_equilibration(series: ArrayLike) -> tuple[int, float]:
     return starts[best], inefficiencies[best]
 
 
+def combined_degrees_of_freedom(variances: ArrayLike, degrees_of_freedom: ArrayLike) -> float:
+    """Degrees of freedom of a sum of independent estimated variances (B. L. Welch, Biometrika 1947, 34, 28).
+
+    Args:
+        variances: (n,) as they enter the sum.
+        degrees_of_freedom: (n,) of each.
+    """
+    terms = np.asarray(variances, dtype=float)
+    with np.errstate(invalid="ignore"):
+        return float(terms.sum() ** 2 / (terms**2 / np.asarray(degrees_of_freedom, dtype=float)).sum())
+
+
+def variance_correction(effective_samples: float, shortfall: float = 0.0) -> float:
+    """Factor on the squared standard error of a mean that makes up for what its estimate leaves out.
+
+    1 / (1 - shortfall - SELECTION_BIAS / N), at most 2.
+
+    Args:
+        effective_samples: N, independent frames behind the mean.
+        shortfall: share of the squared error that the estimator itself is known to miss.
+    """
+    return 1 / (1 - min(shortfall + SELECTION_BIAS / effective_samples, 0.5))
+
+
 def block_average(series: ArrayLike, inefficiency: float) -> Blocking:
     """Standard error of the mean of a correlated series from the scatter of the means of blocks.
 
-    H. Flyvbjerg, H. G. Petersen, J. Chem. Phys. 1989, 91, 461: as blocks grow the error rises until they are
-    independent, then stays, while its own relative error 1 / sqrt(2 (blocks - 1)) grows. The block length B is that
-    at which the correlation left between blocks and this scatter balance, B^3 = 2 n g^2 (U. Wolff, Comput. Phys.
-    Commun. 2004, 156, 143, eq. 47; R. M. Lee et al., Phys. Rev. E 2011, 83, 066706, eq. 14). It is on the plateau
-    if no error from blocks of 2 B, 4 B, ... is higher by more than twice its own error, as long as there are 8 blocks.
+    H. Flyvbjerg, H. G. Petersen, J. Chem. Phys. 1989, 91, 461: as blocks grow, the error rises until they are
+    independent and then stays, while its own relative error 1 / sqrt(2 (blocks - 1)) grows. The block length B
+    balances the correlation left between blocks and this scatter, B^3 = 2 n g^2 (U. Wolff, Comput. Phys. Commun. 2004,
+    156, 143, eq. 47; R. M. Lee et al., Phys. Rev. E 2011, 83, 066706, eq. 14). The error is on the plateau if no error
+    from blocks of 2 B, 4 B, ... is higher by more than twice its own error, as long as there are 8 blocks.
+
+    Blocks of length B miss g / (2 B) of the squared error where correlation decays exponentially (to first order in
+    g / B); this and the selection bias are made up for (`variance_correction`).
 
     Args:
         series: (n_frames,), any unit; frames at the start that fill no block are left out.
@@ -131,7 +166,8 @@ def block_average(series: ArrayLike, inefficiency: float) -> Blocking:
         elif error * (1 - 2 / math.sqrt(2 * (blocks - 1))) > result.standard_error:
             return Blocking(math.nan, length, 0)
         length *= 2
-    return result
+    correction = variance_correction(len(values) / inefficiency, inefficiency / (2 * result.block_length))
+    return Blocking(result.standard_error * math.sqrt(correction), result.block_length, result.blocks)
 
 
 def mean_density(times_ps: ArrayLike, volumes_A3: ArrayLike, mass_u: float) -> MeanDensity:
@@ -139,8 +175,8 @@ def mean_density(times_ps: ArrayLike, volumes_A3: ArrayLike, mass_u: float) -> M
 
     A run that was lost is a result, not an error: `blown_up` (a volume that is not finite or not positive) or
     `evaporated` (a density below half of the first frame's). A run is `insufficient` if its equilibrated part has
-    fewer than 50 independent frames, is shorter than what was discarded, has no plateau of the block-averaged
-    error, or if its two halves differ by more than 3 standard errors.
+    fewer than 50 independent frames, is shorter than what was discarded, or has no plateau of the block-averaged
+    error, or if its two halves differ by more than chance allows in 1 % of stationary runs (Student's t).
 
     Args:
         times_ps: (n_frames,) evenly spaced.
@@ -148,8 +184,8 @@ def mean_density(times_ps: ArrayLike, volumes_A3: ArrayLike, mass_u: float) -> M
         mass_u: of all atoms in the box, u.
 
     Raises:
-        PhysEmbedError: arrays that do not fit, a mass that is not positive, or times that are not evenly spaced,
-            as where the frames of a resumed run are doubled or missing.
+        PhysEmbedError: arrays of different lengths, a mass that is not positive, or times that are not evenly
+            spaced, as when frames of a resumed run are repeated or missing.
     """
     times, volumes = np.asarray(times_ps, dtype=float), np.asarray(volumes_A3, dtype=float)
     interval = _interval(times, volumes, mass_u)
@@ -233,7 +269,7 @@ def _insufficiency(n_frames: int, part: NDArray[np.float64], samples: float, blo
     first, second = np.array_split(part, 2)
     # The two halves share no frame, so each has sqrt(2) times the error of the whole, and their difference twice.
     drift = abs(float(second.mean() - first.mean())) / (2 * blocking.standard_error)
-    if drift > DRIFT_LIMIT:
+    if drift > stats.t.isf(DRIFT_PROBABILITY / 2, blocking.blocks - 1):
         return f"the halves of the equilibrated part differ by {drift:.1f} standard errors; it still drifts, run longer"
     return ""
 

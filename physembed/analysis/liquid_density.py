@@ -1,9 +1,9 @@
 """Density of a liquid from all replicas of its NPT runs.
 
 The table has one row: density_g_cm3 and standard_error_g_cm3 (over the replicas whose equilibrated part gives them),
-status (`ok`, or what ails the first replica if none is), reason, replicas (run), replicas_held, replicas_ok,
-equilibration_ps (the longest), length_ps (of a run, the shortest), effective_samples (of all), last_window_g_cm3 (the
-paper's plain mean over the end of the runs) and window_ps.
+degrees_of_freedom (of the standard error), status (`ok`, or what is wrong with the first replica if none is), reason,
+replicas (run), replicas_held, replicas_ok, equilibration_ps (the longest), length_ps (of a run, the shortest),
+effective_samples (of all), last_window_g_cm3 (the paper's plain mean over the end of the runs) and window_ps.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from collections.abc import Sequence
 import pandas as pd
 from ase import Atoms
 
+from physembed.analysis.density import combined_degrees_of_freedom
+
 
 def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) -> pd.DataFrame:
     """The table that the module describes.
 
     Args:
         series: rows of the replicas: replica, time_ps, density_g_cm3.
-        runs: one row per replica: replica, status, reason, length_ps, density_g_cm3, standard_error_g_cm3,
+        runs: one row per replica: replica, status, reason, length_ps, density_g_cm3, standard_error_g_cm3, blocks,
             equilibration_ps, effective_samples, density_status, density_reason.
         window_ps: length of the end of a run over which the plain mean is taken.
     """
@@ -36,8 +38,9 @@ def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) ->
         error = math.sqrt((sound.standard_error_g_cm3**2).sum()) / len(sound)
         row |= {"status": "ok", "reason": "", "density_g_cm3": sound.density_g_cm3.mean()}
         row |= {"standard_error_g_cm3": error}
+        row["degrees_of_freedom"] = combined_degrees_of_freedom(sound.standard_error_g_cm3**2, sound.blocks - 1)
     elif len(held):
-        # A mean without an error: what a run gives that is too short to tell one.
+        # A mean without an error: all that a run gives if it is too short for one.
         first = held.iloc[0]
         row |= {"status": first.density_status, "reason": first.density_reason}
         row |= {"density_g_cm3": held.density_g_cm3.mean(), "standard_error_g_cm3": math.nan}
@@ -45,6 +48,7 @@ def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) ->
         first = runs.iloc[0]
         row |= {"status": first.status, "reason": first.reason}
         row |= {"density_g_cm3": math.nan, "standard_error_g_cm3": math.nan}
+    row.setdefault("degrees_of_freedom", math.nan)
     behind = sound if len(sound) else held
     row |= {
         "equilibration_ps": behind.equilibration_ps.max(),
@@ -58,8 +62,8 @@ def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) ->
             ends.append(own.density_g_cm3[own.time_ps > own.time_ps.max() - window_ps].mean())
     row["last_window_g_cm3"] = sum(ends) / len(ends) if ends else math.nan
     order = [
-        "density_g_cm3", "standard_error_g_cm3", "status", "reason", "replicas", "replicas_held", "replicas_ok",
-        "equilibration_ps", "length_ps", "effective_samples", "last_window_g_cm3", "window_ps",
+        "density_g_cm3", "standard_error_g_cm3", "degrees_of_freedom", "status", "reason", "replicas", "replicas_held",
+        "replicas_ok", "equilibration_ps", "length_ps", "effective_samples", "last_window_g_cm3", "window_ps",
     ]  # fmt: skip
     return pd.DataFrame([row])[order]
 

@@ -1,8 +1,8 @@
 """Density at any (alpha, a1) of the CSO correction from NPT runs at others, reweighted by MBAR.
 
-The energy is E = E_MLFF - alpha (S0 + a1 S1), linear in alpha and alpha a1, so frames that carry E_MLFF, S0, S1 and the
-volume tell the Boltzmann weight of each at every other (alpha, a1). S0 and S1 belong to the convention and cutoffs of
-the CSO model that gave them.
+The energy is E = E_MLFF - alpha (S0 + a1 S1), linear in alpha and alpha a1, so E_MLFF, S0, S1 and the volume of a frame
+give its Boltzmann weight at every other (alpha, a1). S0 and S1 belong to the convention and cutoffs of the CSO model
+that gave them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
-from physembed.analysis.density import EVAPORATED_BELOW, detect_equilibration, statistical_inefficiency
+from physembed.analysis.density import (
+    EVAPORATED_BELOW,
+    detect_equilibration,
+    statistical_inefficiency,
+    variance_correction,
+)
 from physembed.errors import PhysEmbedError
 from physembed.units import G_CM3, KB
 
 Array = NDArray[np.float64]
+FRAMES_PER_DEGREE_OF_FREEDOM = 4.0
+"""Independent frames behind one degree of freedom of an error that is taken from the statistical inefficiency: the
+logarithm of the squared error of a run scatters by sqrt(8 / N) (measured by `benchmarks/coverage.py`)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,9 @@ class ReweightedDensity:
     a1: float
     density_g_cm3: float
     standard_error: float
-    """g/cm^3; means nothing where `effective_samples` is small."""
+    """g/cm^3; meaningless where `effective_samples` is small."""
+    degrees_of_freedom: float
+    """Of `standard_error`."""
     effective_samples: float
     """Kish's (sum w)^2 / sum w^2 over the frames, with the correlation of frames taken into account."""
     slope: float
@@ -57,14 +67,17 @@ class Reweighting:
     """Density at any (alpha, a1) from NPT runs at others, by MBAR.
 
     M. R. Shirts, J. D. Chodera, J. Chem. Phys. 2008, 129, 124105, with pymbar. The reduced potential is
-    beta (E + P V); that of the uncorrected model at the wanted temperature and pressure is taken off each frame,
-    which changes no weight: for runs at the wanted temperature and pressure E_MLFF and P V then cancel exactly.
+    beta (E + P V). That of the uncorrected model at the wanted temperature and pressure is subtracted, which changes no
+    weight: for runs at that temperature and pressure E_MLFF and P V then cancel exactly.
 
-    Each run is cut to its equilibrated part (by its volume); of that every frame is used. Frames of a run are
+    Each run is cut to its equilibrated part (by its volume), of which every frame is used. Frames of a run are
     correlated, with the statistical inefficiency g of V, S0 or S1, whichever is largest. A frame of weight w then adds
-    g w^2 to a variance in place of w^2, so the squared error of MBAR is multiplied by sum(g w^2) / sum(w^2), and the
-    effective samples are 1 / sum(g w^2). To keep one frame in g instead would drop data and yet leave frames that are
-    correlated by about exp(-2).
+    g w^2 to a variance instead of w^2, so the squared error of MBAR is multiplied by sum(c g w^2) / sum(w^2) and the
+    effective samples are 1 / sum(g w^2). c is the `variance_correction` of the run. Keeping one frame in g instead
+    would drop data and still leave frames that are correlated by about exp(-2).
+
+    A run of N independent frames knows its squared error with N / 4 degrees of freedom; those of all runs are combined
+    by Welch's formula with their shares of sum(c g w^2).
     """
 
     def __init__(self, runs: Sequence[NPTRun], temperature_K: float, pressure_eV_A3: float, mass_u: float) -> None:
@@ -77,8 +90,8 @@ class Reweighting:
             mass_u: of all atoms in the box, u.
 
         Raises:
-            PhysEmbedError: no run; a run whose arrays do not fit, that holds a value that is no number, or that
-                evaporated; or MBAR that did not converge.
+            PhysEmbedError: no run; a run whose arrays differ in length, that holds a value that is not a number, or
+                that evaporated; or MBAR did not converge.
         """
         if not runs:
             raise PhysEmbedError("reweighting: no runs to reweight; give at least one")
@@ -91,7 +104,11 @@ class Reweighting:
             blocks.setdefault(state, []).append(_equilibrated_frames(run, number))
         of_state = [np.hstack(frames) for frames in blocks.values()]
         counts = np.array([frames.shape[1] for frames in of_state])
-        energies, self._s0, self._s1, volumes, self._inefficiency = np.hstack(of_state)
+        energies, self._s0, self._s1, volumes, self._inefficiency, numbers = np.hstack(of_state)
+        self._run = numbers.astype(int)
+        samples = np.bincount(self._run, 1 / self._inefficiency)
+        self._freedom = samples / FRAMES_PER_DEGREE_OF_FREEDOM
+        self._correction = np.array([variance_correction(count) for count in samples])
         self._densities = mass_u / volumes / G_CM3
         reduced = np.array(
             [
@@ -120,12 +137,14 @@ class Reweighting:
         result = self._mbar.compute_expectations(self._densities, u_kn=self._reduced(alpha, a1))
         mean = float(weights @ self._densities)
         covariance = float(weights @ ((self._densities - mean) * self._s1))
-        variance_factor = (self._inefficiency @ weights**2) / (weights**2).sum()
+        # The share of each run in the variance.
+        shares = self._correction * np.bincount(self._run, self._inefficiency * weights**2)
         return ReweightedDensity(
             alpha=alpha,
             a1=a1,
             density_g_cm3=mean,
-            standard_error=float(result["sigma"][0]) * math.sqrt(variance_factor),
+            standard_error=float(result["sigma"][0]) * math.sqrt(shares.sum() / (weights**2).sum()),
+            degrees_of_freedom=float(shares.sum() ** 2 / (shares**2 / self._freedom).sum()),
             effective_samples=self._effective_samples(weights),
             slope=self._beta * alpha * covariance,
         )
@@ -166,7 +185,7 @@ def _first_free_energies(reduced: Array, counts: NDArray[np.int64]) -> Array:
 
 
 def _equilibrated_frames(run: NPTRun, number: int) -> Array:
-    """(5, n) E_MLFF, S0, S1, V of the equilibrated part of a run, and its statistical inefficiency in each frame."""
+    """(6, n) E_MLFF, S0, S1, V of the equilibrated part of a run, its statistical inefficiency and its number."""
     name = f"reweighting: run {number} (alpha = {run.alpha:g}, a1 = {run.a1:g})"
     series = [np.asarray(values, dtype=float) for values in (run.energies_eV, run.s0_eV, run.s1_eV, run.volumes_A3)]
     shapes = [values.shape for values in series]
@@ -184,4 +203,5 @@ def _equilibrated_frames(run: NPTRun, number: int) -> Array:
     start, _ = detect_equilibration(frames[3])
     frames = frames[:, start:]
     inefficiency = max(statistical_inefficiency(values) for values in frames[1:])
-    return np.vstack([frames, np.full(frames.shape[1], inefficiency)])
+    constant = np.array([[inefficiency], [number]])
+    return np.vstack([frames, np.broadcast_to(constant, (2, frames.shape[1]))])

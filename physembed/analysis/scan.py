@@ -1,8 +1,11 @@
-"""Tuning of a1 of the CSO correction to a density, from a run per point or from all runs reweighted.
+"""Tuning of a1 of the CSO correction to a density, from one run per point or from all runs reweighted.
 
 The energy is E = E_MLFF - alpha (S0 + a1 S1). `direct_line` fits a line to the densities of runs at one alpha, as in
 the paper; `reweighted_tuning` finds the same a1 on the exact curve that `Reweighting` draws through all runs, and
-`next_point` says where a further run is needed. An a1 belongs to the convention and cutoffs of the CSO model.
+`next_point` says where another run is needed. An a1 belongs to the convention and cutoffs of the CSO model.
+
+Errors come from few independent frames and are themselves uncertain, so every interval and test takes Student's t (or
+F) with the degrees of freedom of those errors. `benchmarks/coverage.py` measures how often the intervals cover.
 """
 
 from __future__ import annotations
@@ -17,19 +20,18 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.optimize import brentq
 
-from physembed.analysis.density import MeanDensity
+from physembed.analysis.density import combined_degrees_of_freedom
 from physembed.analysis.reweighting import Reweighting
 from physembed.errors import PhysEmbedError
 
 CONFIDENCE = 0.95
-"""Of every interval of a1."""
-Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+"""Of every interval of a1, and of the test of a confirming run."""
 BAD_FIT = 0.01
-"""Below this probability of its chi squared the densities do not lie on a line."""
+"""If the scatter of the densities about their line is less probable than this, they do not lie on a line."""
 MINIMUM_EFFECTIVE_SAMPLES = 50
 """Independent frames that must stand behind a reweighted density for it to be believed."""
 GRID = 101
-"""Points over the range of a1 at which the reweighted density is looked at before its root is refined."""
+"""Points over the range of a1 at which the reweighted density is evaluated before its root is refined."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class ScanPoint:
     density_g_cm3: float
     standard_error: float
     """g/cm^3."""
+    degrees_of_freedom: float
+    """Of the standard error: blocks - 1."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Tuning:
     """At `a1`."""
     standard_error: float
     """Of `density_g_cm3`, g/cm^3."""
+    degrees_of_freedom: float
+    """Of `standard_error`; nan if that is not known."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,10 @@ class Line:
     intercept: float
     covariance: NDArray[np.float64]
     """(2, 2), of intercept and slope in this order."""
-    chi_squared: float
-    degrees_of_freedom: int
+    f_statistic: float
+    """Squared scatter about the line over its expectation from the errors of the runs; nan with two points."""
     p_value: float
-    """Probability of a chi squared at least as large; nan with two points, which any line fits."""
+    """Probability of at least this scatter about a true line; nan with two points, which always lie on one."""
     tuning: Tuning
 
 
@@ -82,17 +88,30 @@ class NextPoint:
     """What to do next in a reweighted scan."""
 
     action: Literal["run", "done", "stop"]
-    """`run` at `tuning.a1`; `done`: the tuning is `ok`; `stop`: it is not, and more runs are not possible or no use."""
+    """`run` at `tuning.a1`; `done`: the tuning is `ok`; `stop`: it is not, and more runs are impossible or useless."""
     reason: str
     tuning: Tuning
 
 
-def direct_line(points: Sequence[ScanPoint], target_g_cm3: float, a1_range: tuple[float, float]) -> Line:
-    """Weighted linear fit of density against a1, and the a1 at which it meets the target.
+def quantile(degrees_of_freedom: float) -> float:
+    """Standard errors to either side of a 95 % interval, by Student's t."""
+    return float(stats.t.isf((1 - CONFIDENCE) / 2, degrees_of_freedom))
 
-    The interval is Fieller's, all a1 at which the line is within its error of the target: it does not lean on
-    a slope that is known exactly (E. C. Fieller, J. R. Stat. Soc. B 1954, 16, 175). It is `unresolved` where the
-    slope is not significant, the points do not lie on a line (p < 0.01), or the a1 is not between the points.
+
+def direct_line(points: Sequence[ScanPoint], target_g_cm3: float, a1_range: tuple[float, float]) -> Line:
+    """Line through the densities of the runs at one alpha, and the a1 at which it meets the target.
+
+    The fit weights all runs alike: weights from errors that are known to 20 % would do more harm than good. The
+    error of the line pools the errors of the runs, v(a1) = sum h_i^2 s_i^2 with the density h_i that run i adds to the
+    line at a1; nothing supposes that they are equal. Its degrees of freedom are Welch's.
+
+    The interval is Fieller's, all a1 at which the line is within t errors of the target: it takes the error of the
+    slope into account (E. C. Fieller, J. R. Stat. Soc. B 1954, 16, 175). Whether the densities lie on a line is tested
+    by F, the squared scatter about it over its expectation, with the degrees of freedom of M. B. Brown, A. B. Forsythe,
+    Technometrics 1974, 16, 129 and G. E. P. Box, Ann. Math. Stat. 1954, 25, 290.
+
+    The tuning is `unresolved` where the slope is not significant, the densities do not lie on a line (p < 0.01), or
+    the a1 is not between the runs.
 
     Args:
         points: runs at one alpha, at two or more values of a1.
@@ -100,7 +119,7 @@ def direct_line(points: Sequence[ScanPoint], target_g_cm3: float, a1_range: tupl
         a1_range: lowest and highest a1 allowed.
 
     Raises:
-        PhysEmbedError: fewer than two values of a1, a density or error that is no number, or an empty range.
+        PhysEmbedError: fewer than two values of a1, a density or error that is not a number, or an empty range.
     """
     _check_range(a1_range)
     for point in points:
@@ -109,45 +128,78 @@ def direct_line(points: Sequence[ScanPoint], target_g_cm3: float, a1_range: tupl
                 f"scan: point a1 = {point.a1:g} has density {point.density_g_cm3:g} +- {point.standard_error:g}; "
                 "give runs whose density has status 'ok', leave out the others"
             )
+        if not point.degrees_of_freedom > 0:
+            raise PhysEmbedError(
+                f"scan: point a1 = {point.a1:g} has an error with {point.degrees_of_freedom:g} degrees of freedom; "
+                "give the number of its blocks less one"
+            )
     a1 = np.array([point.a1 for point in points])
     if len(np.unique(a1)) < 2:
         raise PhysEmbedError(f"scan: a line needs runs at two or more values of a1, given: {sorted(set(a1.tolist()))}")
     densities = np.array([point.density_g_cm3 for point in points])
-    errors = np.array([point.standard_error for point in points])
+    variances = np.array([point.standard_error for point in points]) ** 2
+    freedom = np.array([point.degrees_of_freedom for point in points])
 
-    design = np.column_stack([np.ones_like(a1), a1]) / errors[:, None]
-    covariance = np.linalg.inv(design.T @ design)
-    intercept, slope = (float(value) for value in covariance @ design.T @ (densities / errors))
-    chi_squared = float((((densities - intercept - slope * a1) / errors) ** 2).sum())
-    freedom = len(points) - 2
-    p_value = float(stats.chi2.sf(chi_squared, freedom)) if freedom else math.nan
+    design = np.column_stack([np.ones_like(a1), a1])
+    projection = np.linalg.pinv(design)  # (2, n_points)
+    intercept, slope = (float(value) for value in projection @ densities)
+    covariance = projection * variances @ projection.T
+    f_statistic, p_value = _lack_of_fit(densities, design, projection, variances, freedom)
 
-    def at(value: float) -> tuple[float, float]:
+    def degrees(row: NDArray[np.float64]) -> float:
+        return combined_degrees_of_freedom((row @ projection) ** 2 * variances, freedom)
+
+    def at(value: float) -> tuple[float, float, float]:
         row = np.array([1.0, value])
-        return intercept + slope * value, math.sqrt(row @ covariance @ row)
+        return intercept + slope * value, math.sqrt(row @ covariance @ row), degrees(row)
 
-    # |intercept + slope a1 - target| = Z error(a1), squared: a quadratic equation in a1.
-    square = slope**2 - Z**2 * covariance[1, 1]
-    if square <= 0:
+    # |intercept + slope a1 - target| = t error(a1), squared: a quadratic equation in a1. t belongs to the root, and
+    # (slope, target - intercept) is (1, root) times the slope, which may be 0.
+    t = quantile(degrees(np.array([slope, target_g_cm3 - intercept])))
+    square = slope**2 - t**2 * covariance[1, 1]
+    if not square > 0:
         best = float(a1[np.argmin(abs(densities - target_g_cm3))])
         slope_error = math.sqrt(covariance[1, 1])
         reason = f"slope {slope:.4g} +- {slope_error:.2g} g/cm^3 is not significant; longer runs or a wider range"
         tuning = Tuning("unresolved", reason, best, math.nan, math.nan, *at(best))
     else:
-        linear = slope * (intercept - target_g_cm3) - Z**2 * covariance[0, 1]
-        constant = (intercept - target_g_cm3) ** 2 - Z**2 * covariance[0, 0]
+        linear = slope * (intercept - target_g_cm3) - t**2 * covariance[0, 1]
+        constant = (intercept - target_g_cm3) ** 2 - t**2 * covariance[0, 0]
         half_width = math.sqrt(linear**2 - square * constant) / square
         root, middle = (target_g_cm3 - intercept) / slope, -linear / square
 
         def doubt(best: float) -> str:
             if p_value < BAD_FIT:
-                return f"the densities do not lie on a line (chi squared {chi_squared:.1f}, p {p_value:.1g}); narrow it"
+                return f"the densities do not lie on a line (F {f_statistic:.1f}, p {p_value:.1g}); narrow the range"
             if not a1.min() <= best <= a1.max():
                 return f"a1 = {best:.4g} is not between the runs ({a1.min():g} to {a1.max():g}); run there"
             return ""
 
         tuning = _tuning(root, (middle - half_width, middle + half_width), at, doubt, target_g_cm3, a1_range)
-    return Line(slope, intercept, covariance, chi_squared, freedom, p_value, tuning)
+    return Line(slope, intercept, covariance, f_statistic, p_value, tuning)
+
+
+def _lack_of_fit(
+    densities: NDArray[np.float64],
+    design: NDArray[np.float64],
+    projection: NDArray[np.float64],
+    variances: NDArray[np.float64],
+    freedom: NDArray[np.float64],
+) -> tuple[float, float]:
+    """F and p value of the scatter about the line; nan for two points.
+
+    With M = 1 - (the projection onto lines) and V = diag(variances), the expected squared scatter is tr(M V), its
+    degrees of freedom are tr(M V)^2 / tr(M V M V) for the scatter itself and Welch's for the estimate of tr(M V).
+    """
+    if len(densities) < 3:
+        return math.nan, math.nan
+    remainder = np.eye(len(densities)) - design @ projection
+    expected = remainder * variances
+    trace = float(np.trace(expected))
+    statistic = float(((remainder @ densities) ** 2).sum()) / trace
+    of_scatter = trace**2 / float(np.trace(expected @ expected))
+    of_estimate = combined_degrees_of_freedom(remainder.diagonal() * variances, freedom)
+    return statistic, float(stats.f.sf(statistic, of_scatter, of_estimate))
 
 
 def reweighted_tuning(
@@ -159,8 +211,9 @@ def reweighted_tuning(
 ) -> Tuning:
     """The a1 at which the reweighted density at `alpha` meets the target.
 
-    The interval is that of the density divided by the slope there. Where the frames do not suffice the result is
-    `unresolved`, and its a1 is where the density would be met if it went on as a line: the place to run next.
+    The interval is that of the density, with Student's t, divided by the slope there. Where the frames do not suffice
+    the result is `unresolved`, and its a1 is where a straight continuation of the curve would meet the target: the
+    place to run next.
 
     Args:
         reweighting: of all runs at hand.
@@ -188,7 +241,7 @@ def reweighted_tuning(
         start = reweighting.density(alpha, float(grid[nearest.argmin()]))
         root = start.a1 + (target_g_cm3 - start.density_g_cm3) / start.slope
     there = reweighting.density(alpha, float(np.clip(root, *a1_range)))
-    half_width = Z * there.standard_error / abs(there.slope)
+    half_width = quantile(there.degrees_of_freedom) * there.standard_error / abs(there.slope)
 
     def doubt(best: float) -> str:
         # Without a crossing the root is a guess, unless it lies beyond an end of the range that is known well.
@@ -202,7 +255,7 @@ def reweighted_tuning(
     return _tuning(
         root,
         (root - half_width, root + half_width),
-        lambda _: (there.density_g_cm3, there.standard_error),
+        lambda _: (there.density_g_cm3, there.standard_error, there.degrees_of_freedom),
         doubt,
         target_g_cm3,
         a1_range,
@@ -233,13 +286,32 @@ def next_point(
     return NextPoint("run", tuning.reason, tuning)
 
 
-def deviation(tuning: Tuning, confirming: MeanDensity, target_g_cm3: float) -> float:
-    """Density of a new run at `tuning.a1` less the target, in standard errors of run and tuning together.
+def confirmation(
+    density_g_cm3: float,
+    standard_error: float,
+    degrees_of_freedom: float,
+    target_g_cm3: float,
+    tuning_error: float,
+    tuning_degrees_of_freedom: float,
+) -> tuple[float, float]:
+    """How far a new run at the tuned a1 is from the target, in standard errors of run and tuning together.
 
-    The run must not be one of those behind the tuning. Within +-2 it confirms the tuning; nan unless its status
-    is `ok`.
+    Args:
+        density_g_cm3: of the run, which must not be one of those behind the tuning.
+        standard_error: of that density, g/cm^3.
+        degrees_of_freedom: of that error.
+        target_g_cm3: the density tuned to.
+        tuning_error: standard error of the density at the tuned a1, g/cm^3.
+        tuning_degrees_of_freedom: of that error.
+
+    Returns:
+        The deviation in errors, and the two-sided probability of at least this deviation if the tuning is right
+        (Welch's t test). Below 0.05 the run does not confirm the tuning.
     """
-    return (confirming.density_g_cm3 - target_g_cm3) / math.hypot(confirming.standard_error, tuning.standard_error)
+    variances = [standard_error**2, tuning_error**2]
+    in_errors = (density_g_cm3 - target_g_cm3) / math.sqrt(sum(variances))
+    freedom = combined_degrees_of_freedom(variances, [degrees_of_freedom, tuning_degrees_of_freedom])
+    return in_errors, float(2 * stats.t.sf(abs(in_errors), freedom))
 
 
 def _check_range(a1_range: tuple[float, float]) -> None:
@@ -253,24 +325,24 @@ def _check_range(a1_range: tuple[float, float]) -> None:
 def _tuning(
     root: float,
     interval: tuple[float, float],
-    at: Callable[[float], tuple[float, float]],
+    at: Callable[[float], tuple[float, float, float]],
     doubt: Callable[[float], str],
     target: float,
     a1_range: tuple[float, float],
 ) -> Tuning:
     """The verdict on a root: in the allowed range, believed, and met.
 
-    `at` gives density and error at an a1, `doubt` why it is not believed there. A root outside the range still is
-    `ok` if the density at the end of the range is the target within its error.
+    `at` gives density, error and degrees of freedom at an a1; `doubt` says why it is not believed there. A root outside
+    the range is still `ok` if the density at the end of the range is the target within its error.
     """
     best = float(np.clip(root, *a1_range))
-    density, error = at(best)
+    density, error, freedom = at(best)
     if reason := doubt(best):
-        return Tuning("unresolved", reason, best, math.nan, math.nan, density, error)
-    if best != root and abs(density - target) > Z * error:
+        return Tuning("unresolved", reason, best, math.nan, math.nan, density, error, freedom)
+    if best != root and abs(density - target) > quantile(freedom) * error:
         reason = (
             f"the target {target:.4f} g/cm^3 is not reached for a1 from {a1_range[0]:g} to {a1_range[1]:g}; "
             f"the best is {density:.4f} +- {error:.4f} g/cm^3 at a1 = {best:g}"
         )
-        return Tuning("unreachable", reason, best, math.nan, math.nan, density, error)
-    return Tuning("ok", "", best, *interval, density, error)
+        return Tuning("unreachable", reason, best, math.nan, math.nan, density, error, freedom)
+    return Tuning("ok", "", best, *interval, density, error, freedom)

@@ -1,7 +1,8 @@
 """The tables of a scan: the a1 that meets the target density at each alpha, and the curve through the runs.
 
 `tuning` has one row per alpha: alpha, method, convention, tuned_on, target_g_cm3, status, reason, a1, a1_low, a1_high,
-density_g_cm3, standard_error_g_cm3, slope_g_cm3, chi_squared, p_value (the last two of a line through direct runs).
+density_g_cm3, standard_error_g_cm3 and its degrees_of_freedom, slope_g_cm3, f_statistic, p_value (the last two of a
+line through direct runs: whether the densities lie on it).
 `curve` has alpha, a1, density_g_cm3, standard_error_g_cm3 and effective_samples (of a reweighted curve) on a grid.
 """
 
@@ -24,7 +25,7 @@ CURVE = ["alpha", "a1", "density_g_cm3", "standard_error_g_cm3", "effective_samp
 
 
 def npt_runs(series: pd.DataFrame, runs: pd.DataFrame, temperature_K: float, pressure_bar: float) -> list[NPTRun]:
-    """The runs of a scan that held, as the reweighting wants them."""
+    """The runs of a scan that survived, as `Reweighting` takes them."""
     held = runs[runs.status == "ok"]
     return [
         NPTRun(
@@ -45,16 +46,18 @@ def npt_runs(series: pd.DataFrame, runs: pd.DataFrame, temperature_K: float, pre
 def direct(
     runs: pd.DataFrame, alpha: float, target_g_cm3: float, a1_range: tuple[float, float]
 ) -> tuple[Tuning, Line | None]:
-    """The tuning by a line through the runs at one alpha, and the line if there are runs enough for one.
+    """The tuning by a line through the runs at one alpha, and the line if there are enough runs for one.
 
-    With fewer than two values of a1 whose density has an error the tuning is `unresolved`, and its a1 is that of the
+    With fewer than two values of a1 whose density has an error, the tuning is `unresolved` and its a1 is that of the
     run that came nearest to the target.
     """
     here = runs[runs.alpha == alpha]
     sound = here[(here.status == "ok") & (here.density_status == "ok")]
     if sound.a1.nunique() >= 2:
-        columns = ["a1", "density_g_cm3", "standard_error_g_cm3"]
-        points = [ScanPoint(*values) for values in sound[columns].to_numpy(float).tolist()]
+        points = [
+            ScanPoint(run["a1"], run["density_g_cm3"], run["standard_error_g_cm3"], run["blocks"] - 1)
+            for run in sound.to_dict("records")
+        ]
         line = direct_line(points, target_g_cm3, a1_range)
         return line.tuning, line
     reasons = "; ".join(
@@ -63,9 +66,9 @@ def direct(
     reason = f"{len(sound)} of {len(here)} runs give a density with an error, and a line needs two ({reasons})"
     known = here[(here.status == "ok") & np.isfinite(here.density_g_cm3)]
     if known.empty:
-        return Tuning("unresolved", reason, math.nan, math.nan, math.nan, math.nan, math.nan), None
+        return Tuning("unresolved", reason, *[math.nan] * 6), None
     best = known.loc[(known.density_g_cm3 - target_g_cm3).abs().idxmin()]
-    return Tuning("unresolved", reason, best.a1, math.nan, math.nan, best.density_g_cm3, math.nan), None
+    return Tuning("unresolved", reason, best.a1, math.nan, math.nan, best.density_g_cm3, math.nan, math.nan), None
 
 
 def tune(
@@ -86,8 +89,8 @@ def tune(
     Args:
         series: one row per frame of each run: run, volume_A3, potential_energy_eV (of the uncorrected model),
             cso_S0_eV, cso_S1_eV.
-        runs: one row per run: run, alpha, a1, status, reason, density_g_cm3, standard_error_g_cm3, density_status,
-            density_reason.
+        runs: one row per run: run, alpha, a1, status, reason, density_g_cm3, standard_error_g_cm3, blocks,
+            density_status, density_reason.
         method: a line through the runs at each alpha, or MBAR over all runs.
         alphas: at which a1 is tuned.
         target_g_cm3: measured density.
@@ -117,7 +120,7 @@ def tune(
         else:
             tuning, line = direct(runs, alpha, target_g_cm3, a1_range)
             if line is not None:
-                row |= {"slope_g_cm3": line.slope, "chi_squared": line.chi_squared, "p_value": line.p_value}
+                row |= {"slope_g_cm3": line.slope, "f_statistic": line.f_statistic, "p_value": line.p_value}
                 curves.append(_line_curve(line, alpha, a1_range))
         rows.append(
             row
@@ -129,11 +132,12 @@ def tune(
                 "a1_high": tuning.a1_high,
                 "density_g_cm3": tuning.density_g_cm3,
                 "standard_error_g_cm3": tuning.standard_error,
+                "degrees_of_freedom": tuning.degrees_of_freedom,
             }
         )
     order = [
         "alpha", "method", "target_g_cm3", "status", "reason", "a1", "a1_low", "a1_high", "density_g_cm3",
-        "standard_error_g_cm3", "slope_g_cm3", "chi_squared", "p_value",
+        "standard_error_g_cm3", "degrees_of_freedom", "slope_g_cm3", "f_statistic", "p_value",
     ]  # fmt: skip
     curve = pd.concat(curves) if curves else pd.DataFrame(columns=CURVE)
     return pd.DataFrame(rows).reindex(columns=order), curve

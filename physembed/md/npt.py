@@ -329,13 +329,14 @@ class NPTRuns:
             row |= {"status": run.status if lost else "ok", "reason": run.reason if lost else ""}
             row["length_ps"] = rows["time_ps"].max() if len(rows) else 0.0
             if lost:
-                numbers = ("density_g_cm3", "standard_error_g_cm3", "equilibration_ps", "effective_samples")
+                numbers = ("density_g_cm3", "standard_error_g_cm3", "blocks", "equilibration_ps", "effective_samples")
                 row |= dict.fromkeys(numbers, math.nan) | {"density_status": run.status, "density_reason": run.reason}
             else:
                 mean = mean_density(rows["time_ps"], rows["volume_A3"], start.get_masses().sum())
                 row |= {
                     "density_g_cm3": mean.density_g_cm3,
                     "standard_error_g_cm3": mean.standard_error,
+                    "blocks": mean.blocks,
                     "equilibration_ps": mean.equilibration_ps,
                     "effective_samples": mean.effective_samples,
                     "density_status": mean.status,

@@ -22,17 +22,18 @@ from physembed.report.liquid_page_tables import (
 from physembed.report.liquid_tables import HELD_OUT, HERE, TUNED, VARIANTS, mean_absolute_errors
 from physembed.report.page import Table, flatten
 from physembed.report.scan_figures import status_name
+from physembed.report.survival_figures import format_p
 
 PAPER_NPT_PS = 1000.0
 PAPER_VISCOSITY_PS = 5000.0
 DEMONSTRATION = 0.1
 """Runs shorter than this share of the paper's show that the pipeline works, and nothing else."""
 FEW_SAMPLES = 100
-"""Below this many independent frames the standard error is itself known to no better than about 10 %."""
+"""Below this many independent frames the standard error is itself uncertain by 20 % or more (docs/scan.md)."""
 SMALL_BOX_A = 20.0
 """Below this the dispersion, which reaches 10 Å, and the radial distributions see a molecule's own images."""
-WIDE = 2.0
-"""Standard errors beyond which a confirming run does not confirm."""
+NOT_CONFIRMED = 0.05
+"""A deviation of the confirming run that is less probable than this does not confirm."""
 
 
 @dataclass(frozen=True)
@@ -156,10 +157,10 @@ def _about_tuning(model: ModelSummary) -> Iterator[str]:
     if first["status"] != "ok" and pd.notna(first["a1"]):
         yield f"The corrected runs use the best a1 known, {first['a1']:.3g}, which is not known to meet the target."
     in_errors = first["confirming_deviation_errors"]
-    if abs(in_errors) > WIDE:
+    if first["confirming_p_value"] < NOT_CONFIRMED:
         yield (
-            f"The confirming run at a1 is {abs(in_errors):.1f} standard errors from the target: the tuning is not "
-            "confirmed."
+            f"The confirming run at a1 is {abs(in_errors):.1f} standard errors from the target "
+            f"({format_p(first['confirming_p_value'])}): the tuning is not confirmed."
         )
     elif pd.isna(in_errors) and first["status"] == "ok":
         state = status_name(str(first["confirming_status"]))
@@ -199,7 +200,10 @@ def _about_densities(model: ModelSummary) -> Iterator[str]:
     if partly:
         yield f"Densities that stand on a part of the replicas: {', '.join(partly)}."
     if few:
-        yield f"Few independent frames, so that standard errors are rough: {', '.join(few)}."
+        yield (
+            f"Fewer than {FEW_SAMPLES} independent frames, so that standard errors are themselves uncertain by 20 % or "
+            f"more: {', '.join(few)}."
+        )
     if (rows["role"] == TUNED).any():
         name = rows.loc[rows["role"] == TUNED, "liquid"].iloc[0]
         yield f"The density of {name} was tuned on: its agreement is no evidence, and it counts in no mean here."

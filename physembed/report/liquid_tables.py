@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from physembed.analysis.scan import confirmation
 from physembed.errors import PhysEmbedError
 from physembed.report.paper_liquids import paper_density, paper_rows, paper_viscosity, shown_paper_models
 
@@ -81,7 +82,8 @@ class _Quantity:
 
 _DENSITY = _Quantity(
     "g_cm3", "density_g_cm3", "standard_error_g_cm3", "density_g_cm3", "density_source",
-    ("last_window_g_cm3", "length_ps", "effective_samples", "replicas", "replicas_ok"), shown_if_not_ok=True,
+    ("degrees_of_freedom", "last_window_g_cm3", "length_ps", "effective_samples", "replicas", "replicas_ok"),
+    shown_if_not_ok=True,
 )  # fmt: skip
 _VISCOSITY = _Quantity(
     "mPa_s", "viscosity_mPa_s", "standard_error_mPa_s", "viscosity_mPa_s", "viscosity_source",
@@ -175,8 +177,8 @@ def density_table(densities: pd.DataFrame, liquids: Sequence[LiquidFacts], tuned
 
     Args:
         densities: `density.csv` of all models, liquids and variants, with columns model, liquid, variant
-            (density_g_cm3, standard_error_g_cm3, status, reason, length_ps, effective_samples, last_window_g_cm3,
-            replicas, replicas_ok).
+            (density_g_cm3, standard_error_g_cm3, degrees_of_freedom, status, reason, length_ps, effective_samples,
+            last_window_g_cm3, replicas, replicas_ok).
         liquids: facts of every liquid, in the order of the study.
         tuned_on: the liquid whose measured density each model was tuned to.
 
@@ -185,8 +187,9 @@ def density_table(densities: pd.DataFrame, liquids: Sequence[LiquidFacts], tuned
         `paper`), liquid, components, temperature_K, role (`tuned` or `held out`), experiment_g_cm3, experiment_source,
         paper_experiment_g_cm3; then of each variant, after `uncorrected_` and `corrected_`: g_cm3,
         standard_error_g_cm3, deviation_percent (from the study's experiment), status (`ok`, what is wrong, or
-        `not_run`), reason, last_window_g_cm3, length_ps, effective_samples, replicas, replicas_ok. A density of a run
-        that is not `ok` is not to be judged. The paper's models are those that the study's are named after, or both.
+        `not_run`), reason, degrees_of_freedom (of the standard error), last_window_g_cm3, length_ps,
+        effective_samples, replicas, replicas_ok. A density of a run that is not `ok` is not to be judged. The paper's
+        models are those that the study's are named after, or both.
 
     Raises:
         PhysEmbedError: two results of the same, a liquid that is not listed, or an unknown variant.
@@ -307,8 +310,9 @@ def tuning_table(tunings: Mapping[str, pd.DataFrame], densities: pd.DataFrame) -
 
     Returns:
         model and the columns of `tuning.csv`; confirming_status, confirming_g_cm3, confirming_standard_error_g_cm3,
-        confirming_deviation_percent from the target, and confirming_deviation_errors, the same in standard errors of
-        run and tuning together (within +-2 the run confirms the tuning); nan unless both are `ok`.
+        confirming_deviation_percent from the target, confirming_deviation_errors (the same in standard errors of run
+        and tuning together) and confirming_p_value (the run confirms the tuning unless this is below 0.05; see
+        `physembed.analysis.scan.confirmation`). The last three are nan unless both are `ok`.
     """
     tables = []
     for model, tuning in tunings.items():
@@ -323,10 +327,12 @@ def tuning_table(tunings: Mapping[str, pd.DataFrame], densities: pd.DataFrame) -
             counts = confirming["status"] == "ok" and row["status"] == "ok"
             density = _number(confirming.get("density_g_cm3"))
             error = _number(confirming.get("standard_error_g_cm3"))
-            in_errors = in_percent = math.nan
+            in_errors = p_value = in_percent = math.nan
             if counts and density is not None and error is not None:
-                both = math.hypot(error, row["standard_error_g_cm3"])
-                in_errors = (density - row["target_g_cm3"]) / both
+                in_errors, p_value = confirmation(
+                    density, error, confirming["degrees_of_freedom"], row["target_g_cm3"],
+                    row["standard_error_g_cm3"], row["degrees_of_freedom"],
+                )  # fmt: skip
                 in_percent = deviation_percent(density, row["target_g_cm3"])
             rows.append(
                 {
@@ -337,6 +343,7 @@ def tuning_table(tunings: Mapping[str, pd.DataFrame], densities: pd.DataFrame) -
                     "confirming_standard_error_g_cm3": error,
                     "confirming_deviation_percent": in_percent,
                     "confirming_deviation_errors": in_errors,
+                    "confirming_p_value": p_value,
                 }
             )
         tables.append(pd.DataFrame(rows))

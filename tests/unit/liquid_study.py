@@ -76,9 +76,9 @@ def judged(series: pd.DataFrame) -> dict[str, object]:
     return {
         "status": result.status if lost else "ok", "reason": result.reason if lost else "",
         "length_ps": series["time_ps"].iloc[-1], "density_g_cm3": result.density_g_cm3,
-        "standard_error_g_cm3": result.standard_error, "equilibration_ps": result.equilibration_ps,
-        "effective_samples": result.effective_samples, "density_status": result.status,
-        "density_reason": result.reason, "last_window_g_cm3": result.last_200_ps_g_cm3,
+        "standard_error_g_cm3": result.standard_error, "blocks": result.blocks,
+        "equilibration_ps": result.equilibration_ps, "effective_samples": result.effective_samples,
+        "density_status": result.status, "density_reason": result.reason, "last_window_g_cm3": result.last_200_ps_g_cm3,
     }  # fmt: skip
 
 
@@ -122,14 +122,16 @@ class Study:
             row |= dict.fromkeys(("a1", "a1_low", "a1_high", "density_g_cm3", "standard_error_g_cm3"), math.nan)
             good = self.scan_runs.query(f"alpha == {alpha} and density_status == 'ok'")
             if len(good) >= 2:
-                values = zip(good["a1"], good["density_g_cm3"], good["standard_error_g_cm3"], strict=True)
+                columns = (good["a1"], good["density_g_cm3"], good["standard_error_g_cm3"], good["blocks"] - 1)
+                values = zip(*columns, strict=True)
                 line = direct_line([ScanPoint(*value) for value in values], TARGET, self.a1_range)
                 best = line.tuning
                 row |= {
                     "status": best.status, "reason": best.reason, "a1": best.a1, "a1_low": best.a1_low,
                     "a1_high": best.a1_high, "density_g_cm3": best.density_g_cm3,
                     "standard_error_g_cm3": best.standard_error, "slope_g_cm3": line.slope,
-                    "chi_squared": line.chi_squared, "p_value": line.p_value,
+                    "degrees_of_freedom": best.degrees_of_freedom, "f_statistic": line.f_statistic,
+                    "p_value": line.p_value,
                 }  # fmt: skip
                 a1 = np.linspace(*self.a1_range, 41)
                 design = np.column_stack([np.ones_like(a1), a1])
@@ -158,6 +160,7 @@ class Study:
                 densities.append(
                     {"model": self.model, **key, "replicas": self.replicas, **last} | {
                         "status": last["density_status"], "reason": last["density_reason"],
+                        "degrees_of_freedom": self.replicas * (last["blocks"] - 1),
                     }
                 )  # fmt: skip
         self.series, self.runs = pd.concat(series), pd.DataFrame(runs)

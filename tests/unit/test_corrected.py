@@ -25,7 +25,7 @@ LIQUIDS = {"EC_313K": {1, 6, 8}, "EMC_298K": {8, 6, 1}}
 TUNING = {
     "alpha": 0.05, "method": "direct", "convention": "d3", "tuned_on": "EMC_298K", "target_g_cm3": 1.0063,
     "status": "ok", "reason": np.nan, "a1": 0.8125, "a1_low": 0.7, "a1_high": 0.93, "density_g_cm3": 1.0061,
-    "standard_error_g_cm3": np.float64(0.0021), "slope_g_cm3": 0.11, "chi_squared": 1.2, "p_value": 0.3,
+    "standard_error_g_cm3": np.float64(0.0021), "slope_g_cm3": 0.11, "f_statistic": 1.2, "p_value": 0.3,
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from scipy.signal import lfilter
 
 from physembed.analysis.density import (
     G_CM3,
+    SELECTION_BIAS,
     block_average,
     detect_equilibration,
     mean_density,
@@ -87,9 +88,13 @@ def test_blocks_give_the_analytic_error():
     assert found[0].blocks == n_frames // found[0].block_length
 
 
-def test_blocks_of_one_frame_give_the_textbook_error():
+def test_blocks_of_one_frame_give_the_textbook_error_but_for_the_correction():
     series = np.random.default_rng(3).normal(size=100)
-    assert block_average(series, 0.05).standard_error == pytest.approx(stats.sem(series), rel=1e-12)
+    found = block_average(series, 0.05)
+    assert found.block_length == 1
+    # 100 frames with g = 0.05 count as 2000, and a block of one misses g / 2.
+    expected = stats.sem(series) * math.sqrt(1 / (1 - 0.05 / 2 - SELECTION_BIAS / 2000))
+    assert found.standard_error == pytest.approx(expected, rel=1e-12)
 
 
 def test_error_that_rises_with_the_block_length_is_no_plateau():

@@ -21,7 +21,7 @@ def data(*densities: float, length_ps: float = 300.0) -> tuple[pd.DataFrame, pd.
     ]
     runs = pd.DataFrame({"replica": range(len(densities)), "density_g_cm3": densities})
     runs = runs.assign(
-        status="ok", reason="", length_ps=length_ps, standard_error_g_cm3=0.003, equilibration_ps=150.0,
+        status="ok", reason="", length_ps=length_ps, standard_error_g_cm3=0.003, blocks=12, equilibration_ps=150.0,
         effective_samples=60.0, density_status="ok", density_reason="",
     )  # fmt: skip
     return pd.concat(series), runs
@@ -32,6 +32,7 @@ def test_replicas_are_averaged_and_their_errors_shrink() -> None:
     assert row.status == "ok"
     assert row.density_g_cm3 == pytest.approx(1.01)
     assert row.standard_error_g_cm3 == pytest.approx(0.003 / math.sqrt(3))
+    assert row.degrees_of_freedom == pytest.approx(3 * 11)
     assert row.effective_samples == 180
     assert row.last_window_g_cm3 == pytest.approx(1.01)
 

@@ -378,7 +378,7 @@ def test_cautions_name_everything_that_limits_the_result(
     groups = "evaporated: EC uncorrected; blown up: DMC corrected; not run: EA corrected"
     assert f"Of 22 densities, 3 cannot be judged ({groups})." in failed
     assert "No measured density of unmeasured." in failed
-    assert "No a1 at α = -0.05: a1 = 1.7 is not between the runs" in failed
+    assert "No a1 at α = -0.05: a1 = 1.698 is not between the runs" in failed
     boxes = pd.DataFrame({"liquid": ["EMC", "EC"], "molecules": 12, "atoms": 180, "box_length_A": [12.34, 25.0]})
     small = "\n".join(cautions(summary(full, tmp_path, boxes=boxes)))
     assert (
@@ -391,10 +391,13 @@ def test_cautions_name_everything_that_limits_the_result(
 
 def test_cautions_on_confirmation_samples_and_replicas(full: Study, tmp_path: Path) -> None:
     model = summary(full, tmp_path)
-    far = replace(model, tuning=model.tuning.assign(confirming_deviation_errors=-3.21))
+    far = replace(model, tuning=model.tuning.assign(confirming_deviation_errors=-3.21, confirming_p_value=0.0042))
     assert "The confirming run at a1 is 3.2 standard errors from the target" in "\n".join(cautions(far))
     none = replace(
-        model, tuning=model.tuning.assign(confirming_deviation_errors=np.nan, confirming_status="evaporated")
+        model,
+        tuning=model.tuning.assign(
+            confirming_deviation_errors=np.nan, confirming_p_value=np.nan, confirming_status="evaporated"
+        ),
     )
     assert "Nothing confirms the tuning: the corrected run of EMC is evaporated." in cautions(none)
     densities = model.densities.copy()
@@ -403,7 +406,7 @@ def test_cautions_on_confirmation_samples_and_replicas(full: Study, tmp_path: Pa
     densities.loc[emc, ["corrected_replicas_ok", "corrected_effective_samples"]] = [2.0, 61.0]
     found = "\n".join(cautions(replace(model, densities=densities)))
     assert "Densities that stand on a part of the replicas: EMC corrected 2 of 3." in found
-    assert "Few independent frames, so that standard errors are rough: EMC corrected 61" in found
+    assert "standard errors are themselves uncertain by 20 % or more: EMC corrected 61" in found
 
 
 def test_tables_of_the_page_mark_tuned_rows_and_the_paper(full: Study, tmp_path: Path) -> None:

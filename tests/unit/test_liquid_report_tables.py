@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from physembed.errors import PhysEmbedError
 from physembed.report.liquid_tables import (
@@ -38,8 +39,8 @@ def density(liquid: str, variant: str, value: float, status: str = "ok", model: 
     return {
         "model": model, "liquid": liquid, "variant": variant, "density_g_cm3": value, "status": status,
         "standard_error_g_cm3": 0.01 if status == "ok" else NAN, "reason": "" if status == "ok" else "why",
-        "length_ps": 1000.0, "effective_samples": 200.0, "last_window_g_cm3": value + 0.001, "replicas": 2,
-        "replicas_ok": 2,
+        "degrees_of_freedom": 10.0, "length_ps": 1000.0, "effective_samples": 200.0,
+        "last_window_g_cm3": value + 0.001, "replicas": 2, "replicas_ok": 2,
     }  # fmt: skip
 
 
@@ -219,7 +220,7 @@ def test_a_model_named_as_in_the_paper_stands_beside_that_one_alone() -> None:
 def test_tuning_table_holds_the_confirming_run_against_the_target() -> None:
     row = {
         "alpha": 0.05, "status": "ok", "tuned_on": "tuned", "target_g_cm3": 1.0, "a1": 0.6, "density_g_cm3": 1.0,
-        "standard_error_g_cm3": 0.0003,
+        "standard_error_g_cm3": 0.0003, "degrees_of_freedom": 40.0,
     }  # fmt: skip
     tuning = pd.DataFrame([row, row | {"alpha": -0.05}])
     rows = densities()
@@ -228,8 +229,11 @@ def test_tuning_table_holds_the_confirming_run_against_the_target() -> None:
     assert first["confirming_deviation_percent"] == pytest.approx(0.1)
     # 0.001 over sqrt(0.0003^2 + 0.0004^2)
     assert first["confirming_deviation_errors"] == pytest.approx(2)
+    # Welch: (9 + 16)^2 / (81 / 40 + 256 / 10) = 22.6 degrees of freedom, where t = 2 is not yet significant.
+    assert first["confirming_p_value"] == pytest.approx(2 * stats.t.sf(2, 625 / (81 / 40 + 256 / 10)))
+    assert first["confirming_p_value"] > 0.05
     # The corrected model is that of the first alpha.
     assert second["confirming_status"] == "not_run" and math.isnan(second["confirming_g_cm3"])
     unreachable = tuning_table({"own": tuning.assign(status="unreachable")}, rows).to_dict("records")[0]
-    assert unreachable["confirming_g_cm3"] == 1.001 and math.isnan(unreachable["confirming_deviation_errors"])
+    assert unreachable["confirming_g_cm3"] == 1.001 and math.isnan(unreachable["confirming_p_value"])
     assert tuning_table({"other": tuning}, rows)["confirming_status"].tolist() == ["not_run"] * 2

@@ -199,7 +199,7 @@ def test_series_hold_every_record_with_its_columns(barostat, tmp_path):
     table = runs.runs()
     assert list(table.columns) == [
         "run", "alpha", "a1", "status", "reason", "length_ps", "density_g_cm3", "standard_error_g_cm3",
-        "equilibration_ps", "effective_samples", "density_status", "density_reason",
+        "blocks", "equilibration_ps", "effective_samples", "density_status", "density_reason",
     ]  # fmt: skip
     mean = mean_density(rows.time_ps, rows.volume_A3, N_ATOMS * MASS)
     assert (table.status == "ok").all()

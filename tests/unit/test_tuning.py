@@ -36,9 +36,9 @@ def scan(points: list[tuple[float, float]], seed: int = 1) -> tuple[pd.DataFrame
         frame = pd.DataFrame({"run": run, "volume_A3": volume, "potential_energy_eV": generator.normal(0, 1, FRAMES)})
         series.append(frame.assign(cso_S0_eV=S0_PER_VOLUME * volume, cso_S1_eV=S1_PER_VOLUME * volume))
         error = density.std(ddof=1) / math.sqrt(FRAMES)
-        runs.append((run, alpha, a1, "ok", "", density.mean(), error, "ok", ""))
+        runs.append((run, alpha, a1, "ok", "", density.mean(), error, 50, "ok", ""))
     columns = [
-        "run", "alpha", "a1", "status", "reason", "density_g_cm3", "standard_error_g_cm3", "density_status",
+        "run", "alpha", "a1", "status", "reason", "density_g_cm3", "standard_error_g_cm3", "blocks", "density_status",
         "density_reason",
     ]  # fmt: skip
     return pd.concat(series), pd.DataFrame(runs, columns=columns)
