@@ -11,6 +11,10 @@ with stage(snakemake):
     from physembed.report.reading import read_table
 
     settings, source, output = snakemake.params.settings, snakemake.input, snakemake.output
+
+    def first_row(path: str) -> dict[str, object]:
+        return {str(key): value for key, value in read_table(path).iloc[0].to_dict().items()}
+
     write_corrected(
         output.model,
         output.facts,
@@ -19,7 +23,7 @@ with stage(snakemake):
         base_model=source.model,
         description=json.loads(Path(source.description).read_text()),
         # The first alpha of the configuration is that of the corrected model.
-        tuning=read_table(source.tuning).iloc[0].to_dict(),
+        tuning=first_row(source.tuning),
         target_source=settings["target_source"],
-        confirmation=read_table(source.confirmation).iloc[0].to_dict(),
+        confirmation=first_row(source.confirmation),
     )

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from physembed.report import comparison_figures, liquid_figures, scan_figures
 from physembed.report.liquid_tables import LiquidFacts, of_model
 from physembed.report.reading import read_by_liquid, read_table
@@ -12,7 +14,7 @@ with stage(snakemake):
     source, model = snakemake.input, snakemake.wildcards.model
     liquids = [LiquidFacts(**facts) for facts in snakemake.params.settings["liquids"]]
 
-    def of_liquids(files):
+    def of_liquids(files: list[str]) -> pd.DataFrame:
         return read_by_liquid(files, {model: [liquid.name for liquid in liquids]})
 
     figures = {

@@ -47,5 +47,5 @@ with stage(snakemake):
     )
     run.run()
     with atomic(output.pressure) as temporary:
-        np.savez(temporary, **run.arrays())
+        np.savez(temporary, allow_pickle=False, **run.arrays())
     run.replicas().to_csv(output.runs, index=False)

@@ -4,6 +4,7 @@ from physembed.stage import stage
 
 with stage(snakemake):
     # Imported here, so that what these packages print on their way goes to the log.
+    import ase
     import ase.io
     import torch
 
@@ -23,7 +24,7 @@ with stage(snakemake):
     how = settings["device"], settings["dtype"]
     model = load_liquid(source.model, *how, convention=settings["convention"], alpha=alpha, a1=a1)
     variants = {"uncorrected": evaluator(model.with_parameters(0.0, 0.0)), "corrected": evaluator(model)}
-    labelled = []
+    labelled: list[ase.Atoms] = []
     if settings["volume_scan_labels"]:
         labels = Labels(**settings["labels"])
         labelled, _ = label_frames(
