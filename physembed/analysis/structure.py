@@ -73,7 +73,9 @@ def radial_distributions(frames: Sequence[Atoms], settings: Structure) -> pd.Dat
     if not different.any():
         raise PhysEmbedError("structure: one molecule, and so no distribution between molecules; give a liquid")
 
-    def normalised(a: NDArray[np.float64], b: NDArray[np.float64], apart: NDArray[np.bool_], box: Box) -> NDArray:
+    def normalised(
+        a: NDArray[np.float64], b: NDArray[np.float64], apart: NDArray[np.bool_], box: Box
+    ) -> NDArray[np.float64]:
         """g of one frame; a pair of one element is counted twice, in `counts` as in `apart`."""
         distances = distance_array(a, b, box=box.dimensions)[apart]
         counts = np.histogram(distances, bins=n_shells, range=(0, edges[-1]))[0]
@@ -198,7 +200,9 @@ def _bonded_triplets(bonds: ArrayLike, molecules: NDArray[np.int64]) -> NDArray[
     return np.array(found, dtype=np.int64).reshape(-1, 3)
 
 
-def _table(columns: list[str], names: list[str], middles: NDArray[np.float64], values: NDArray) -> pd.DataFrame:
+def _table(
+    columns: list[str], names: list[str], middles: NDArray[np.float64], values: NDArray[np.float64]
+) -> pd.DataFrame:
     """Long table of the mean over frames and its standard error; `values` is (n_frames, n_names, n_bins)."""
     blocks = np.array([block.mean(axis=0) for block in np.array_split(values, min(BLOCKS, len(values)))])
     error = (
