@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 TEXT_COLUMNS = {
-    "types", "angle_types", "cause", "in_sampled_range", "segment", "connectivity_changes", "reason", "note",
-    "density_reason", "time_decomposition_reason",
+    "types", "angle_types", "cause", "in_sampled_range", "segment", "angle_segment", "connectivity_changes", "reason",
+    "note", "density_reason", "time_decomposition_reason",
 }  # fmt: skip
 """Columns whose empty cells are empty text."""
 

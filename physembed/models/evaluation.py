@@ -1,15 +1,16 @@
 """How well the models of an arm reproduce their labels, frame by frame and atom by atom.
 
-`frames`: set, seed, frame, source_frame, n_atoms, types, segment, stretch_A, energy_reference_eV,
-energy_model_eV, force_rmse_eV_A. `stretch_A` is the length of the modified bond minus r_mean of its type (of
-several modified bonds the one furthest from it; NaN for an unmodified frame).
+`frames`: set, seed, frame, source_frame, n_atoms, types, segment, stretch_A, angle_types, angle_segment, bend_degrees,
+energy_reference_eV, energy_model_eV, force_rmse_eV_A. `stretch_A` is the length of the modified bond minus r_mean of
+its type, `bend_degrees` the modified angle minus theta_mean of its type (of several the one furthest from it; NaN for a
+frame without a change of that kind).
 `forces`: set, seed, frame, atom, element, reference_{x,y,z}_eV_A, model_{x,y,z}_eV_A.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -34,22 +35,22 @@ def predict(model: Any, frames: Sequence[Atoms]) -> tuple[np.ndarray, list[np.nd
     return np.array(energies), forces
 
 
-def _modification(frame: Atoms, mean_lengths: Mapping[str, float]) -> dict[str, Any]:
-    """The modified bond furthest from its mean length."""
-    modifications = modifications_of(frame, "bond")
+def _modification(frame: Atoms, kind: Literal["bond", "angle"], means: Mapping[str, float]) -> tuple[str, str, float]:
+    """Type, segment and deviation of the modified bond or angle furthest from the mean of its type."""
+    modifications = modifications_of(frame, kind)
     if not modifications:
-        return {"types": "", "segment": "", "stretch_A": float("nan")}
-    stretches = [item["to_A"] - mean_lengths[item["types"]] for item in modifications]
-    worst = int(np.argmax(np.abs(stretches)))
-    return {
-        "types": modifications[worst]["types"],
-        "segment": modifications[worst]["segment"],
-        "stretch_A": stretches[worst],
-    }
+        return "", "", float("nan")
+    key = {"bond": "to_A", "angle": "to_degrees"}[kind]
+    deviations = [item[key] - means[item["types"]] for item in modifications]
+    worst = int(np.argmax(np.abs(deviations)))
+    return modifications[worst]["types"], modifications[worst]["segment"], deviations[worst]
 
 
 def evaluate(
-    models: Mapping[int, Any], sets: Mapping[str, Sequence[Atoms]], ranges: pd.DataFrame
+    models: Mapping[int, Any],
+    sets: Mapping[str, Sequence[Atoms]],
+    ranges: pd.DataFrame,
+    angle_ranges: pd.DataFrame,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare the models of an arm with the labels of several sets of frames.
 
@@ -57,11 +58,13 @@ def evaluate(
         models: torch-sim models by training seed.
         sets: labelled frames (REF_energy, REF_forces) by name.
         ranges: the arm's table of bond-length ranges, for r_mean_A of each bond type.
+        angle_ranges: its table of angle ranges, for theta_mean_degrees of each angle type.
 
     Returns:
         The tables `frames` and `forces` of the module's docstring.
     """
     mean_lengths = dict(zip(ranges["types"], ranges["r_mean_A"], strict=True))
+    mean_angles = dict(zip(angle_ranges["types"], angle_ranges["theta_mean_degrees"], strict=True))
     frame_rows, force_tables = [], []
     for seed, model in models.items():
         for name, frames in sets.items():
@@ -69,6 +72,7 @@ def evaluate(
             for index, frame in enumerate(frames):
                 reference = frame.arrays["REF_forces"]
                 difference = forces[index] - reference
+                bond, angle = _modification(frame, "bond", mean_lengths), _modification(frame, "angle", mean_angles)
                 frame_rows.append(
                     {
                         "set": name,
@@ -76,7 +80,8 @@ def evaluate(
                         "frame": index,
                         "source_frame": frame.info["source_frame"],
                         "n_atoms": len(frame),
-                        **_modification(frame, mean_lengths),
+                        **dict(zip(("types", "segment", "stretch_A"), bond, strict=True)),
+                        **dict(zip(("angle_types", "angle_segment", "bend_degrees"), angle, strict=True)),
                         "energy_reference_eV": frame.info["REF_energy"],
                         "energy_model_eV": energies[index],
                         "force_rmse_eV_A": float(np.sqrt(np.mean(difference**2))),

@@ -77,10 +77,11 @@ MOLECULE_FIGURES = _by_name(
         "collapse_causes",
         "Stability",
         "What failed first",
-        "The first bond or contact to fail in each run that collapsed, by GAFF types. Orange: a bond that failed at a "
-        "length that the training frames were sampled over.",
-        "Orange is where the model should know the forces. Blue: a bond that failed beyond them; grey: an overlap of "
-        "two atoms that are not bonded, or a value that is not finite. A bond counts as broken only far from its mean "
+        "The first bond or contact to fail in each run that collapsed, by GAFF types. Orange: a bond at a length, or a "
+        "contact across an angle at a value, that the training frames were sampled over.",
+        "Orange is where the model should know the forces. Blue: a bond or angle that failed beyond them; grey: an "
+        "overlap of two atoms that share no neighbour, or a value that is not finite. A contact such as ca-ho is an "
+        "angle that has closed (ca-oh-ho). A bond counts as broken only far from its mean "
         "length, for most types beyond the sampled range: blue is the rule. Look for a type that fails again and "
         "again, and for orange.",
     ),
@@ -95,6 +96,18 @@ MOLECULE_FIGURES = _by_name(
         "default, and the stretching segment, from the largest length to the mean plus ``stretch_A`` times k of the "
         "reference bond over k of the type. Dotted: mean length. The histograms count bonds in equal bins. Look for "
         "modified bonds in the shaded segments only. Where each seed has its own data set, that of the first is drawn.",
+    ),
+    Item(
+        "bond_angles",
+        "Bond sampling",
+        "Angles before and after sampling",
+        "One panel per angle type that an arm has bent, stiffest first. All types are bent up to the same harmonic "
+        "energy: the shaded ranges reach further as k falls.",
+        "Grey: the frames of the GAFF run; coloured outline: the frames of an arm after sampling; ticks at the top: "
+        "the values given to modified angles. Shaded: the closing and the opening segment, up to the mean minus or "
+        "plus ``bend_degrees`` times the root of k of the reference angle over k of the type. A bend changes other "
+        "angles at the same atom too, so that outlines also reach beyond the ticks. Of many types the 24 bent most "
+        "often are drawn.",
     ),
     Item(
         "training_curves",
@@ -119,10 +132,11 @@ MOLECULE_FIGURES = _by_name(
     Item(
         "error_by_stretch",
         "Models",
-        "Force error by stretch",
+        "Force error by stretch and bend",
         "Mean over frames with its standard error; numbers count frames. It shows what the distorted frames cost.",
         "The stretch is how far the modified bond is from the mean length of its type (of several modified bonds, the "
-        "one furthest from it), in bins of 0.05 Å. Each point is the mean over frames of the RMSE within a frame, "
+        "one furthest from it), in bins of 0.05 Å; the bend likewise, in bins of 10 degrees where an arm bends. "
+        "A frame with both counts in both panels. Each point is the mean over frames of the RMSE within a frame, "
         "averaged over seeds first; a single frame has no error bar. Left: frames without a modification. Look for an "
         "error that grows with the stretch, and compare the validation points of the arms: they show whether the "
         "distorted frames cost accuracy near equilibrium.",

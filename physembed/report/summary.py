@@ -136,12 +136,12 @@ def _stability_rows(table: pd.DataFrame) -> Table:
             )
         rows.append(
             [
-                row["molecule"], row["arm"], f"{row['collapsed']} of {row['runs']}", _percent(row["fraction"]),
-                f"{_percent(row['low'])} to {_percent(row['high'])}",
+                row["molecule"], row["arm"], str(row["labels"]), f"{row['collapsed']} of {row['runs']}",
+                _percent(row["fraction"]), f"{_percent(row['low'])} to {_percent(row['high'])}",
                 f"{row['duration_ps']:g} ps, {row['temperature_K']:g} K", paper,
             ]
         )  # fmt: skip
-    headings = ["molecule", "arm", "collapsed", "fraction", "95 % interval", "conditions", "paper"]
+    headings = ["molecule", "arm", "labels", "collapsed", "fraction", "95 % interval", "conditions", "paper"]
     return Table(MOLECULE_TABLES["stability"].title, headings, rows)
 
 

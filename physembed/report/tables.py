@@ -20,27 +20,35 @@ def paper_stability() -> pd.DataFrame:
         return pd.read_csv(handle, comment="#")
 
 
-def stability_table(fractions: Mapping[str, pd.DataFrame], duration_ps: float, temperature_K: float) -> pd.DataFrame:
-    """Collapse of each molecule and arm beside the paper's.
+def stability_table(
+    fractions: Mapping[str, pd.DataFrame],
+    ledgers: Mapping[str, Mapping[str, pd.DataFrame]],
+    duration_ps: float,
+    temperature_K: float,
+) -> pd.DataFrame:
+    """Collapse of each molecule and arm beside the paper's, and what the arm cost.
 
     Args:
         fractions: from `physembed.analysis.survival.collapse_fractions`, by molecule.
+        ledgers: the ledger of each set of labels, by molecule.
         duration_ps: length of the runs.
         temperature_K: their temperature.
 
     Returns:
-        molecule, arm, runs, collapsed, fraction, low, high (exact two-sided 95 % interval), upper_one_sided (exact
-        95 % limit), duration_ps, temperature_K; paper_runs, paper_collapsed_percent, paper_duration_ps and
-        paper_temperature_K, empty where the paper has no such molecule and arm.
+        molecule, arm, labels (spent on the arm's training frames, rejected ones included), runs, collapsed, fraction,
+        low, high (exact two-sided 95 % interval), upper_one_sided (exact 95 % limit), duration_ps, temperature_K;
+        paper_runs, paper_collapsed_percent, paper_duration_ps and paper_temperature_K, empty where the paper has no
+        such molecule and arm.
     """
     totals = [
         table[table["seed"].astype(str) == "all"].drop(columns="seed").assign(molecule=name)
         for name, table in fractions.items()
     ]
     ours = pd.concat(totals, ignore_index=True).assign(duration_ps=duration_ps, temperature_K=temperature_K)
+    ours["labels"] = [len(ledgers[molecule][arm]) for molecule, arm in zip(ours["molecule"], ours["arm"], strict=True)]
     paper = paper_stability().rename(columns=lambda name: name if name in ("molecule", "arm") else f"paper_{name}")
     columns = [
-        "molecule", "arm", "runs", "collapsed", "fraction", "low", "high", "upper_one_sided", "duration_ps",
+        "molecule", "arm", "labels", "runs", "collapsed", "fraction", "low", "high", "upper_one_sided", "duration_ps",
         "temperature_K", "paper_runs", "paper_collapsed_percent", "paper_duration_ps", "paper_temperature_K",
     ]  # fmt: skip
     return ours.merge(paper, how="left", on=["molecule", "arm"])[columns]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from physembed.report.style import (
     PURPLE,
     VERMILION,
     YELLOW,
+    ArmStyle,
     arm_styles,
     legend_above,
     light_grid,
@@ -30,8 +32,6 @@ from physembed.report.style import (
     wrapped,
 )
 
-STRETCH_BIN_A = 0.05
-"""Width of a bin of `error_by_stretch`."""
 POINTS = 250
 """Points of a training curve; longer ones are thinned."""
 HEXAGONS = 70
@@ -178,90 +178,116 @@ def _mean_error(frames: pd.DataFrame) -> tuple[float, float, int]:
     return float(per_frame.mean()), float(error), count
 
 
-def stretch_errors(frames: pd.DataFrame) -> pd.DataFrame:
-    """Force error of the training frames by how far their modified bond is from its mean length.
+@dataclass(frozen=True)
+class _Change:
+    """A kind of modification, as `error_by_stretch` draws it."""
+
+    column: str
+    width: float
+    """Of a bin."""
+    label: str
+    noun: str
+
+
+STRETCH = _Change("stretch_A", 0.05, "stretch beyond mean length / Å", "bond")
+BEND = _Change("bend_degrees", 10.0, "bend from mean angle / degrees", "angle")
+
+
+def modification_errors(frames: pd.DataFrame, change: _Change) -> pd.DataFrame:
+    """Force error of the training frames by how far their modified bond or angle is from its mean.
 
     Args:
-        frames: the evaluation tables of all arms with a column `arm` (arm, set, frame, stretch_A,
+        frames: the evaluation tables of all arms with a column `arm` (arm, set, frame, stretch_A, bend_degrees,
             force_rmse_eV_A).
+        change: `STRETCH` or `BEND`.
 
     Returns:
-        arm; group (`validation`, `unmodified` for training frames without a modification, `modified`); low_A and
-        high_A, the bin of the stretch (NaN for the first two groups); frames; force_rmse_meV_A and its
+        arm; group (`validation`, `unmodified` for training frames without any modification, `modified` for those with
+        one of this kind); low and high, the bin (NaN for the first two groups); frames; force_rmse_meV_A and its
         standard_error_meV_A (mean over frames of the RMSE within a frame).
     """
     rows = []
     for arm, of_arm in frames.groupby("arm", sort=False):
         validation, train = of_arm[of_arm["set"] == "validation"], of_arm[of_arm["set"] == "train"]
-        bins = np.floor(train["stretch_A"] / STRETCH_BIN_A)
-        groups = [("validation", math.nan, validation), ("unmodified", math.nan, train[bins.isna()])]
+        bins = np.floor(train[change.column] / change.width)
+        untouched = train[[STRETCH.column, BEND.column]].isna().all(axis=1)
+        groups = [("validation", math.nan, validation), ("unmodified", math.nan, train[untouched])]
         numbers = np.unique(bins.dropna().to_numpy(dtype=float))
         groups += [("modified", float(number), train[bins == number]) for number in numbers]
         for group, number, members in groups:
             if len(members):
                 mean, error, count = _mean_error(members)
-                low = number * STRETCH_BIN_A
-                rows.append([arm, group, low, low + STRETCH_BIN_A, count, mean, error])
-    columns = ["arm", "group", "low_A", "high_A", "frames", "force_rmse_meV_A", "standard_error_meV_A"]
+                low = number * change.width
+                rows.append([arm, group, low, low + change.width, count, mean, error])
+    columns = ["arm", "group", "low", "high", "frames", "force_rmse_meV_A", "standard_error_meV_A"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def error_by_stretch(frames: pd.DataFrame) -> Figure:
-    """Force error against the stretch of the modified bond, with unmodified frames beside it.
+    """Force error against the stretch and the bend of modified frames, with unmodified frames beside them.
 
     Args:
-        frames: see `stretch_errors`.
+        frames: see `modification_errors`.
     """
-    table = stretch_errors(frames)
-    arms = list(dict.fromkeys(table["arm"]))
+    arms = list(dict.fromkeys(frames["arm"]))
     styles = arm_styles(arms)
-    modified_arms = [arm for arm in arms if ((table["arm"] == arm) & (table["group"] == "modified")).any()]
-    groups = ("validation", "unmodified")
+    changes = [STRETCH, BEND] if frames[BEND.column].notna().any() else [STRETCH]
     with new_figure(3.4) as figure:
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1, 2.6))
-        light_grid(left)
-        light_grid(right)
-        for index, arm in enumerate(arms):
-            of_arm, style = table[table["arm"] == arm], styles[arm]
-            look = {"color": style.colour, "capsize": 3, "markersize": 5, "linewidth": 1.2}
-            plain = of_arm[of_arm["group"] != "modified"]
-            places = plain["group"].map(groups.index) + 0.22 * (index - (len(arms) - 1) / 2)
-            left.errorbar(
-                places,
-                plain["force_rmse_meV_A"],
-                plain["standard_error_meV_A"],
-                fmt=style.marker,
-                label=arm,
-                **look,
-            )
-            if arm not in modified_arms:
-                continue
-            modified = of_arm[of_arm["group"] == "modified"]
-            shift = 0.2 * (modified_arms.index(arm) - (len(modified_arms) - 1) / 2) * STRETCH_BIN_A
-            centres = (modified["low_A"] + modified["high_A"]) / 2 + shift
-            right.errorbar(
-                centres, modified["force_rmse_meV_A"], modified["standard_error_meV_A"], fmt=style.marker, **look
-            )
-            if len(modified_arms) == 1:
-                tops = modified["force_rmse_meV_A"] + modified["standard_error_meV_A"].fillna(0)
-                for x, y, count in zip(centres, tops, modified["frames"], strict=True):
-                    right.annotate(
-                        str(count), (x, y), (0, 3), textcoords="offset points", ha="center", fontsize=7, color=GREY
-                    )
-        left.set_xticks(range(len(groups)), ["validation", "training,\nunmodified"])
-        left.set_xlim(-0.5, 1.5)
+        panels = figure.subplots(
+            1, 1 + len(changes), sharey=True, width_ratios=(1, *[2.6 / len(changes)] * len(changes))
+        )
+        for axes in panels:
+            light_grid(axes)
+        left = panels[0]
+        _draw_plain(left, modification_errors(frames, STRETCH), styles)
+        for axes, change in zip(panels[1:], changes, strict=True):
+            _draw_modified(axes, modification_errors(frames, change), styles, change)
         left.set_ylim(0, 1.08 * left.get_ylim()[1])
         left.set_ylabel("force RMSE / (meV/Å)")
-        left.set_title("unmodified frames")
-        right.set_title("training frames with a modified bond")
-        right.set_xlabel("stretch beyond mean length / Å")
-        if modified_arms:
-            right.axvline(0, color=BLACK, linewidth=0.8, linestyle=":")
-        else:
-            right.text(0.5, 0.5, "no arm modifies bonds", ha="center", color=GREY, transform=right.transAxes)
-            right.set_xticks([])
         legend_above(figure)
     return figure
+
+
+def _draw_plain(axes: Axes, table: pd.DataFrame, styles: Mapping[str, ArmStyle]) -> None:
+    """The frames without any modification, and those of validation."""
+    groups = ("validation", "unmodified")
+    for index, (arm, style) in enumerate(styles.items()):
+        plain = table[(table["arm"] == arm) & (table["group"] != "modified")]
+        places = plain["group"].map(groups.index) + 0.22 * (index - (len(styles) - 1) / 2)
+        axes.errorbar(
+            places, plain["force_rmse_meV_A"], plain["standard_error_meV_A"], fmt=style.marker, label=arm,
+            color=style.colour, capsize=3, markersize=5, linewidth=1.2,
+        )  # fmt: skip
+    axes.set_xticks(range(len(groups)), ["validation", "training,\nunmodified"])
+    axes.set_xlim(-0.5, 1.5)
+    axes.set_title("unmodified frames")
+
+
+def _draw_modified(axes: Axes, table: pd.DataFrame, styles: Mapping[str, ArmStyle], change: _Change) -> None:
+    """The training frames with a modification of one kind, by bins of it."""
+    table = table[table["group"] == "modified"]
+    arms = [arm for arm in styles if (table["arm"] == arm).any()]
+    for arm in arms:
+        modified, style = table[table["arm"] == arm], styles[arm]
+        shift = 0.2 * (arms.index(arm) - (len(arms) - 1) / 2) * change.width
+        centres = (modified["low"] + modified["high"]) / 2 + shift
+        axes.errorbar(
+            centres, modified["force_rmse_meV_A"], modified["standard_error_meV_A"], fmt=style.marker,
+            color=style.colour, capsize=3, markersize=5, linewidth=1.2,
+        )  # fmt: skip
+        if len(arms) == 1:
+            tops = modified["force_rmse_meV_A"] + modified["standard_error_meV_A"].fillna(0)
+            for x, y, count in zip(centres, tops, modified["frames"], strict=True):
+                axes.annotate(
+                    str(count), (x, y), (0, 3), textcoords="offset points", ha="center", fontsize=7, color=GREY
+                )
+    axes.set_title(f"frames with a modified {change.noun}")
+    axes.set_xlabel(change.label)
+    if arms:
+        axes.axvline(0, color=BLACK, linewidth=0.8, linestyle=":")
+    else:
+        axes.text(0.5, 0.5, f"no arm modifies {change.noun}s", ha="center", color=GREY, transform=axes.transAxes)
+        axes.set_xticks([])
 
 
 LEDGER_COLOURS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -20,29 +21,36 @@ import numpy as np
 import pandas as pd
 import pytest
 from ase import Atoms
+from ase.build import molecule
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
 from physembed.analysis.survival import collapse_fractions, compare_arms, survival_curves
+from physembed.config import Arm
 from physembed.errors import PhysEmbedError
-from physembed.report.bond_figures import bond_lengths
+from physembed.molecules.angles import COLUMNS as ANGLE_COLUMNS
+from physembed.molecules.bonds import COLUMNS as BOND_COLUMNS
 from physembed.report.catalogue import MODEL_FIGURES, MOLECULE_FIGURES
+from physembed.report.sampling_figures import bond_angles, bond_lengths
 from physembed.report.style import arm_styles, save
 from physembed.report.summary import MoleculesPart, MoleculeSummary, answer, cautions, write_summary
 from physembed.report.survival_figures import collapse_causes, collapse_fraction, conditions_differ, survival
 from physembed.report.tables import ledger_table, model_error_table, paper_stability, stability_table
 from physembed.report.training_figures import (
+    BEND,
+    STRETCH,
     error_by_stretch,
     force_errors,
     force_parity,
     label_ledger,
     ledger_counts,
-    stretch_errors,
+    modification_errors,
     thinned,
     training_curves,
 )
+from physembed.sampling import sample_frames
 
 CAPTIONS = Path(__file__).parents[2] / "workflow/report"
 BONDS = {
@@ -51,6 +59,49 @@ BONDS = {
     "c3-f": (356.9, 1.35), "ca-ha": (345.8, 1.09), "c3-hc": (330.6, 1.10), "c3-h1": (330.2, 1.10),
     "c3-n": (328.7, 1.46), "c-c3": (313.0, 1.52), "c3-os": (308.6, 1.43), "c3-c3": (300.9, 1.54),
 }  # fmt: skip
+
+
+def sampled_angles(bending: Sequence[str]) -> Figure:
+    """The figure of angles of methanol, bent in these arms and not in `original`."""
+    methanol = molecule("CH3OH")
+    methanol.arrays.pop("tags", None)
+    pairs = [(0, 1), (0, 2), (0, 4), (0, 5), (1, 3)]
+    types = ["c3", "oh", "h1", "ho", "h1", "h1"]
+    rows = [(i, j, types[i], types[j], 300.0, methanol.get_distance(i, j), False, types[j][0] == "h") for i, j in pairs]
+    bonds = pd.DataFrame(rows, columns=list(BOND_COLUMNS))
+    corners = [(0, 1, 3), *((i, 0, k) for i, k in combinations((1, 2, 4, 5), 2))]
+    angles = pd.DataFrame(
+        [
+            (
+                i,
+                j,
+                k,
+                types[i],
+                types[j],
+                types[k],
+                40.0 + 5 * j,
+                methanol.get_angle(i, j, k),
+                False,
+                types[k][0] == "h",
+            )
+            for i, j, k in corners
+        ],
+        columns=list(ANGLE_COLUMNS),
+    )
+    frames = []
+    for index in range(30):
+        frames.append(methanol.copy())
+        frames[-1].rattle(0.03, seed=index)
+    recipes = {"original": Arm(bonds_per_frame=0)} | {
+        arm: Arm(angles_per_frame=1, reference_k_kcal_mol_A2=300, reference_k_kcal_mol_rad2=60) for arm in bending
+    }
+    sampled = {arm: sample_frames(frames, bonds, angles, recipe, 1) for arm, recipe in recipes.items()}
+    return bond_angles(
+        frames,
+        {arm: made.frames for arm, made in sampled.items()},
+        angles,
+        {arm: made.angle_ranges for arm, made in sampled.items()},
+    )
 
 
 class Made:
@@ -63,9 +114,12 @@ class Made:
         types: int = 5,
         chances: tuple[float, ...] = (0.8, 0.1),
         duration_ps: float = 100.0,
+        bends: bool = False,
     ) -> None:
         self.rng = rng = np.random.default_rng(7)
         self.arms, self.seeds, self.duration_ps, self.count = arms, seeds, duration_ps, 12
+        self.bends = bends
+        """Whether a frame that is modified counts as bent too."""
         self.types = [name for index, name in enumerate(list(BONDS)[:types]) for _ in range(1 + index % 2)]
         pairs = [name.split("-") for name in self.types]
         # One pair is given the other way round, as a topology may.
@@ -130,12 +184,17 @@ class Made:
                 reference = rng.normal(0, 1.5, (len(self.types) + 1, 3))
                 model = reference + rng.normal(0, 0.05, reference.shape)
                 rmse = np.sqrt(((model - reference) ** 2).mean())
-                frames.append((arm, name, seed, index, len(model), stretch, -100.0, -100.0 + 0.01 * len(model), rmse))
+                bend = float(rng.uniform(-40, 40)) if changes and self.bends else np.nan
+                frames.append(
+                    (arm, name, seed, index, len(model), stretch, bend, -100.0, -100.0 + 0.01 * len(model), rmse)
+                )
                 columns = {f"reference_{x}_eV_A": reference[:, axis] for axis, x in enumerate("xyz")}
                 columns |= {f"model_{x}_eV_A": model[:, axis] for axis, x in enumerate("xyz")}
                 forces.append(pd.DataFrame({"arm": arm, "set": name, "seed": seed, "frame": index, **columns}))
         of_runs = ["arm", "seed", "replica", "collapsed", "time_fs", "cause", "types", "in_sampled_range"]
-        of_frames = "arm set seed frame n_atoms stretch_A energy_reference_eV energy_model_eV force_rmse_eV_A"
+        of_frames = (
+            "arm set seed frame n_atoms stretch_A bend_degrees energy_reference_eV energy_model_eV force_rmse_eV_A"
+        )
         return (
             pd.DataFrame(runs, columns=of_runs), pd.concat(curves),
             pd.DataFrame(frames, columns=of_frames.split()), pd.concat(forces),
@@ -147,6 +206,7 @@ class Made:
         paper, duration = paper_stability().query("molecule == @molecule"), duration_ps or self.duration_ps
         return {
             "bond_lengths": bond_lengths(self.before, self.after, self.bonds, dict.fromkeys(self.arms, self.ranges)),
+            "bond_angles": sampled_angles(self.arms[1:] if self.bends else ()),
             "survival": survival(survival_curves(self.runs), comparison, self.duration_ps),
             "collapse_fraction": collapse_fraction(fractions, paper, duration, 800.0),
             "collapse_causes": collapse_causes(self.runs),
@@ -192,6 +252,7 @@ LAYOUTS = {
     "two arms, five seeds": Made,
     "peptide, short": lambda: Made(types=16, duration_ps=2.0),
     "one arm, one seed, nothing modified": lambda: Made(("original",), (1,), 1, (0.0,)),
+    "bent": lambda: Made(bends=True),
     "three arms with long names": lambda: Made(
         ("original", "adaptive", "adaptive_three_bonds_a_frame"), (1, 2, 3), 7, (1.0, 0.2, 0.0)
     ),
@@ -216,8 +277,8 @@ def test_texts_are_inside_and_apart(layout: str) -> None:
 
 
 def test_axes_carry_units(made: Made) -> None:
-    unit = re.compile(r"/ (Å|ps|%|\(meV/Å\)|\(eV/Å\))|in eV and Å|number of|epoch|per hexagon")
-    for name, figure in made.draw().items():
+    unit = re.compile(r"/ (Å|ps|%|degrees|\(meV/Å\)|\(eV/Å\))|in eV and Å|number of|epoch|per hexagon")
+    for name, figure in Made(bends=True).draw().items():
         shared = [label for label in (figure.get_supxlabel(), figure.get_supylabel()) if label]
         labels = shared + [axes.get_xlabel() for axes in figure.axes] + [axes.get_ylabel() for axes in figure.axes]
         notes = re.compile("first to fail|.*log-rank|These runs")
@@ -258,6 +319,20 @@ def test_bond_lengths_counts_every_bond(made: Made) -> None:
         assert sorted(ticks.get_xdata()) == sorted(item["to_A"] for item in changed if item["types"] == name)
     with pytest.raises(PhysEmbedError, match="arm original lack type c-n"):
         bond_lengths(made.before, made.after, made.bonds, {"original": made.ranges[:1], "adaptive": made.ranges})
+
+
+def test_angles_are_drawn_where_an_arm_bends_them() -> None:
+    figure = sampled_angles(["bent"])
+    panels = {axes.get_title("left").split()[0]: axes for axes in figure.axes}
+    # Methanol: COH, OCH, HCH; stiffest first, in the order of the molecule where they are as stiff.
+    assert next(iter(panels)) == "c3-oh-ho"
+    assert set(panels) == {"c3-oh-ho", "h1-c3-oh", "h1-c3-h1"}
+    ticks = [line for axes in panels.values() for line in axes.lines if line.get_marker() == "|"]
+    assert sum(len(line.get_xdata()) for line in ticks) == 30
+    for name, count in (("c3-oh-ho", 1), ("h1-c3-oh", 3), ("h1-c3-h1", 3)):
+        assert f"({count}×)" in panels[name].get_title("left")
+        assert sum(bar.get_height() for bar in panels[name].containers[0]) == 30 * count
+    assert "no arm bends angles" in words(sampled_angles(()))
 
 
 def test_survival_draws_the_curve_of_the_table(made: Made) -> None:
@@ -343,15 +418,33 @@ def test_stretch_errors_count_each_frame_once() -> None:
     frames = pd.DataFrame(
         {
             "arm": "adaptive", "set": "train", "seed": [1, 1, 1, 2, 2, 2], "frame": [0, 1, 2, 0, 1, 2],
-            "stretch_A": [0.11, 0.14, -0.02] * 2, "force_rmse_eV_A": [0.1, 0.2, 0.4, 0.3, 0.6, 0.6],
+            "stretch_A": [0.11, 0.14, -0.02] * 2, "bend_degrees": np.nan,
+            "force_rmse_eV_A": [0.1, 0.2, 0.4, 0.3, 0.6, 0.6],
         }
     )  # fmt: skip
-    table = stretch_errors(frames)
-    np.testing.assert_allclose(table[["low_A", "high_A"]], [[-0.05, 0.0], [0.1, 0.15]], atol=1e-12)
+    table = modification_errors(frames, STRETCH)
+    np.testing.assert_allclose(table[["low", "high"]], [[-0.05, 0.0], [0.1, 0.15]], atol=1e-12)
     assert list(table["frames"]) == [1, 2]
     np.testing.assert_allclose(table["force_rmse_meV_A"], [500, 300])
     # (200, 400): standard deviation 100 sqrt 2, over sqrt 2 frames
     np.testing.assert_allclose(table["standard_error_meV_A"], [np.nan, 100])
+
+
+def test_bent_frames_are_not_unmodified_ones() -> None:
+    frames = pd.DataFrame(
+        {
+            "arm": "bent", "set": "train", "seed": 1, "frame": [0, 1, 2, 3], "stretch_A": [np.nan, 0.1, np.nan, np.nan],
+            "bend_degrees": [-35.0, 12.0, np.nan, 18.0], "force_rmse_eV_A": [0.4, 0.1, 0.2, 0.3],
+        }
+    )  # fmt: skip
+    table = modification_errors(frames, BEND)
+    assert table["group"].tolist() == ["unmodified", "modified", "modified"]
+    np.testing.assert_allclose(table[["low", "high"]].iloc[1:], [[-40, -30], [10, 20]])
+    assert table["frames"].tolist() == [1, 1, 2]
+    np.testing.assert_allclose(table["force_rmse_meV_A"], [200, 400, 200])
+    assert modification_errors(frames, STRETCH)["frames"].tolist() == [1, 1]
+    assert len(error_by_stretch(frames).axes) == 3
+    assert len(error_by_stretch(frames.assign(bend_degrees=np.nan)).axes) == 2
 
 
 def test_ledger_bars_add_up(made: Made) -> None:
@@ -368,7 +461,10 @@ def test_ledger_bars_add_up(made: Made) -> None:
 
 def test_tables_of_the_study(made: Made) -> None:
     fractions = collapse_fractions(made.runs)
-    stability = stability_table({"paracetamol": fractions, "ethanol": fractions}, 2.0, 800.0)
+    few = made.ledgers | {"adaptive": made.ledgers["adaptive"][:30]}
+    ledgers = {"paracetamol": made.ledgers, "ethanol": few}
+    stability = stability_table({"paracetamol": fractions, "ethanol": fractions}, ledgers, 2.0, 800.0)
+    assert list(stability["labels"]) == [45, 45, 45, 30]  # rejected ones count
     assert list(stability["molecule"]) == ["paracetamol", "paracetamol", "ethanol", "ethanol"]
     assert list(stability["paper_collapsed_percent"][:2]) == [77, 0]
     assert stability["paper_collapsed_percent"][2:].isna().all()
@@ -441,7 +537,7 @@ def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str
     molecule = MoleculeSummary(name, fractions, compare_arms(made.runs), svgs)
     part = MoleculesPart(
         [molecule],
-        stability=stability_table({name: fractions}, 2.0, 800.0),
+        stability=stability_table({name: fractions}, {name: made.ledgers}, 2.0, 800.0),
         model_errors=model_error_table({name: made.frames}, {name: made.forces}),
         ledger=ledger_table({name: made.ledgers}),
         duration_ps=2.0,

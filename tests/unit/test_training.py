@@ -349,15 +349,25 @@ class Central(ModelInterface):
 
 
 RANGES = pd.DataFrame({"types": ["c3-oh", "c3-h1"], "r_mean_A": [1.42, 1.10]})
+ANGLE_RANGES = pd.DataFrame({"types": ["c3-oh-ho", "h1-c3-oh"], "theta_mean_degrees": [108.0, 110.0]})
 
 
 def modification(types, segment, to_A):
     return {"bond": [0, 1], "types": types, "segment": segment, "from_A": 1.4, "to_A": to_A, "turn_degrees": 0.0}
 
 
+def bend(types, segment, to_degrees):
+    return {"angle": [0, 1, 3], "types": types, "segment": segment, "from_degrees": 100.0, "to_degrees": to_degrees}
+
+
 def test_frames_of_several_data_sets_are_numbered_through():
     parts = [
-        evaluate({seed: Central(2.0)}, {"train": labelled(count, seed), "validation": labelled(1, seed)}, RANGES)
+        evaluate(
+            {seed: Central(2.0)},
+            {"train": labelled(count, seed), "validation": labelled(1, seed)},
+            RANGES,
+            ANGLE_RANGES,
+        )
         for seed, count in ((3, 2), (7, 4))
     ]
     frames, forces = numbered_through(parts)
@@ -374,14 +384,15 @@ def test_frames_of_several_data_sets_are_numbered_through():
 def test_evaluation_by_hand(tmp_path):
     frames = labelled(3, seed=4)
     changes = [[], [modification("c3-oh", "stretching", 1.6)],
-               [modification("c3-oh", "stretching", 1.52), modification("c3-h1", "compression", 0.9)]]  # fmt: skip
+               [modification("c3-oh", "stretching", 1.52), modification("c3-h1", "compression", 0.9),
+                bend("c3-oh-ho", "closing", 75.0), bend("h1-c3-oh", "opening", 135.0)]]  # fmt: skip
     for frame, change in zip(frames, changes, strict=True):
         frame.info["modifications"] = json.dumps(change)
     # A set as the labels are written and read, and one of frames that were never meant to be modified.
     write_trajectory(tmp_path / "train.xyz", frames)
     sets = {"train": ase.io.read(tmp_path / "train.xyz", ":"), "validation": labelled(2, seed=5)}
     models = {1: Central(2.0), 2: Central(3.0)}
-    rows, atoms = evaluate(models, sets, RANGES)
+    rows, atoms = evaluate(models, sets, RANGES, ANGLE_RANGES)
     assert rows.groupby(["set", "seed"]).size().to_dict() == {
         ("train", 1): 3, ("train", 2): 3, ("validation", 1): 2, ("validation", 2): 2,
     }  # fmt: skip
@@ -404,6 +415,10 @@ def test_evaluation_by_hand(tmp_path):
     assert train_rows.segment.tolist() == ["", "stretching", "compression"]
     # Of two modified bonds it is the one further from its mean: -0.20 Å against +0.10 Å.
     assert train_rows.stretch_A.tolist() == pytest.approx([np.nan, 0.18, -0.20], nan_ok=True)
+    assert train_rows.angle_types.tolist() == ["", "", "c3-oh-ho"]
+    assert train_rows.angle_segment.tolist() == ["", "", "closing"]
+    # -33 degrees against +25.
+    assert train_rows.bend_degrees.tolist() == pytest.approx([np.nan, np.nan, -33.0], nan_ok=True)
 
 
 def test_errors_are_zero_for_the_models_own_predictions(trained):
@@ -412,7 +427,7 @@ def test_errors_are_zero_for_the_models_own_predictions(trained):
     energies, forces = predict(model, frames)
     for frame, energy, force in zip(frames, energies, forces, strict=True):
         frame.info["REF_energy"], frame.arrays["REF_forces"] = energy, force
-    rows, _ = evaluate({1: model}, {"validation": frames}, RANGES)
+    rows, _ = evaluate({1: model}, {"validation": frames}, RANGES, ANGLE_RANGES)
     assert (rows.force_rmse_eV_A == 0).all()
     assert (rows.energy_model_eV == rows.energy_reference_eV).all()
 

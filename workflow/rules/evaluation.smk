@@ -19,6 +19,10 @@ rule evaluation:
             "results/{{study}}/{{molecule}}/bond_sampling/{data_set}{{arm}}_ranges.csv",
             data_set=DATA_SETS,
         ),
+        angle_ranges=expand(
+            "results/{{study}}/{{molecule}}/bond_sampling/{data_set}{{arm}}_angle_ranges.csv",
+            data_set=DATA_SETS,
+        ),
     output:
         frames="results/{study}/{molecule}/evaluation/{arm}_frames.csv",
         forces="results/{study}/{molecule}/evaluation/{arm}_forces.parquet",

@@ -6,12 +6,17 @@ rule figures:
         # Bond lengths are those of the first data set, where there are several.
         train=f"results/{{study}}/{{molecule}}/frames/{DATA_SETS[0]}train.xyz",
         bonds="results/{study}/{molecule}/topology/bonds.csv",
+        angles="results/{study}/{molecule}/topology/angles.csv",
         sampled=expand(
             f"results/{{{{study}}}}/{{{{molecule}}}}/bond_sampling/{DATA_SETS[0]}{{arm}}.xyz",
             arm=ARMS,
         ),
         ranges=expand(
             f"results/{{{{study}}}}/{{{{molecule}}}}/bond_sampling/{DATA_SETS[0]}{{arm}}_ranges.csv",
+            arm=ARMS,
+        ),
+        angle_ranges=expand(
+            f"results/{{{{study}}}}/{{{{molecule}}}}/bond_sampling/{DATA_SETS[0]}{{arm}}_angle_ranges.csv",
             arm=ARMS,
         ),
         ledgers=expand(

@@ -5,8 +5,9 @@ from pathlib import Path
 import ase.io
 
 from physembed.gathered import read_by_arm, read_by_arm_and_seed, read_by_set
+from physembed.molecules.angles import read_angle_table
 from physembed.molecules.bonds import read_bond_table
-from physembed.report import bond_figures, survival_figures, training_figures
+from physembed.report import sampling_figures, survival_figures, training_figures
 from physembed.report.style import save
 from physembed.report.tables import paper_stability
 from physembed.stage import stage
@@ -18,13 +19,16 @@ with stage(snakemake):
     paper = paper_stability().query("molecule == @snakemake.wildcards.molecule")
     ledgers = read_by_set(paths.ledgers, ["validation", *arms])
     sampled = {arm: ase.io.read(path, ":") for arm, path in zip(arms, paths.sampled, strict=True)}
-    ranges = {arm: read_table(path) for arm, path in zip(arms, paths.ranges, strict=True)}
+    ranges, angle_ranges = (
+        {arm: read_table(path) for arm, path in zip(arms, files, strict=True)}
+        for files in (paths.ranges, paths.angle_ranges)
+    )
+    train = ase.io.read(paths.train, ":")
     curves = read_by_arm_and_seed(paths.curves, arms, settings["seeds"])
     comparison = read_table(paths.comparison)
     figures = {
-        "bond_lengths": bond_figures.bond_lengths(
-            ase.io.read(paths.train, ":"), sampled, read_bond_table(paths.bonds), ranges
-        ),
+        "bond_lengths": sampling_figures.bond_lengths(train, sampled, read_bond_table(paths.bonds), ranges),
+        "bond_angles": sampling_figures.bond_angles(train, sampled, read_angle_table(paths.angles), angle_ranges),
         "label_ledger": training_figures.label_ledger(ledgers),
         "training_curves": training_figures.training_curves(curves),
         "force_parity": training_figures.force_parity(read_by_arm(paths.forces, arms)),

@@ -14,7 +14,7 @@ with stage(snakemake):
     ledgers = {
         name: read_by_set(group, ["validation", *arms]) for name, group in split_by(paths.ledgers, molecules).items()
     }
-    stability = tables.stability_table(fractions, settings["duration_ps"], settings["temperature_K"])
+    stability = tables.stability_table(fractions, ledgers, settings["duration_ps"], settings["temperature_K"])
     stability.to_csv(output.stability, index=False)
     tables.model_error_table(frames, forces).to_csv(output.model_errors, index=False)
     tables.ledger_table(ledgers).to_csv(output.labels, index=False)
