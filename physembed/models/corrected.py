@@ -168,7 +168,11 @@ def load_torchsim(path: str | Path, device: str = "auto", dtype: str = "float64"
     Raises:
         PhysEmbedError: the file holds no corrected model.
     """
-    saved, device = _load(path), resolve_device(device)
+    return torchsim_of(_load(path), resolve_device(device), dtype)
+
+
+def torchsim_of(saved: Mapping[str, Any], device: str, dtype: str) -> LiquidModel:
+    """The model for torch-sim of what a file of a corrected model holds."""
     return corrected(
         saved["mace"],
         device,
