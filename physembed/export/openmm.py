@@ -5,9 +5,9 @@
     context = openmm.Context(system, openmm.LangevinMiddleIntegrator(298, 1 / unit.picosecond, 1 * unit.femtosecond))
     context.setPositions(atoms.positions * unit.angstrom)
 
-The system can be written with `openmm.XmlSerializer` and read again: the XML holds a pickle with the paths of the model's
-files, not the weights, so that these files have to be there when it is read. Checkpoints of a `Context` work as with
-any other force.
+The system can be written with `openmm.XmlSerializer` and read again. The XML holds a pickle with the paths of the
+model's files, not the weights, so these files have to be there when it is used. Checkpoints of a `Context` work as
+with any other force.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ase.neighborlist import natural_cutoffs, neighbor_list
 from openmm import unit
 
 from physembed.errors import PhysEmbedError
-from physembed.export.potential import Model, Potential
+from physembed.export.potential import Model, Potential, is_periodic
 
 EV = 96.48533212331002
 """One eV in kJ/mol."""
@@ -58,9 +58,12 @@ def make_force(
     Raises:
         PhysEmbedError: a file holds no model, or one that does not know an element.
     """
-    potential = Potential(model, numbers, periodic=periodic, device=device, dtype=dtype).load()
-    force = openmm.PythonForce(Computation(potential))
-    force.setUsesPeriodicBoundaryConditions(periodic)
+    return _force(Potential(model, numbers, periodic=periodic, device=device, dtype=dtype))
+
+
+def _force(potential: Potential) -> openmm.PythonForce:
+    force = openmm.PythonForce(Computation(potential.load()))
+    force.setUsesPeriodicBoundaryConditions(potential.periodic)
     force.setName("PhysEmbed")
     return force
 
@@ -68,8 +71,8 @@ def make_force(
 def make_system(atoms: Atoms, model: Model, *, device: str = "auto", dtype: str = "float64") -> openmm.System:
     """A system of OpenMM with the masses and the box of a structure and the model as its only force.
 
-    OpenMM's barostats move whole molecules, which it knows by bonds alone. A bond force of strength 0 between atoms that
-    are as near as a covalent bond tells it; it adds neither energy nor force.
+    OpenMM's barostats move whole molecules, which it knows by their bonds. A bond force of strength 0 between atoms
+    that are as near as a covalent bond tells it; it adds neither energy nor force.
 
     Args:
         atoms: the structure; for a box, lattice vectors in OpenMM's form (a along x, b in the xy plane), which
@@ -81,7 +84,18 @@ def make_system(atoms: Atoms, model: Model, *, device: str = "auto", dtype: str 
     Raises:
         PhysEmbedError: as `make_force`; a box in another form, or too small for the bonds.
     """
-    force = make_force(atoms.numbers, model, periodic=_periodic(atoms), device=device, dtype=dtype)
+    _check_form(atoms)
+    return system_of(atoms, Potential.of(model, atoms, device=device, dtype=dtype))
+
+
+def system_of(atoms: Atoms, potential: Potential) -> openmm.System:
+    """`make_system` for a potential of this structure.
+
+    Raises:
+        PhysEmbedError: as `make_system`.
+    """
+    _check_form(atoms)
+    force = _force(potential)
     system = openmm.System()
     for mass in atoms.get_masses():
         system.addParticle(mass * unit.dalton)
@@ -92,17 +106,13 @@ def make_system(atoms: Atoms, model: Model, *, device: str = "auto", dtype: str 
     return system
 
 
-def _periodic(atoms: Atoms) -> bool:
-    from physembed.export.potential import is_periodic
-
-    periodic = is_periodic(atoms)
-    if periodic and np.abs(np.triu(atoms.cell.array, 1)).max() > 1e-6:
+def _check_form(atoms: Atoms) -> None:
+    if is_periodic(atoms) and np.abs(np.triu(atoms.cell.array, 1)).max() > 1e-6:
         raise PhysEmbedError(
-            f"openmm: the lattice vectors {atoms.cell.array.round(3).tolist()} are not in OpenMM's form (a along x, b in "
-            "the xy plane); turn the structure, for instance by atoms.set_cell(atoms.cell.standard_form()[0], "
+            f"openmm: the lattice vectors {atoms.cell.array.round(3).tolist()} are not in OpenMM's form (a along x, "
+            "b in the xy plane); turn the structure, for instance by atoms.set_cell(atoms.cell.standard_form()[0], "
             "scale_atoms=True)"
         )
-    return periodic
 
 
 def _molecules(atoms: Atoms) -> openmm.HarmonicBondForce:

