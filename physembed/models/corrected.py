@@ -28,7 +28,7 @@ from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.models.cso import CSOCalculator, CSOParameters, Cutoffs, get_convention
 from physembed.models.cso.parameters import A2, A3, A4
-from physembed.models.file import default_head, load_module, load_pickle
+from physembed.models.file import as_module, default_head, load_module, load_pickle
 from physembed.provenance import file_hash, package_versions
 
 FORMAT = "physembed corrected model 1"
@@ -155,6 +155,16 @@ this file may be passed on; the correction adds no restriction of its own.
 """
 
 
+def card_of(path: str | Path) -> str:
+    """The card of a corrected model, from the file of the model alone.
+
+    Raises:
+        PhysEmbedError: the file holds no corrected model.
+    """
+    saved = _load(path)
+    return card({**saved["facts"], "sha256": file_hash(path)}, Path(path).name)
+
+
 def load_torchsim(path: str | Path, device: str = "auto", dtype: str = "float64") -> LiquidModel:
     """The corrected model for torch-sim, with the same parameters for any number of systems.
 
@@ -168,7 +178,11 @@ def load_torchsim(path: str | Path, device: str = "auto", dtype: str = "float64"
     Raises:
         PhysEmbedError: the file holds no corrected model.
     """
-    saved, device = _load(path), resolve_device(device)
+    return torchsim_of(_load(path), resolve_device(device), dtype)
+
+
+def torchsim_of(saved: Mapping[str, Any], device: str, dtype: str) -> LiquidModel:
+    """The model for torch-sim of what a file of a corrected model holds."""
     return corrected(
         saved["mace"],
         device,
@@ -201,6 +215,24 @@ def load_ase(path: str | Path, device: str = "auto", dtype: str = "float64") -> 
         head=default_head(saved["mace"], str(path)),
         enable_cueq=device == "cuda",
     )
+    parameters = CSOParameters(alpha=saved["alpha"], a1=saved["a1"])
+    return SumCalculator([mace, CSOCalculator(parameters, saved["convention"], Cutoffs(**saved["cutoffs"]))])
+
+
+def reference_calculator(path: str | Path) -> Calculator:
+    """A corrected model or a plain MACE model by MACE's own calculator and `CSOCalculator`, in float64 on the CPU.
+
+    It shares nothing with the fast evaluators, which are checked against it.
+
+    Raises:
+        PhysEmbedError: the file holds no model.
+    """
+    saved = load_pickle(path, "cpu")
+    corrected_model = isinstance(saved, dict) and saved.get("format") == FORMAT
+    module = saved["mace"] if corrected_model else as_module(saved, path)
+    mace = MACECalculator(models=[module], device="cpu", default_dtype="float64", head=default_head(module, str(path)))
+    if not corrected_model:
+        return mace
     parameters = CSOParameters(alpha=saved["alpha"], a1=saved["a1"])
     return SumCalculator([mace, CSOCalculator(parameters, saved["convention"], Cutoffs(**saved["cutoffs"]))])
 

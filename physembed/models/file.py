@@ -33,7 +33,15 @@ def load_module(model_file: str | Path, device: str, what: str = "model") -> tor
     Raises:
         PhysEmbedError: if the file holds no MACE model; `what` begins the message.
     """
-    module = load_pickle(model_file, device, what)
+    return as_module(load_pickle(model_file, device, what), model_file, what)
+
+
+def as_module(module: Any, model_file: str | Path, what: str = "model") -> torch.nn.Module:
+    """What was loaded from a file, if it is a MACE model.
+
+    Raises:
+        PhysEmbedError: it is none; `what` begins the message.
+    """
     if not hasattr(module, "atomic_numbers") or not hasattr(module, "r_max"):
         raise PhysEmbedError(f"{what}: {model_file}: holds {type(module).__name__}, not a MACE model")
     if isinstance(module, PolarMACE):

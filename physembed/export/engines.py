@@ -1,0 +1,334 @@
+"""One system in one engine: evaluate the model there, advance it, and read its state in eV, Å, ps and K.
+
+| engine | constant energy | constant temperature | constant pressure |
+| --- | --- | --- | --- |
+| `torch-sim` | velocity Verlet | velocity rescaling | stochastic cell rescaling (PhysEmbed's own steps) |
+| `ase` | velocity Verlet | velocity rescaling | Martyna-Tobias-Klein |
+| `openmm` | leapfrog Verlet | Langevin middle | Langevin middle, Monte Carlo barostat on whole molecules |
+| `lammps` | `fix nve` | `fix nvt` | `fix npt` |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator, all_changes
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from ase.stress import full_3x3_to_voigt_6_stress
+from numpy.typing import NDArray
+
+from physembed.errors import PhysEmbedError
+from physembed.export.potential import Evaluation, Model, Potential, is_periodic
+
+ENGINES = {"torch-sim": "torch-sim-atomistic", "ase": "ase", "openmm": "openmm", "lammps": "lammps"}
+"""Package of each engine."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Of a run."""
+
+    ensemble: Literal["nve", "nvt", "npt"] = "nve"
+    temperature_K: float = 298.15
+    """Of the thermostat and of the first momenta."""
+    pressure_bar: float = 1.01325
+    """Of the barostat."""
+    timestep_fs: float = 1.0
+    thermostat_ps: float = 0.1
+    """Relaxation time; the inverse of the friction where the thermostat is a Langevin one."""
+    barostat_ps: float = 1.0
+    """Relaxation time of the barostat; a Monte Carlo barostat has none."""
+    seed: int = 1
+    """Of the first momenta and of all noise."""
+
+
+class Session(Protocol):
+    """A system in an engine."""
+
+    def evaluate(self) -> Evaluation:
+        """Energy, forces and stress as the engine has them at the present geometry."""
+
+    def advance(self, steps: int) -> None:
+        """Take so many time steps."""
+
+    def structure(self) -> Atoms:
+        """The present positions, momenta and cell."""
+
+
+def installed(engine: str) -> str | None:
+    """Version of an engine, or None if it is not installed."""
+    try:
+        return version(ENGINES[engine])
+    except PackageNotFoundError:
+        return None
+
+
+def open_session(
+    engine: str,
+    model: Model,
+    atoms: Atoms,
+    conditions: Conditions,
+    *,
+    device: str = "auto",
+    dtype: str = "float64",
+) -> Session:
+    """A system in one of `ENGINES`, with the momenta of the structure or drawn ones (Maxwell-Boltzmann, at rest).
+
+    Args:
+        engine: a key of `ENGINES`.
+        model: file of a corrected model or of a MACE model, or the files of a committee.
+        atoms: a box that is periodic in three directions, or a molecule.
+        conditions: of the run.
+        device: `auto`, `cpu` or `cuda`.
+        dtype: `float64`, or `float32`, which is faster.
+
+    Raises:
+        PhysEmbedError: no such engine, or it is not installed; the model or the structure does not fit.
+    """
+    if engine not in ENGINES:
+        raise PhysEmbedError(f"engine: {engine!r}: unknown; known: {', '.join(ENGINES)}")
+    if find_spec(engine.replace("-", "_")) is None:
+        raise PhysEmbedError(f"engine: {engine}: not installed; `pip install {ENGINES[engine]}` gives it")
+    if conditions.ensemble == "npt" and not is_periodic(atoms):
+        raise PhysEmbedError(f"engine: {engine}: constant pressure needs a periodic box; this structure has none")
+    start = with_momenta(atoms, conditions)
+    potential = Potential.of(model, start, device=device, dtype=dtype).load()
+    makers: dict[str, Callable[[Potential, Atoms, Conditions], Session]] = {
+        "torch-sim": TorchSimSession, "ase": AseSession, "openmm": OpenMMSession, "lammps": LammpsSession,
+    }  # fmt: skip
+    return makers[engine](potential, start, conditions)
+
+
+def with_momenta(atoms: Atoms, conditions: Conditions) -> Atoms:
+    """A copy with momenta: those that it has, or drawn ones with the centre of mass at rest."""
+    start = atoms.copy()
+    if not start.has("momenta"):
+        rng = np.random.default_rng(conditions.seed)
+        MaxwellBoltzmannDistribution(start, temperature_K=conditions.temperature_K, rng=rng)
+        Stationary(start, preserve_temperature=False)
+    return start
+
+
+class PotentialCalculator(Calculator):
+    """A `Potential` as a calculator of ASE."""
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 - as ASE declares it
+
+    def __init__(self, potential: Potential) -> None:
+        super().__init__()
+        self.potential = potential
+
+    def calculate(
+        self, atoms: Atoms | None = None, properties: list[str] | None = None, system_changes: list[str] = all_changes
+    ) -> None:
+        """Fill `results`."""
+        super().calculate(atoms, properties, system_changes)
+        result = self.potential(self.atoms.positions, self.atoms.cell.array if self.potential.periodic else None)
+        self.results = {"energy": result.energy, "free_energy": result.energy, "forces": result.forces}
+        if result.stress is not None:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(result.stress)
+
+
+class AseSession:
+    """Through ASE's own dynamics."""
+
+    def __init__(self, potential: Potential, start: Atoms, conditions: Conditions) -> None:
+        from ase.md.bussi import Bussi
+        from ase.md.nose_hoover_chain import IsotropicMTKNPT
+        from ase.md.verlet import VelocityVerlet
+
+        self.atoms = start
+        self.atoms.calc = PotentialCalculator(potential)
+        step, kelvin = conditions.timestep_fs * units.fs, conditions.temperature_K
+        thermostat, barostat = (1000 * units.fs * time for time in (conditions.thermostat_ps, conditions.barostat_ps))
+        self._dynamics: Any
+        if conditions.ensemble == "nve":
+            self._dynamics = VelocityVerlet(self.atoms, step)
+        elif conditions.ensemble == "nvt":
+            rng = np.random.default_rng(conditions.seed + 1)
+            self._dynamics = Bussi(self.atoms, step, kelvin, thermostat, rng=rng)
+        else:
+            pressure = conditions.pressure_bar * units.bar
+            self._dynamics = IsotropicMTKNPT(self.atoms, step, kelvin, pressure, tdamp=thermostat, pdamp=barostat)
+
+    def evaluate(self) -> Evaluation:
+        """Energy, forces and stress from ASE's calculator."""
+        stress = self.atoms.get_stress(voigt=False) if self.atoms.pbc.any() else None
+        return Evaluation(self.atoms.get_potential_energy(), self.atoms.get_forces(), stress)
+
+    def advance(self, steps: int) -> None:
+        """Take so many time steps."""
+        self._dynamics.run(steps)
+
+    def structure(self) -> Atoms:
+        """The present state, without the calculator."""
+        return self.atoms.copy()
+
+
+class TorchSimSession:
+    """Through the steps of PhysEmbed, which work on states of torch-sim. Boxes only."""
+
+    def __init__(self, potential: Potential, start: Atoms, conditions: Conditions) -> None:
+        from physembed.engine.liquid_batch import LiquidBatch
+
+        if not potential.periodic:
+            raise PhysEmbedError("engine: torch-sim: needs a periodic box; take ase, openmm or lammps for a molecule")
+        (model, *others) = potential.models
+        if others:
+            raise PhysEmbedError("engine: torch-sim: takes one model; take ase, openmm or lammps for a committee")
+        self._start = start
+        self._batch = LiquidBatch(
+            model,
+            [start],
+            temperatures_K=[conditions.temperature_K],
+            pressures_bar=[conditions.pressure_bar],
+            ensemble="npt-crescale" if conditions.ensemble == "npt" else conditions.ensemble,
+            timestep_fs=conditions.timestep_fs,
+            thermostat_ps=conditions.thermostat_ps,
+            barostat_ps=conditions.barostat_ps,
+            seed=conditions.seed,
+        )
+
+    def evaluate(self) -> Evaluation:
+        """Energy and forces of the state, stress from its pressure tensor less the kinetic part."""
+        batch, here = self._batch, self.structure()
+        kinetic = here.get_momenta().T @ here.get_velocities() / here.cell.volume
+        stress = kinetic - _array(batch.pressure_tensors[0])
+        return Evaluation(float(batch.energies[0]), _array(batch.state.forces), stress)
+
+    def advance(self, steps: int) -> None:
+        """Take so many time steps.
+
+        Raises:
+            PhysEmbedError: the system was lost (`LiquidBatch`).
+        """
+        self._batch.advance(steps)
+        if reason := self._batch.lost()[0]:
+            raise PhysEmbedError(f"engine: torch-sim: the system is lost: {reason}")
+
+    def structure(self) -> Atoms:
+        """The present state."""
+        atoms = self._start.copy()
+        atoms.set_cell(_array(self._batch.cells[0]))
+        atoms.set_positions(_array(self._batch.positions[0]))
+        atoms.set_momenta(_array(self._batch.momenta[0]))
+        return atoms
+
+
+class OpenMMSession:
+    """Through a `Context` on the Reference platform; the model runs where it runs."""
+
+    def __init__(self, potential: Potential, start: Atoms, conditions: Conditions) -> None:
+        import openmm
+        from openmm import unit
+
+        from physembed.export.openmm import system_of
+
+        self._atoms, self._unit = start, unit
+        system = system_of(start, potential)
+        self._pressure_force = None
+        kelvin, step = conditions.temperature_K * unit.kelvin, conditions.timestep_fs * unit.femtosecond
+        integrator: openmm.Integrator = openmm.VerletIntegrator(step)
+        if conditions.ensemble != "nve":
+            integrator = openmm.LangevinMiddleIntegrator(kelvin, 1 / (conditions.thermostat_ps * unit.picosecond), step)
+            integrator.setRandomNumberSeed(conditions.seed)
+        if conditions.ensemble == "npt":
+            barostat = openmm.MonteCarloBarostat(conditions.pressure_bar * unit.bar, kelvin, 10)
+            barostat.setRandomNumberSeed(conditions.seed)
+            system.addForce(barostat)
+        self._potential, self._integrator = potential, integrator
+        self._context = openmm.Context(system, integrator, openmm.Platform.getPlatform("Reference"))
+        self._context.setPositions(start.positions * unit.angstrom)
+        self._context.setVelocities(start.get_velocities() * (1000 * units.fs) * unit.angstrom / unit.picosecond)
+
+    def evaluate(self) -> Evaluation:
+        """Energy and forces of the context. OpenMM has no virial: the stress is that of the model itself."""
+        unit, state = self._unit, self._context.getState(energy=True, forces=True, positions=True)
+        per_mole = 1 / (units.kJ / units.mol)
+        energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / per_mole
+        forces = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.angstrom) / per_mole
+        here = self.structure()
+        stress = self._potential(here.positions, here.cell.array).stress if self._potential.periodic else None
+        return Evaluation(energy, forces, stress)
+
+    def advance(self, steps: int) -> None:
+        """Take so many time steps."""
+        self._integrator.step(steps)
+
+    def structure(self) -> Atoms:
+        """The present state."""
+        unit, state = self._unit, self._context.getState(positions=True, velocities=True)
+        atoms = self._atoms.copy()
+        if self._potential.periodic:
+            atoms.set_cell(state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.angstrom))
+        atoms.set_positions(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
+        speeds = state.getVelocities(asNumpy=True).value_in_unit(unit.angstrom / unit.picosecond)
+        atoms.set_velocities(speeds / (1000 * units.fs))
+        return atoms
+
+
+class LammpsSession:
+    """Through the Python module of LAMMPS, in `units metal`."""
+
+    def __init__(self, potential: Potential, start: Atoms, conditions: Conditions) -> None:
+        from physembed.export.lammps import attach_potential, define, open_lammps
+
+        self._lmp, self._atoms, self._periodic = open_lammps(), start, potential.periodic
+        lmp = self._lmp
+        define(lmp, start)
+        attach_potential(lmp, potential)
+        kelvin, thermostat = conditions.temperature_K, conditions.thermostat_ps
+        move = {
+            "nve": "nve",
+            "nvt": f"nvt temp {kelvin} {kelvin} {thermostat}",
+            "npt": f"npt temp {kelvin} {kelvin} {thermostat} "
+            f"iso {conditions.pressure_bar} {conditions.pressure_bar} {conditions.barostat_ps}",
+        }[conditions.ensemble]
+        lmp.commands_string(
+            f"fix move all {move}\ntimestep {conditions.timestep_fs / 1000}\n"
+            "thermo_style custom step pe pxx pyy pzz pxy pxz pyz\ncompute stress all pressure NULL virial\n"
+            f"thermo_modify press stress\nthermo 1000000\nrun 0"
+        )
+
+    def evaluate(self) -> Evaluation:
+        """Energy and stress from LAMMPS's thermo output, forces from its arrays."""
+        lmp = self._lmp
+        lmp.command("run 0 post no")
+        n = len(self._atoms)
+        order = np.argsort(lmp.numpy.extract_atom("id")[:n])
+        forces = lmp.numpy.extract_atom("f")[:n][order].copy()
+        stress = None
+        if self._periodic:
+            xx, yy, zz, xy, xz, yz = (
+                -lmp.get_thermo(f"p{name}") * units.bar for name in ("xx", "yy", "zz", "xy", "xz", "yz")
+            )
+            stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        return Evaluation(lmp.get_thermo("pe"), forces, stress)
+
+    def advance(self, steps: int) -> None:
+        """Take so many time steps."""
+        self._lmp.command(f"run {steps} post no")
+
+    def structure(self) -> Atoms:
+        """The present state, with positions as LAMMPS has them: wrapped into the box."""
+        from physembed.export.lammps import present_cell
+
+        n, lmp = len(self._atoms), self._lmp
+        order = np.argsort(lmp.numpy.extract_atom("id")[:n])
+        atoms = self._atoms.copy()
+        if self._periodic:
+            atoms.set_cell(present_cell(lmp))
+        atoms.set_positions(lmp.numpy.extract_atom("x")[:n][order])
+        atoms.set_velocities(lmp.numpy.extract_atom("v")[:n][order] / (1000 * units.fs))
+        return atoms
+
+
+def _array(values: Any) -> NDArray[np.float64]:
+    array: NDArray[np.float64] = values.detach().double().cpu().numpy().copy()
+    return array
