@@ -330,7 +330,7 @@ def tuning_table(tunings: Mapping[str, pd.DataFrame], densities: pd.DataFrame) -
             in_errors = p_value = in_percent = math.nan
             if counts and density is not None and error is not None:
                 in_errors, p_value = confirmation(
-                    density, error, confirming["degrees_of_freedom"], row["target_g_cm3"],
+                    density, error, float(confirming["degrees_of_freedom"]), row["target_g_cm3"],
                     row["standard_error_g_cm3"], row["degrees_of_freedom"],
                 )  # fmt: skip
                 in_percent = deviation_percent(density, row["target_g_cm3"])

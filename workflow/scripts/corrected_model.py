@@ -12,9 +12,6 @@ with stage(snakemake):
 
     settings, source, output = snakemake.params.settings, snakemake.input, snakemake.output
 
-    def first_row(path: str) -> dict[str, object]:
-        return {str(key): value for key, value in read_table(path).iloc[0].to_dict().items()}
-
     write_corrected(
         output.model,
         output.facts,
