@@ -13,6 +13,7 @@ from physembed.gathered import split_by
 from physembed.report.liquid_summary import ModelSummary
 from physembed.report.liquid_tables import of_model
 from physembed.report.summary import MoleculesPart, MoleculeSummary
+from physembed.report.viewer import read_movies
 from physembed.tables import read_table
 
 Files = Mapping[str, Any]
@@ -23,13 +24,16 @@ def molecules_part(files: Files, names: Sequence[str], config: Mapping[str, Any]
     """The part about isolated molecules, or None in a study without them.
 
     Args:
-        files: fractions, comparisons and figures of each molecule in turn; the tables stability, model_errors, labels.
+        files: fractions, comparisons, figures and movies of each molecule in turn; the tables stability,
+            model_errors and labels.
         names: of the molecules.
         config: the configuration as plain values.
     """
     if not names:
         return None
-    fractions, comparisons, figures = (split_by(files[key], names) for key in ("fractions", "comparisons", "figures"))
+    fractions, comparisons, figures, movies = (
+        split_by(files[key], names) for key in ("fractions", "comparisons", "figures", "movies")
+    )
     return MoleculesPart(
         [
             MoleculeSummary(
@@ -37,6 +41,7 @@ def molecules_part(files: Files, names: Sequence[str], config: Mapping[str, Any]
                 fractions=read_table(*fractions[name]),
                 comparison=read_table(*comparisons[name]),
                 figures={Path(path).stem: Path(path) for path in figures[name]},
+                movies=read_movies(*movies[name]),
             )
             for name in names
         ],

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import numpy as np
 import pandas as pd
 from ase import Atoms
@@ -78,7 +79,7 @@ def survivor(replicas: pd.DataFrame) -> pd.Series | None:
     return survived[survived["arm"] == best].iloc[0]
 
 
-def movie(replica: Mapping[str, Any], trajectory: Sequence[Atoms], bonds: pd.DataFrame) -> Movie:
+def movie(replica: Mapping[Any, Any], trajectory: Sequence[Atoms], bonds: pd.DataFrame) -> Movie:
     """The last frames of a replica.
 
     Args:
@@ -106,7 +107,33 @@ def write_movies(path: str | Path, collapses: Sequence[Movie], surviving: Movie 
         temporary.write_text(json.dumps(data, separators=(",", ":")), "utf-8")
 
 
-def _what_happened(replica: Mapping[str, Any]) -> str:
+def read_movies(path: str | Path) -> dict[str, Any] | None:
+    """The data that `write_movies` wrote, or None if no replica collapsed."""
+    data: dict[str, Any] = json.loads(Path(path).read_text("utf-8"))
+    return data if data["collapses"] else None
+
+
+def movies_of(
+    replicas: pd.DataFrame, trajectories: Mapping[tuple[str, int], str | Path], bonds: pd.DataFrame
+) -> tuple[list[Movie], Movie | None]:
+    """The collapses that are shown of a molecule, and the survivor beside them.
+
+    Args:
+        replicas: one row per replica of all arms and seeds.
+        trajectories: folder of the trajectories of each arm and seed.
+        bonds: the bond table of the molecule.
+    """
+
+    def played(row: Mapping[Any, Any]) -> Movie:
+        file = Path(trajectories[str(row["arm"]), int(row["seed"])]) / f"replica_{int(row['replica']):03d}.xyz"
+        return movie(row, ase.io.read(file, f"-{LAST_FRAMES}:"), bonds)
+
+    surviving = survivor(replicas)
+    collapses = [played(row) for row in representatives(replicas).to_dict("records")]
+    return collapses, None if surviving is None else played(surviving.to_dict())
+
+
+def _what_happened(replica: Mapping[Any, Any]) -> str:
     time_ps = float(replica["time_fs"]) / 1000
     if not replica["collapsed"]:
         return f"survived {time_ps:g} ps"

@@ -45,6 +45,7 @@ from physembed.stages.report import (
     structure_figure,
     summary,
     tables,
+    viewer,
 )
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "tables",
     "training",
     "tuning",
+    "viewer",
     "viscosity",
     "viscosity_run",
     "volume_scan",

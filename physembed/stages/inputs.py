@@ -114,6 +114,7 @@ def _of_molecules(study: Study) -> dict[str, str | list[str]]:
         "fractions": [_results(study, name, "survival/collapse_fractions.csv") for name in names],
         "comparisons": [_results(study, name, "survival/comparison.csv") for name in names],
         "figures": [_results(study, "figures", name, f"{figure}.svg") for name, figure in drawn],
+        "movies": [_results(study, "figures", name, "viewer.json") for name in names],
         **_tables(study, MOLECULE_TABLES),
     }
 

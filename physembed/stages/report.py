@@ -16,6 +16,11 @@ def figures(study: Study) -> Settings:
     }
 
 
+def viewer(study: Study) -> Settings:
+    """Arms and seeds, in the order of the trajectories."""
+    return {"arms": study.config.arm_names, "seeds": study.config.training.seeds}
+
+
 def tables(study: Study) -> Settings:
     """As the figures, with the molecules."""
     return {"molecules": [molecule.name for molecule in study.molecules], **figures(study)}

@@ -111,7 +111,7 @@ SEED = {"summary"}  # it shows the whole configuration
         ("frames__train", 44, {"frames", "starts"}),
         ("labels__accuracy", 0.5, {"labels", "reference_labels"}),
         ("training__epochs", 7, {"training"}),
-        ("training__seeds", [1, 2, 3], {"evaluation", "survival", "figures", "tables"}),
+        ("training__seeds", [1, 2, 3], {"evaluation", "survival", "figures", "viewer", "tables"}),
         ("stability__duration_ps", 50.0, {"stability", "figures", "tables"}),
         ("topology__charges", "gasteiger", {"gaff_topology"}),
         ("gaff_npt__duration_ps", 100.0, {"gaff_npt"}),

@@ -70,6 +70,35 @@ rule figures:
         "../scripts/figures.py"
 
 
+rule viewer:
+    input:
+        replicas="results/{study}/{molecule}/survival/replicas.csv",
+        bonds="results/{study}/{molecule}/topology/bonds.csv",
+        trajectories=expand(
+            "results/{{study}}/{{molecule}}/stability/{arm}/seed{seed}/trajectories",
+            arm=ARMS,
+            seed=SEEDS,
+        ),
+    output:
+        movies="results/{study}/figures/{molecule}/viewer.json",
+        provenance="results/{study}/figures/{molecule}/viewer_provenance.json",
+    log:
+        "results/{study}/{molecule}/logs/viewer.log",
+    benchmark:
+        "results/{study}/{molecule}/benchmarks/viewer.tsv"
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime="10m",
+    params:
+        settings=given(stages.viewer),
+        code=code("viewer.py"),
+    script:
+        "../scripts/viewer.py"
+
+
 rule tables:
     input:
         fractions=expand(
@@ -138,6 +167,7 @@ rule summary:
         code=code(
             "summary.py",
             "report/summary.html",
+            "report/viewer.js",
             "report/paper_stability.csv",
             "report/paper_density.csv",
             "report/paper_viscosity.csv",
