@@ -22,7 +22,7 @@ import shutil
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from physembed.engine.device import resolve_device
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.models.data import apart
+from physembed.models.loss_gradient import substituted
 from physembed.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -252,6 +253,7 @@ def train(
         _process_settings_kept(),
         _ended_by_nan(seed),
         _progress(metrics, settings.epochs, on_cpu),
+        _own_gradients() if on_cpu else nullcontext(),
     ):
         run_train.run(arguments)
     start = stage_two_start(settings)
@@ -340,6 +342,24 @@ def _process_settings_kept() -> Iterator[None]:
         root.filters[:] = filters
         root.setLevel(level)
         torch.set_default_dtype(dtype)
+
+
+@contextmanager
+def _own_gradients() -> Iterator[None]:
+    """Let the trainer evaluate the model that it trains as `loss_gradient` does."""
+    from mace import tools
+
+    train = tools.train
+
+    def substitute(*, model: torch.nn.Module, **others: Any) -> None:
+        with substituted(model):
+            train(model=model, **others)
+
+    tools.train = substitute
+    try:
+        yield
+    finally:
+        tools.train = train
 
 
 @contextmanager
