@@ -39,6 +39,7 @@ from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.models.data import apart
 from physembed.models.loss_gradient import substituted
+from physembed.models.origins import origins
 from physembed.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -122,42 +123,65 @@ def stage_two_start(settings: Training | LiquidTraining) -> int | None:
 
 
 def split(frames: Sequence[Atoms], validation_fraction: float, seed: int) -> tuple[list[Atoms], list[Atoms]]:
-    """Split frames at random into training and validation, in the same proportion for each liquid and origin.
+    """Split frames at random into training and validation, in the same proportion for each kind of frame.
 
-    Strata are those of equal `liquid` and `origin` in the info of the frames, with and without stress. Where fractions
-    of frames are left over, the strata with the largest get one more. Frames of isolated atoms are all for training,
-    to which they give the E0s; they count in no share.
+    Frames that come from one geometry (`physembed.models.origins`) stay together. Kinds are those of equal `liquid` and
+    `origin` in the info of the frames of a geometry, with and without stress. Where fractions of frames are left over,
+    the kinds with the largest get one more; a kind whose geometries have several frames each gets as nearly its share
+    as whole geometries allow. Frames of isolated atoms are all for training, to which they give the E0s; they count in
+    no share.
 
     Args:
-        frames: at least two besides isolated atoms; each set comes out in this order.
-        validation_fraction: share of the frames for validation, which gets one frame or more.
+        frames: of at least two geometries besides isolated atoms; each set comes out in this order.
+        validation_fraction: share of the frames for validation, which gets one geometry or more.
         seed: not negative.
 
     Raises:
-        PhysEmbedError: there are fewer than two frames.
+        PhysEmbedError: there are fewer than two frames, or all come from one geometry.
     """
     atoms, frames = apart(frames)
     if len(frames) < 2:
         raise PhysEmbedError(f"training: {len(frames)} labelled frames; training and validation need one each")
+    geometries: dict[int, list[int]] = defaultdict(list)
+    for index, number in enumerate(origins(frames).tolist()):
+        geometries[number].append(index)
+    if len(geometries) < 2:
+        raise PhysEmbedError(
+            f"training: all {len(frames)} frames are copies of one geometry, up to rigid motion of its molecules; "
+            "training and validation need one geometry each"
+        )
+    kinds: dict[tuple[tuple[str, str, bool], ...], list[list[int]]] = defaultdict(list)
+    for members in geometries.values():
+        kinds[tuple(sorted({_kind(frames[index]) for index in members}))].append(members)
     total = min(max(1, round(validation_fraction * len(frames))), len(frames) - 1)
-    strata: dict[tuple[str, str, bool], list[int]] = defaultdict(list)
-    for index, frame in enumerate(frames):
-        names_of = str(frame.info.get("liquid", "")), str(frame.info.get("origin", "")), "REF_stress" in frame.info
-        strata[names_of].append(index)
-    names = sorted(strata)
-    shares = np.array([len(strata[name]) for name in names]) * total / len(frames)
+    names = sorted(kinds)
+    shares = np.array([sum(map(len, kinds[name])) for name in names]) * total / len(frames)
     counts = np.floor(shares).astype(int)
     counts[np.argsort(counts - shares, kind="stable")[: total - counts.sum()]] += 1
     generator = np.random.default_rng(seed)
-    validation = {
-        int(index)
-        for name, count in zip(names, counts, strict=True)
-        for index in generator.choice(strata[name], count, replace=False)
-    }
+    chosen: list[list[int]] = []
+    for name, count in zip(names, counts.tolist(), strict=True):
+        missing = count
+        for place in generator.permutation(len(kinds[name])).tolist():
+            members = kinds[name][place]
+            if abs(missing - len(members)) >= missing:
+                break
+            chosen.append(members)
+            missing -= len(members)
+    if not chosen:
+        chosen = [min(geometries.values(), key=len)]
+    if len(chosen) == len(geometries):
+        chosen.remove(max(chosen, key=len))
+    validation = {index for members in chosen for index in members}
     return (
         atoms + [frame for index, frame in enumerate(frames) if index not in validation],
         [frame for index, frame in enumerate(frames) if index in validation],
     )
+
+
+def _kind(frame: Atoms) -> tuple[str, str, bool]:
+    """What a validation set should have its share of."""
+    return str(frame.info.get("liquid", "")), str(frame.info.get("origin", "")), "REF_stress" in frame.info
 
 
 def _check_labels(file: str | Path, *, stress: bool) -> None:
