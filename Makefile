@@ -45,8 +45,8 @@ demo: install  ## both chains, on paracetamol and dimethyl carbonate, in minutes
 run: install  ## the study of config/config.yaml
 	@$(SNAKEMAKE)
 
-plan: install  ## what would run and what it would cost (CONFIG=config/x.yaml)
-	@$(BIN)/python workflow/plan.py $(CONFIG)
+plan: install  ## what would run and what it would cost (CONFIG=config/x.yaml; CALIBRATE=1 measures this machine first)
+	@$(BIN)/python workflow/plan.py $(if $(CALIBRATE),--calibrate) $(CONFIG)
 
 archive: install  ## the results of a study packed for publication (STUDY=x)
 	@$(BIN)/python -m physembed.archive "results/$(STUDY)"

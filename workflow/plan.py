@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+# Trials count the seconds of one core; threads that wait for work would count too.
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 from snakemake.cli import main as snakemake  # noqa: E402
 from snakemake.common.configfile import load_configfile  # noqa: E402
@@ -23,10 +25,10 @@ from snakemake_interface_logger_plugins.common import LogEvent  # noqa: E402
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry  # noqa: E402
 
 from physembed.errors import PhysEmbedError  # noqa: E402
-from physembed.plan.history import RuleFiles, measurements  # noqa: E402
-from physembed.plan.liquid_costs import COSTS  # noqa: E402
-from physembed.plan.plan import PlannedJob, as_text, make_plan  # noqa: E402
-from physembed.plan.sizes import sizes_of  # noqa: E402
+from physembed.plan.numbers import FILE, read, write  # noqa: E402
+from physembed.plan.plan import PlannedJob, as_text, make_plan, trials_of  # noqa: E402
+from physembed.plan.sizes import Sizes, sizes_of  # noqa: E402
+from physembed.plan.trials import Trials  # noqa: E402
 from physembed.study import Study, load_study  # noqa: E402
 
 JOBS: dict[int, PlannedJob] = {}
@@ -81,33 +83,37 @@ def checked_study(overlays: list[str]) -> Study:
     return load_study(config)
 
 
-def rule_files() -> dict[str, RuleFiles]:
-    """Benchmark and provenance of each rule, with wildcards, from the rules as snakefmt lays them out."""
-    found = {}
-    for file in sorted((ROOT / "workflow/rules").glob("*.smk")):
-        for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), re.MULTILINE | re.DOTALL):
-            benchmark = re.search(r'^    benchmark:\n        "([^"]+)"', body, re.MULTILINE)
-            provenance = re.search(r'^        provenance="([^"]+)"', body, re.MULTILINE)
-            if benchmark and provenance:
-                found[name] = RuleFiles(benchmark.group(1), provenance.group(1))
-    return found
+def calibrate(path: Path, jobs: list[PlannedJob], study: Study, sizes: Sizes) -> None:
+    """Measure what the jobs need and no trial has measured yet, and keep it."""
+    known = read(path)
+    missing = {name: of for name, of in trials_of(jobs, study, sizes).items() if name not in known}
+    with tempfile.TemporaryDirectory(prefix="physembed-trials-") as folder:
+        trials = Trials(study, Path(folder))
+        for done, (name, (trial, model)) in enumerate(missing.items(), start=1):
+            print(f"Trial {done} of {len(missing)}: {trial} {model}".rstrip(), flush=True)
+            known[name] = trials.measure(trial, model)
+            write(path, known)
 
 
 def main() -> None:
     """Plan and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", nargs="*", help="files laid over config/config.yaml, as for --configfile")
-    overlays = [str(Path(path).resolve()) for path in parser.parse_args().config]
+    parser.add_argument("--calibrate", action="store_true", help="measure first what this machine takes, in minutes")
+    arguments = parser.parse_args()
+    overlays = [str(Path(path).resolve()) for path in arguments.config]
     os.chdir(ROOT)
     jobs = planned_jobs(overlays)
     try:
         study = checked_study(overlays)
+        sizes = sizes_of(study)
+        path = ROOT / "results" / study.config.study / FILE
+        if arguments.calibrate:
+            calibrate(path, jobs, study, sizes)
     except PhysEmbedError as error:
         sys.exit(str(error))
-    sizes = sizes_of(study)
-    measured = measurements(ROOT, rule_files(), study, sizes, COSTS)
     print(f"Plan of the study {study.config.study} (nothing is run)\n")
-    print(as_text(make_plan(jobs, study, sizes, COSTS, measured)))
+    print(as_text(make_plan(jobs, study, sizes, read(path))))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
-from physembed.plan.costs import Case, Cost
-from physembed.plan.history import Estimate, Measurement, estimate
+from physembed import stages
+from physembed.plan.numbers import Point, key, seconds_at
 from physembed.plan.sizes import Sizes
+from physembed.plan.work import WORK, Case
 from physembed.progress import format_duration
+from physembed.stages.values import named
 from physembed.study import Study
 
+ORDER = (
+    "molecule", "gaff_topology", "given_topology", "gaff_md", "frames", "starts", "bond_sampling", "labels", "training",
+    "evaluation", "stability", "survival", "figures", "tables", "box", "gaff_npt", "reference_frames",
+    "reference_labels", "liquid_training", "liquid_model", "scan", "tuning", "npt", "density", "corrected_model",
+    "viscosity_run", "viscosity", "structure", "volume_scan",
+)  # fmt: skip
+"""Stages in the order of the table; those of the report come last."""
 REASONS = (
     ("Forced execution", "forced"),
     ("Incomplete output files", "was interrupted"),
@@ -46,18 +55,28 @@ class PlannedJob:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What a job would take."""
+
+    seconds: float
+    """Seconds of a CPU core, or of a GPU; 0 for a job that is short or of which nothing is known."""
+    source: str
+    """`measured`, `short` (seconds or minutes, which are not counted) or `not measured`."""
+    gpu: bool = False
+    """Whether the number was measured on a GPU."""
+
+
+@dataclass(frozen=True)
 class CostedJob:
-    """A planned job and what it would take; no estimate if the cost model does not know its rule."""
+    """A planned job and what it would take."""
 
     job: PlannedJob
-    estimate: Estimate | None
+    estimate: Estimate
 
     @property
     def wall_seconds(self) -> float:
         """How long it would last; the work of a job on the CPU is spread over its threads."""
-        if self.estimate is None:
-            return 0.0
-        return self.estimate.seconds / (1 if self.job.gpu else self.job.threads)
+        return self.estimate.seconds / (1 if self.estimate.gpu else self.job.threads)
 
     @property
     def cpu_hours(self) -> float:
@@ -67,7 +86,7 @@ class CostedJob:
     @property
     def gpu_hours(self) -> float:
         """Hours of a GPU."""
-        return self.wall_seconds / 3600 if self.job.gpu else 0.0
+        return self.wall_seconds / 3600 if self.estimate.gpu else 0.0
 
 
 @dataclass(frozen=True)
@@ -103,28 +122,48 @@ class Plan:
         return chain[::-1]
 
 
-def make_plan(
-    jobs: Sequence[PlannedJob],
-    study: Study,
-    sizes: Sizes,
-    costs: Mapping[str, Cost],
-    measured: Sequence[Measurement],
-) -> Plan:
-    """Estimate every job: from earlier jobs of similar size where there are some, else from the cost model.
+def trials_of(jobs: Sequence[PlannedJob], study: Study, sizes: Sizes) -> dict[str, tuple[str, str]]:
+    """The trials that the jobs need, each with the model of liquids that it is of or "", by the key of their number."""
+    wanted = {}
+    for job in jobs:
+        if job.rule in WORK and WORK[job.rule].amount(_case(job, study, sizes)) > 0:
+            wanted[key(study, *_trial(job))] = _trial(job)
+    return wanted
 
-    Stages come in the order of `costs`, those that it does not know last.
+
+def make_plan(jobs: Sequence[PlannedJob], study: Study, sizes: Sizes, numbers: Mapping[str, Sequence[Point]]) -> Plan:
+    """Estimate every job that takes long: its work, times the number that a trial has measured.
+
+    Stages come in the order of the workflow.
     """
-    by_rule: dict[str, list[Measurement]] = {}
-    for item in measured:
-        by_rule.setdefault(item.rule, []).append(item)
-    order = {rule: number for number, rule in enumerate(costs)}
-    costed = []
-    for job in sorted(jobs, key=lambda job: (order.get(job.rule, len(order)), job.rule, job.outputs)):
-        cost = costs.get(job.rule)
-        case = Case(study, sizes, job.wildcards, job.gpu)
-        found = None if cost is None else estimate(job.rule, case, cost, by_rule.get(job.rule, []))
-        costed.append(CostedJob(job, found))
-    return Plan(costed)
+    order = {rule: number for number, rule in enumerate(ORDER)}
+    ordered = sorted(jobs, key=lambda job: (order.get(job.rule, len(order)), job.rule, job.outputs))
+    return Plan([CostedJob(job, _estimate(job, study, sizes, numbers)) for job in ordered])
+
+
+def _trial(job: PlannedJob) -> tuple[str, str]:
+    """The trial of a job, and the model that it is of, or ""."""
+    trial = WORK[job.rule].trial
+    return trial, job.wildcards["model"] if trial.startswith("liquid_") else ""
+
+
+def _case(job: PlannedJob, study: Study, sizes: Sizes) -> Case:
+    function = getattr(stages, job.rule)
+    return Case(study, sizes, job.wildcards, function(study, **named(function, job.wildcards)))
+
+
+def _estimate(job: PlannedJob, study: Study, sizes: Sizes, numbers: Mapping[str, Sequence[Point]]) -> Estimate:
+    work = WORK.get(job.rule)
+    if work is None:
+        return Estimate(0.0, "short")
+    case = _case(job, study, sizes)
+    amount = work.amount(case)
+    if amount == 0:
+        return Estimate(0.0, "short")
+    points = numbers.get(key(study, *_trial(job)))
+    if not points:
+        return Estimate(0.0, "not measured")
+    return Estimate(amount * seconds_at(points, work.atoms(case)), "measured", points[0].gpu)
 
 
 def short_reason(reason: str) -> str:
@@ -154,24 +193,27 @@ def as_text(plan: Plan) -> str:
         ).rstrip()
         for row in rows
     ]
-    chain = plan.longest_chain()
-    seconds = sum(job.wall_seconds for job in chain)
-    stages = " -> ".join(dict.fromkeys(job.job.rule for job in chain))
-    notes = [f"Longest chain of jobs: {format_duration(seconds)} ({stages})."]
-    if any(job.job.gpu for job in plan.jobs):
-        notes.append("GPU hours are of an NVIDIA H200; stages with device `auto` are planned for a GPU.")
-    if unknown := sorted({job.job.rule for job in plan.jobs if job.estimate is None}):
-        notes.append(f"Not in the totals, because the cost model does not know them: {', '.join(unknown)}.")
+    sources = {job.estimate.source for job in plan.jobs}
+    notes = []
+    if "measured" in sources:
+        chain = plan.longest_chain()
+        seconds = sum(job.wall_seconds for job in chain)
+        names = " -> ".join(dict.fromkeys(job.job.rule for job in chain))
+        notes.append(f"Longest chain of jobs: {format_duration(seconds)} ({names}).")
+    if "not measured" in sources:
+        notes.append("Not measured yet: add --calibrate (make plan CALIBRATE=1), which runs trials of minutes here.")
+    if "short" in sources:
+        notes.append("Short jobs take seconds, or a few minutes, and are not counted.")
     return "\n".join([*lines, "", *notes])
 
 
 def _row(rule: str, jobs: list[CostedJob]) -> tuple[str, ...]:
     reasons = Counter(short_reason(job.job.reason) for job in jobs)
     why = ", ".join(reason if len(reasons) == 1 else f"{reason} ({count})" for reason, count in reasons.most_common())
-    sources = Counter(job.estimate.source for job in jobs if job.estimate is not None)
+    sources = Counter(job.estimate.source for job in jobs)
     source = ", ".join(name if len(sources) == 1 else f"{name} ({count})" for name, count in sources.most_common())
     memory = f"{max(job.job.mem_mb for job in jobs) / 1000:.1f} GB"
-    return (rule, str(len(jobs)), why, *_hours(jobs), memory, source or "?")
+    return (rule, str(len(jobs)), why, *_hours(jobs), memory, source)
 
 
 def _total(jobs: list[CostedJob]) -> tuple[str, ...]:
@@ -180,7 +222,10 @@ def _total(jobs: list[CostedJob]) -> tuple[str, ...]:
 
 def _hours(jobs: list[CostedJob]) -> tuple[str, str]:
     """CPU and GPU hours of jobs."""
-    if all(job.estimate is None for job in jobs):
+    sources = {job.estimate.source for job in jobs}
+    if sources == {"short"}:
+        return "-", "-"
+    if "not measured" in sources:
         return "?", "?" if any(job.job.gpu for job in jobs) else "-"
     gpu = sum(job.gpu_hours for job in jobs)
     return _number(sum(job.cpu_hours for job in jobs)), _number(gpu) if gpu else "-"

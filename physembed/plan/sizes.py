@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,16 @@ from physembed.molecules.table import MoleculeSpec
 
 if TYPE_CHECKING:
     from physembed.liquids.table import LiquidSpec
-    from physembed.study import Study
+    from physembed.study import ModelStudy, Study
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A training set of the user's own."""
+
+    frames: int
+    atoms: int
+    """Of its first frame."""
 
 
 @dataclass(frozen=True)
@@ -23,21 +32,38 @@ class Sizes:
     """Atoms in a liquid's box."""
     boxed: dict[str, int]
     """Molecules in a liquid's box."""
+    data: dict[str, DataSet]
+    """Training sets by model."""
 
-    def with_molecule(self, name: str, atoms: int) -> Sizes:
-        """The same sizes with another number of atoms of one molecule."""
-        return replace(self, molecules=self.molecules | {name: atoms})
+    def reference_atoms(self, model: ModelStudy, liquid: str) -> int:
+        """Atoms in a frame of reference data: the liquid's mean molecule times the molecules in a frame."""
+        return round(model.settings.reference.molecules * self.liquids[liquid] / self.boxed[liquid])
 
-    def with_liquid(self, name: str, atoms: int) -> Sizes:
-        """The same sizes with another number of atoms in one liquid's box."""
-        return replace(self, liquids=self.liquids | {name: atoms})
+    def trained_atoms(self, model: ModelStudy) -> int:
+        """Atoms in a frame that a model of liquids is trained on."""
+        if model.settings.data:
+            return self.data[model.name].atoms
+        return round(sum(self.reference_atoms(model, name) for name in model.reference) / len(model.reference))
 
 
 def sizes_of(study: Study) -> Sizes:
-    """Atoms of everything that the study treats, from SMILES, structure files and topologies alone."""
-    molecules = {spec.name: molecule_atoms(spec) for spec in [*study.molecules, *study.components]}
-    boxed = {name: liquid.molecules for name, liquid in study.liquids.items()}
-    return Sizes(molecules, {name: liquid_atoms(liquid) for name, liquid in study.liquids.items()}, boxed)
+    """Atoms of everything that the study treats, from SMILES, structure files, topologies and data files alone."""
+    return Sizes(
+        {spec.name: molecule_atoms(spec) for spec in [*study.molecules, *study.components]},
+        {name: liquid_atoms(liquid) for name, liquid in study.liquids.items()},
+        {name: liquid.molecules for name, liquid in study.liquids.items()},
+        {model.name: frames_of_file(model.settings.data) for model in study.models if model.settings.data},
+    )
+
+
+def frames_of_file(path: str | Path) -> DataSet:
+    """Frames of an extended XYZ file and their atoms, from its size and its first frame."""
+    with Path(path).open("rb") as file:
+        atoms = int(file.readline())
+        for _ in range(atoms + 1):
+            file.readline()
+        frame_bytes = file.tell()
+    return DataSet(max(1, round(Path(path).stat().st_size / frame_bytes)), atoms)
 
 
 def molecule_atoms(spec: MoleculeSpec) -> int:
@@ -64,13 +90,6 @@ def liquid_atoms(liquid: LiquidSpec) -> int:
     counts = molecule_counts(masses_u(liquid), fractions, liquid.molecules)
     atoms = [_atoms_of_smiles(component.smiles) for component in liquid.components]
     return sum(count * number for count, number in zip(counts, atoms, strict=True))
-
-
-def atoms_of_inpcrd(path: str | Path) -> int:
-    """Atoms of an AMBER coordinate file (text): the first word of its second line."""
-    with Path(path).open() as file:
-        file.readline()
-        return int(file.readline().split()[0])
 
 
 def _atoms_of_smiles(smiles: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from physembed.config import Section
@@ -10,6 +12,12 @@ from physembed.study import Study
 
 Settings = dict[str, Any]
 """Plain values: what Snakemake can compare and write down."""
+
+
+def named(function: Callable[..., Any], wildcards: Mapping[str, str]) -> dict[str, str]:
+    """Those of a job's wildcards that a function of this package names, but for the study."""
+    names = inspect.signature(function).parameters.keys() - {"study"}
+    return {name: wildcards[name] for name in names if name in wildcards}
 
 
 def plain(section: Section, *, without: tuple[str, ...] = (), only: tuple[str, ...] | None = None) -> Settings:

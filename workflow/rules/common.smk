@@ -1,6 +1,5 @@
 """The checked study, and what many rules need of it."""
 
-import inspect
 import re
 import sys
 
@@ -14,7 +13,7 @@ from physembed.files import check_writable
 from physembed.provenance import code_hash
 from physembed.report import catalogue
 from physembed.stages import inputs
-from physembed.stages.values import data_sets
+from physembed.stages.values import data_sets, named
 from physembed.study import load_study
 
 
@@ -59,11 +58,9 @@ def given(function, **more):
 
     It gets those of the wildcards that its arguments are named after, and `more`.
     """
-    names = inspect.signature(function).parameters.keys() - {"study", *more}
 
     def of_job(wildcards):
-        named = {name: wildcards[name] for name in names}
-        return function(STUDY, **named, **more)
+        return function(STUDY, **(named(function, dict(wildcards.items())) | more))
 
     return of_job
 

@@ -1,0 +1,153 @@
+"""How much work a job is: the stages that take long, each in the unit in which its trial is measured.
+
+What a job does is read from the settings that `physembed.stages` gives it, and from nothing else where these say it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from physembed.config import Arm
+from physembed.config.liquids import Reference
+from physembed.plan.sizes import Sizes
+from physembed.study import Study
+
+
+@dataclass(frozen=True)
+class Case:
+    """One job."""
+
+    study: Study
+    sizes: Sizes
+    wildcards: Mapping[str, str]
+    settings: Mapping[str, Any]
+    """What its rule is given."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Work of a stage that takes long."""
+
+    trial: str
+    """The trial in `physembed.plan.trials` that gives seconds for one unit, of the smallest and the largest system."""
+    amount: Callable[[Case], float]
+    """Units of a job."""
+    atoms: Callable[[Case], int]
+    """Atoms of what the unit treats."""
+
+
+def labelled_frames(case: Case) -> float:
+    """Frames of a molecule that are labelled."""
+    if case.wildcards["labelled"] == "validation":
+        return case.study.config.frames.validation
+    return training_frames(case.study, case.study.config.arms[case.wildcards["labelled"]])
+
+
+def training_frames(study: Study, arm: Arm) -> int:
+    """Frames in the training set of an arm."""
+    taken = min(arm.frames or study.config.frames.train, study.config.frames.train)
+    return 2 * taken if arm.keep_unmodified and (arm.bonds_per_frame or arm.angles_per_frame) else taken
+
+
+def batches(training: Mapping[str, Any], frames: float) -> float:
+    """Batches of a training."""
+    return training["epochs"] * max(1, frames // training["batch_size"])
+
+
+def reference_frames(reference: Reference) -> int:
+    """Frames of a liquid that are labelled; rigid volume scans add one for each run and scale."""
+    runs = len(reference.temperatures_K) * len(reference.densities_g_cm3)
+    return runs * (reference.frames_per_run + len(reference.volume_scan_scales))
+
+
+def liquid_frames(case: Case) -> float:
+    """Frames on which a model of liquids is trained."""
+    model = case.study.model(case.wildcards["model"])
+    if model.settings.data:
+        return case.sizes.data[model.name].frames
+    return reference_frames(model.settings.reference) * len(model.reference)
+
+
+def steps(section: Mapping[str, Any], duration_ps: float) -> float:
+    """MD steps."""
+    return duration_ps * 1000 / section["timestep_fs"]
+
+
+def _stability(case: Case) -> float:
+    section = case.settings["stability"]
+    return steps(section, section["duration_ps"]) * case.study.config.frames.starts
+
+
+def _gaff_npt(case: Case) -> float:
+    section = case.settings["gaff_npt"]
+    return steps(section, section["duration_ps"])
+
+
+def _scan(case: Case) -> float:
+    points, alphas = case.settings["scan"], case.settings["model"]["alphas"]
+    runs = 1 + len(points["a1"]) * len(alphas) if points["method"] == "direct" else points["max_runs"]
+    return runs * steps(case.settings["npt"], points["duration_ps"])
+
+
+def _npt(case: Case) -> float:
+    section = case.settings["npt"]
+    return section["replicas"] * steps(section, section["duration_ps"])
+
+
+def _viscosity(case: Case) -> float:
+    section = case.settings["viscosity"]
+    return section["replicas"] * steps(section, section["duration_ps"] + section["equilibration_ps"])
+
+
+def _volume_scan(case: Case) -> float:
+    points = len(case.settings["volume_scan_scales"]) * case.settings["volume_scan_frames"]
+    return points if case.settings["volume_scan_labels"] else 0
+
+
+def _molecule(case: Case) -> int:
+    return case.sizes.molecules[case.wildcards["molecule"]]
+
+
+def _liquid(case: Case) -> int:
+    return case.sizes.liquids[case.wildcards["liquid"]]
+
+
+def _tuning_liquid(case: Case) -> int:
+    return case.sizes.liquids[case.study.model(case.wildcards["model"]).settings.tune_on]
+
+
+def _reference(case: Case) -> int:
+    return case.sizes.reference_atoms(case.study.model(case.wildcards["model"]), case.wildcards["liquid"])
+
+
+def _trained(case: Case) -> int:
+    return case.sizes.trained_atoms(case.study.model(case.wildcards["model"]))
+
+
+WORK: dict[str, Work] = {
+    "labels": Work("label", labelled_frames, _molecule),
+    "training": Work(
+        "batch",
+        lambda case: batches(
+            case.settings["training"], training_frames(case.study, case.study.config.arms[case.wildcards["arm"]])
+        ),
+        _molecule,
+    ),
+    "stability": Work("step", _stability, _molecule),
+    "gaff_npt": Work("gaff_step", _gaff_npt, _liquid),
+    "reference_labels": Work(
+        "liquid_label",
+        lambda case: reference_frames(case.study.model(case.wildcards["model"]).settings.reference),
+        _reference,
+    ),
+    "liquid_training": Work(
+        "liquid_batch", lambda case: batches(case.settings["training"], liquid_frames(case)), _trained
+    ),
+    "scan": Work("liquid_step", _scan, _tuning_liquid),
+    "npt": Work("liquid_step", _npt, _liquid),
+    "viscosity_run": Work("liquid_step", _viscosity, _liquid),
+    "volume_scan": Work("liquid_label", _volume_scan, _tuning_liquid),
+}
+"""By rule. A rule that is not here takes seconds, or minutes."""
