@@ -44,7 +44,9 @@ def emit(k: Kernel, shape: Shape, atom: Any) -> None:
             slope = k.mul(slope, per_cutoff)
             length = k.load(k.pointer("repulsion_length"), pair)
             exponents = ir.Constant(k.vector, [-value for value in EXPONENTS] + [0.0] * (k.lanes - len(EXPONENTS)))
-            screened = k.mul(k.exp(k.mul(k.splat(k.mul(r, length)), exponents)), k.vload(k.pointer("repulsion_weights")))
+            screened = k.mul(
+                k.exp(k.mul(k.splat(k.mul(r, length)), exponents)), k.vload(k.pointer("repulsion_weights"))
+            )
             phi = k.total(screened)
             phi_slope = k.mul(k.total(k.mul(screened, exponents)), length)
             charge = k.mul(k.load(k.pointer("repulsion_charge"), pair), inverse)
