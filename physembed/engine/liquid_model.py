@@ -15,6 +15,8 @@ from torch_sim.models.interface import SumModel
 from torch_sim.state import SimState
 
 from physembed.engine.cells import volumes
+from physembed.engine.compiled.admission import compiled
+from physembed.engine.compiled.models import CompiledLiquid
 from physembed.engine.device import resolve_device
 from physembed.engine.mace import LiquidMace
 from physembed.engine.neighbors import OnPairs, PaddedList, SkinList
@@ -63,11 +65,11 @@ class LiquidModel(SumModel):
     energy = base_energy - alpha (cso_S0 + a1 cso_S1). They are there for systems with alpha = 0 too.
     """
 
-    def __init__(self, base: LiquidMace, cso: ListedCSO) -> None:
+    def __init__(self, base: LiquidMace | CompiledLiquid, cso: ListedCSO) -> None:
         super().__init__(base, cso)
 
     @property
-    def base(self) -> LiquidMace:
+    def base(self) -> LiquidMace | CompiledLiquid:
         """MACE alone."""
         return self.models[0]
 
@@ -149,7 +151,12 @@ def corrected(
     fixed_shapes: bool = False,
 ) -> LiquidModel:
     """`load_liquid` for a module that is loaded already."""
-    base = LiquidMace(module, torch.device(device), getattr(torch, dtype), fixed_shapes)
+    evaluator = compiled(module, dtype) if device == "cpu" and not fixed_shapes else None
+    base: LiquidMace | CompiledLiquid
+    if evaluator is not None:
+        base = CompiledLiquid(evaluator)
+    else:
+        base = LiquidMace(module, torch.device(device), getattr(torch, dtype), fixed_shapes)
     parameters = CSOParameters(alpha=alpha, a1=a1)
     cso = ListedCSO(parameters, convention, cutoffs, device=base.device, dtype=base.dtype, fixed_shapes=fixed_shapes)
     return LiquidModel(base, cso)
@@ -168,7 +175,8 @@ def load_liquid(
 ) -> LiquidModel:
     """A MACE model with the CSO correction, for batches of liquids, or of isolated molecules.
 
-    On a GPU MACE runs through cuEquivariance. The file is a pickle, which can run any code when it is loaded: load
+    On a GPU MACE runs through cuEquivariance, on a CPU compiled code evaluates it, if it can.
+    The file is a pickle, which can run any code when it is loaded: load
     only files that you trust.
 
     Args:

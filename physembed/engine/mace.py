@@ -13,6 +13,8 @@ from mace.calculators.mace_torchsim import MaceTorchSimModel
 from torch import Tensor
 
 from physembed.engine.cells import volumes
+from physembed.engine.compiled.admission import compiled
+from physembed.engine.compiled.models import CompiledIsolated
 from physembed.engine.device import half_as_many, systems_that_fit
 from physembed.engine.neighbors import OnPairs, PaddedList, SkinList, all_pairs
 from physembed.models.file import default_head, load_module
@@ -227,13 +229,18 @@ class LiquidMace(OnPairs, PreparedMace):
         }
 
 
-def load_isolated(model_file: str | Path, device: str, dtype: str) -> IsolatedMace:
+def load_isolated(model_file: str | Path, device: str, dtype: str) -> IsolatedMace | CompiledIsolated:
     """A MACE model for batches of isolated molecules: energies in eV and forces in eV/Å, no stress.
 
-    On a GPU the model runs through cuEquivariance. The file is a pickle, which can run any code when it is
+    On a GPU the model runs through cuEquivariance, on a CPU compiled code evaluates it, if it can.
+    The file is a pickle, which can run any code when it is
     loaded: load only files that you trust.
 
     Raises:
         PhysEmbedError: if the file holds no MACE model.
     """
-    return IsolatedMace(load_module(model_file, device), torch.device(device), getattr(torch, dtype))
+    module = load_module(model_file, device)
+    evaluator = compiled(module, dtype) if device == "cpu" else None
+    if evaluator is not None:
+        return CompiledIsolated(evaluator)
+    return IsolatedMace(module, torch.device(device), getattr(torch, dtype))

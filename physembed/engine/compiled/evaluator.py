@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from physembed.engine.compiled import kernels, library
 from physembed.engine.compiled.edges import Couplings
@@ -14,18 +14,10 @@ from physembed.engine.compiled.geometry import Layout
 from physembed.engine.compiled.pack import Packed, empty, shape_of
 from physembed.engine.compiled.shape import Shape
 from physembed.engine.compiled.tables import Tables
+from physembed.errors import PhysEmbedError
 
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Of one periodic or isolated system."""
-
-    energies: np.ndarray
-    """(n_atoms,) eV, with the atomic energies, in float64."""
-    forces: np.ndarray
-    """(n_atoms, 3) eV/Å."""
-    virial: np.ndarray
-    """(3, 3) eV: sum of r g^T over the edges, g = dE / dr; in float64."""
+SMALL = 256
+"""Atoms of a system up to which threads share out systems rather than atoms."""
 
 
 class _Workspace:
@@ -51,7 +43,6 @@ class _Workspace:
         self.table[self._slots["table_rows"]] = packed.intervals + 5
         self.table[self._slots["receiver_stride"]] = packed.receiver_stride
         self.table[self._slots["elements"]] = len(packed.arrays["atomic_energy"])
-        self.set("virial", empty(9, np.float64))
 
     def set(self, name: str, array: np.ndarray) -> None:
         """Let a slot point to an array."""
@@ -92,14 +83,15 @@ class CompiledMace:
     Args:
         tables: the model.
         dtype: float32 or float64.
-        threads: how many share the work.
+
+    Attributes:
+        threads: how many share the work; they sleep while there is none.
     """
 
-    def __init__(self, tables: Tables, dtype: str, threads: int = 1) -> None:
-        self.tables, self.threads = tables, threads
-        self.double = dtype == "float64"
+    def __init__(self, tables: Tables, dtype: str) -> None:
+        self.tables, self.threads = tables, 1
         self.dtype = np.dtype(dtype)
-        self.shape = shape_of(tables, self.double, library.vector_bytes())
+        self.shape = shape_of(tables, dtype == "float64", library.vector_bytes())
         self._library = library.load(self.shape)
         self._couplings = max((len(Couplings(layer).stored) for layer in self.shape.layers[1:]), default=0)
         self._present: list[int] = []
@@ -107,17 +99,135 @@ class CompiledMace:
         self._own: dict[int, _Workspace] = {}
         self._pool: ThreadPoolExecutor | None = None
 
+    def molecules(
+        self, positions: np.ndarray, numbers: np.ndarray, starts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (n_systems,) in eV, in float64, and forces (n_atoms, 3) in eV/Å of isolated systems.
+
+        Args:
+            positions: (n_atoms, 3) Å, of the systems one after another.
+            numbers: (n_atoms,) atomic numbers.
+            starts: (n_systems + 1,) first atom of each system, and the number of atoms.
+
+        Raises:
+            PhysEmbedError: the model has no such element.
+        """
+        species = self._for_elements(numbers)
+        positions = np.ascontiguousarray(positions, dtype=self.dtype)
+        starts = np.ascontiguousarray(starts, dtype=np.int64)
+        energies, forces = np.zeros(len(starts) - 1), np.empty_like(positions)
+        largest = int(np.diff(starts).max(initial=0))
+        each = -(-max(largest - 1, 1) // self.shape.lanes)
+
+        def part(index: int, first: int, end: int) -> None:
+            own, scratch = self._workspace(index), self._scratch(each)
+            own.reserve(largest, largest * each + 1)
+            own.set("starts", starts)
+            own.set("positions", positions)
+            own.set("all_species", species)
+            own.set("forces", forces)
+            own.set("energies", energies)
+            self._call("molecules", own, first, end, scratch)
+
+        self._shared(part, len(energies))
+        return energies, forces
+
+    def systems(
+        self, first: np.ndarray, second: np.ndarray, vectors: np.ndarray, numbers: np.ndarray, starts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Energies and forces as `molecules`, and virials (n_systems, 3, 3) in eV, of systems with given edges.
+
+        The virial is the sum of r g^T over the edges, with g the gradient of the energy by the edge r; in float64.
+
+        Args:
+            first: (n_edges,) atoms that the edges begin at, ascending.
+            second: (n_edges,) atoms that they end at; each pair of atoms is there in both directions.
+            vectors: (n_edges, 3) Å; edges beyond the cutoff add nothing.
+            numbers: (n_atoms,) atomic numbers.
+            starts: as in `molecules`.
+
+        Raises:
+            PhysEmbedError: the model has no such element.
+        """
+        species = self._for_elements(numbers)
+        second = np.ascontiguousarray(second, dtype=np.int64)
+        vectors = np.ascontiguousarray(vectors, dtype=self.dtype)
+        forces = np.empty((len(numbers), 3), dtype=self.dtype)
+        edges = np.searchsorted(first, np.arange(len(numbers) + 1))
+        count = len(starts) - 1
+        energies, virials = np.zeros(count), np.zeros((count, 3, 3))
+        several = self.threads > 1 and count >= 2 * self.threads and len(numbers) <= SMALL * count
+
+        def part(index: int, first: int, end: int) -> None:
+            own = self._workspace(index)
+            own.set("seconds", second)
+            own.set("given", vectors)
+            for system in range(first, end):
+                atoms = slice(starts[system], starts[system + 1])
+                energies[system] = self._system(
+                    own, species, edges, atoms, forces, virials[system], 1 if several else self.threads
+                )
+
+        if several:
+            self._shared(part, count)
+        else:
+            part(0, 0, count)
+        return energies, forces, virials
+
+    def _system(
+        self,
+        own: _Workspace,
+        species: np.ndarray,
+        edges: np.ndarray,
+        atoms: slice,
+        forces: np.ndarray,
+        virial: np.ndarray,
+        threads: int,
+    ) -> float:
+        """One system: its energy; forces and virial are written."""
+        n = atoms.stop - atoms.start
+        starts = np.ascontiguousarray(edges[atoms.start : atoms.stop + 1], dtype=np.int64)
+        groups = -(-np.diff(starts) // self.shape.lanes)
+        own.reserve(n, int(groups.sum()) + 1)
+        own["first_group"][0] = 0
+        np.cumsum(groups, out=own["first_group"][1 : n + 1])
+        local = np.zeros(own.atoms, dtype=np.int32)
+        local[:n] = species[atoms]
+        own.set("species", local)
+        own.set("edge_starts", starts)
+        own.set("forces", forces[atoms])
+        own.number("atoms", n)
+        own.number("first_atom", atoms.start)
+        largest = int(groups.max(initial=0))
+        block = kernels.block(self.shape)
+
+        def whole_blocks(name: str) -> None:
+            def part(_: int, first: int, end: int) -> None:
+                self._call(name, own, first * block, min(end * block, n), self._scratch(largest))
+
+            self._shared(part, -(-n // block), threads)
+
+        for name in ("fill", *kernels.stages(self.shape)):
+            whole_blocks(name)
+        self._call("forces", own, 0, n, virial)
+        atomic = self._packed.arrays["atomic_energy"][species[atoms]]
+        return float((own["energy"][:n].astype(np.float64) + atomic).sum())
+
     def _for_elements(self, numbers: np.ndarray) -> np.ndarray:
         """Index of each atom's element in the arrays of the kernels, which are made for those that are present."""
-        needed = {self.tables.numbers.index(int(number)) for number in np.unique(numbers)}
+        needed = set()
+        for number in np.unique(numbers).tolist():
+            if number not in self.tables.numbers:
+                have = " ".join(chemical_symbols[known] for known in self.tables.numbers)
+                raise PhysEmbedError(f"model: has no {chemical_symbols[number]} (elements: {have}); use another model")
+            needed.add(self.tables.numbers.index(number))
         if not needed <= set(self._present):
             self._present = sorted(needed | set(self._present))
             self._packed = Packed(self.tables, self.shape, self._present)
             self._own.clear()
-            self._element[:] = -1
             for index, element in enumerate(self._present):
                 self._element[self.tables.numbers[element]] = index
-        return self._element[numbers]
+        return np.ascontiguousarray(self._element[numbers])
 
     def _workspace(self, number: int) -> _Workspace:
         if number not in self._own:
@@ -125,96 +235,22 @@ class CompiledMace:
         return self._own[number]
 
     def _scratch(self, groups_per_atom: int) -> np.ndarray:
-        return empty(max(1, groups_per_atom * self._couplings * self.shape.lanes), self.dtype)
+        # A virial, nine doubles, is the least that a kernel writes there.
+        return empty(max(18, groups_per_atom * self._couplings * self.shape.lanes), self.dtype)
 
-    def molecules(
-        self, positions: np.ndarray, numbers: np.ndarray, starts: Sequence[int]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Energies (n_systems,) in eV, in float64, and forces (n_atoms, 3) in eV/Å of isolated systems.
+    def _call(self, name: str, own: _Workspace, first: int, end: int, scratch: np.ndarray) -> None:
+        self._library[name](own.table.ctypes.data, first, end, scratch.ctypes.data)
 
-        Args:
-            positions: (n_atoms, 3) Å, of the systems one after another.
-            numbers: (n_atoms,) atomic numbers.
-            starts: first atom of each system, and the number of atoms.
-        """
-        species = self._for_elements(numbers)
-        positions = np.ascontiguousarray(positions, dtype=self.dtype)
-        begins = np.asarray(starts, dtype=np.int64)
-        energies, forces = np.zeros(len(begins) - 1), np.zeros_like(positions)
-        largest = int(np.diff(begins).max(initial=0))
-        each = -(-max(largest - 1, 1) // self.shape.lanes)
-        threads = min(self.threads, max(1, len(energies)))
-        bounds = np.linspace(0, len(energies), threads + 1).round().astype(int)
-
-        def part(index: int) -> None:
-            own = self._workspace(index)
-            own.reserve(largest, largest * each + 1)
-            for name, array in (
-                ("starts", begins),
-                ("positions", positions),
-                ("all_species", species),
-                ("forces", forces),
-                ("energies", energies),
-            ):
-                own.set(name, array)
-            scratch = self._scratch(each)
-            self._library["molecules"](own.table.ctypes.data, bounds[index], bounds[index + 1], scratch.ctypes.data)
-
-        self._shared(part, threads)
-        return energies, forces
-
-    def system(self, first: np.ndarray, second: np.ndarray, vectors: np.ndarray, numbers: np.ndarray) -> Evaluation:
-        """Evaluate one system on the edges between its atoms.
-
-        Args:
-            first: (n_edges,) atoms that the edges begin at, ascending.
-            second: (n_edges,) atoms that they end at; each pair of atoms is there in both directions.
-            vectors: (n_edges, 3) Å; those beyond the cutoff are left out.
-            numbers: (n_atoms,) atomic numbers.
-        """
-        species, n = np.ascontiguousarray(self._for_elements(numbers)), len(numbers)
-        own = self._workspace(-1)
-        starts = np.searchsorted(first, np.arange(n + 1)).astype(np.int64)
-        groups = -(-np.diff(starts) // self.shape.lanes)
-        own.reserve(n, int(groups.sum()) + 1)
-        own["first_group"][0] = 0
-        np.cumsum(groups, out=own["first_group"][1 : n + 1])
-        forces = np.zeros((n, 3), dtype=self.dtype)
-        padded = np.zeros(own.atoms, dtype=np.int32)
-        padded[:n] = species
-        for name, array in (
-            ("species", padded),
-            ("edge_starts", starts),
-            ("seconds", np.ascontiguousarray(second, dtype=np.int64)),
-            ("given", np.ascontiguousarray(vectors, dtype=self.dtype)),
-            ("forces", forces),
-        ):
-            own.set(name, array)
-        own.number("atoms", n)
-        self._over_atoms("fill", own, n, 0)
-        for stage in kernels.stages(self.shape):
-            self._over_atoms(stage, own, n, int(groups.max(initial=0)))
-        self._library["forces"](own.table.ctypes.data, 0, n, None)
-        energies = own["energy"][:n].astype(np.float64) + self._packed.arrays["atomic_energy"][species]
-        return Evaluation(energies, forces, own["virial"].reshape(3, 3).copy())
-
-    def _over_atoms(self, name: str, own: _Workspace, n: int, groups_per_atom: int) -> None:
-        """Run a kernel over all atoms, which the threads share out in whole blocks."""
-        block = kernels.block(self.shape)
-        blocks = -(-n // block)
-        threads = max(1, min(self.threads, blocks))
-        bounds = np.minimum(np.linspace(0, blocks, threads + 1).round().astype(int) * block, n)
-
-        def part(index: int) -> None:
-            scratch = self._scratch(groups_per_atom)
-            self._library[name](own.table.ctypes.data, bounds[index], bounds[index + 1], scratch.ctypes.data)
-
-        self._shared(part, threads)
-
-    def _shared(self, part: object, threads: int) -> None:
+    def _shared(self, part: Callable[[int, int, int], None], count: int, threads: int | None = None) -> None:
+        """Call `part` with the number of a thread and its share of a range."""
+        threads = max(1, min(self.threads if threads is None else threads, count))
         if threads == 1:
-            part(0)  # type: ignore[operator]
-            return
+            return part(0, 0, count)
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="mace")
-        list(self._pool.map(part, range(threads)))  # type: ignore[arg-type]
+            self._pool = ThreadPoolExecutor(64, thread_name_prefix="mace")
+        bounds = [round(count * index / threads) for index in range(threads + 1)]
+        shares = [self._pool.submit(part, index, *bounds[index : index + 2]) for index in range(1, threads)]
+        part(0, *bounds[:2])
+        for share in shares:
+            share.result()
+        return None

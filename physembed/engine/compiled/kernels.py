@@ -48,9 +48,9 @@ FIXED_SLOTS = (
     "forces",
     "energies",
     "edge_starts",
+    "first_atom",
     "seconds",
     "given",
-    "virial",
     "elements",
     "repulsion_cutoff",
     "repulsion_length",
@@ -414,7 +414,7 @@ def _component(k: Kernel, name: str, index: Any, axis: int) -> Any:
 
 
 def _forces(k: Kernel) -> Kernel:
-    """Forces of atoms from the gradient by edges, and the virial, sum of r g^T."""
+    """Forces of atoms from the gradient by edges, and the virial, sum of r g^T, in place of scratch memory."""
     double = ir.DoubleType()
     forces = k.pointer("forces")
     with k.loop(0, k.sum((k.slot("atoms"), 3))) as index:
@@ -422,7 +422,7 @@ def _forces(k: Kernel) -> Kernel:
     virial = [k.variable(ir.Constant(double, 0.0)) for _ in range(9)]
     with k.loop(0, k.slot("atoms")) as atom:
         first = k.sum((k.index("first_group", atom), k.lanes))
-        own = [k.variable(k.load(forces, k.sum((atom, 3), axis))) for axis in range(3)]
+        own = [k.variable(ir.Constant(k.real, 0.0)) for _ in range(3)]
         with k.loop(first, k.sum(first, k.index("n_edges", atom))) as index:
             neighbour = k.index("neighbour", index)
             gradient = [k.load(_component(k, "gradient", index, axis)) for axis in range(3)]
@@ -438,8 +438,9 @@ def _forces(k: Kernel) -> Kernel:
                     place = virial[3 * axis + other]
                     k.set(place, k.b.fadd(k.get(place), product))
         for axis in range(3):
-            k.store(k.get(own[axis]), forces, k.sum((atom, 3), axis))
-    target = k.pointer("virial", double)
+            place = k.at(forces, (atom, 3), axis)
+            k.store(k.b.fadd(k.load(place), k.get(own[axis])), place)
+    target = k.b.inttoptr(k.scratch_address, double.as_pointer())
     for index in range(9):
         k.store(k.get(virial[index]), target, index)
     k.done()
@@ -473,7 +474,8 @@ def _fill(k: Kernel) -> Kernel:
         last = k.load(k.pointer("edge_starts", I64), k.sum(atom, 1))
         with k.loop(first, last) as edge:
             vector = [k.load(given, k.sum((edge, 3), axis)) for axis in range(3)]
-            _put(k, k.sum(start, k.get(count)), vector, k.load(k.pointer("seconds", I64), edge))
+            neighbour = k.b.sub(k.load(k.pointer("seconds", I64), edge), k.slot("first_atom"))
+            _put(k, k.sum(start, k.get(count)), vector, neighbour)
             k.set(count, k.b.add(k.get(count), k.b.zext(_is_near(k, vector), I64)))
         k.b.store(k.b.trunc(k.get(count), I32), k.b.gep(k.pointer("n_edges", I32), [atom]))
     k.done()

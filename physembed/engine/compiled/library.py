@@ -26,6 +26,9 @@ from physembed.engine.compiled.shape import Shape
 
 log = logging.getLogger(__name__)
 
+MAKERS = ("contraction", "edges", "emit", "geometry", "kernels", "library", "linear", "radial", "repulsion", "shape")
+"""Modules that the machine code depends on."""
+
 _Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 _lock = threading.Lock()
 _loaded: dict[str, Library] = {}
@@ -81,7 +84,7 @@ def _here() -> str:
     """What the machine code depends on besides the shape."""
     _target()
     parts = [llvmlite.__version__, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()]
-    parts += [path.read_text() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    parts += [(Path(__file__).parent / f"{name}.py").read_text() for name in MAKERS]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

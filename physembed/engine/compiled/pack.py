@@ -9,7 +9,7 @@ import numpy as np
 from physembed.engine.compiled import contraction, linear
 from physembed.engine.compiled.radial import coefficients, intervals_for
 from physembed.engine.compiled.shape import LayerShape, Path, Shape
-from physembed.engine.compiled.tables import Repulsion, Tables
+from physembed.engine.compiled.tables import NotTakenError, Repulsion, Tables
 
 BOUNDS = {False: (2e-7, 1e-6), True: (1e-11, 1e-10)}
 """Errors of the radial tables, of value and derivative, in float32 and in float64."""
@@ -63,7 +63,10 @@ class Packed:
         self._tables, self._shape, self._present = tables, shape, list(present)
         self._real = np.float64 if shape.double else np.float32
         self.arrays: dict[str, np.ndarray] = {}
-        self.intervals = max(intervals_for(layer.radial, *BOUNDS[shape.double]) for layer in tables.layers)
+        try:
+            self.intervals = max(intervals_for(layer.radial, *BOUNDS[shape.double]) for layer in tables.layers)
+        except ValueError as error:
+            raise NotTakenError(str(error)) from error
         self.receiver_stride = 0
         self._first_table()
         for t in range(1, len(tables.layers)):

@@ -226,6 +226,8 @@ def _layer(model: Any, interaction: Any, product: Any, index: int, order: int, c
     _need(type(product_of).__name__ == "TensorProduct", "its tensor product is not e3nn's")
     paths: list[Path] = []
     factors = []
+    # A model that was made in float32 has them so.
+    constants = {name.rsplit(".", 1)[-1]: buffer for name, buffer in product_of.named_buffers()}
     for instruction in product_of.instructions:
         _need(instruction.connection_mode == "uvu" and instruction.has_weight, "its tensor product is not known")
         l1, l2, l3 = (
@@ -238,7 +240,8 @@ def _layer(model: Any, interaction: Any, product: Any, index: int, order: int, c
         )
         _orders(product_of.irreps_out, channels, "its messages")
         _need(instruction.i_out == len(paths), "the paths of its tensor product are not sorted")
-        values = _array(o3.wigner_3j(l1, l2, l3, dtype=torch.float64))
+        stored = constants.get(f"_w3j_{l1}_{l2}_{l3}")
+        values = _array(o3.wigner_3j(l1, l2, l3, dtype=torch.float64) if stored is None else stored)
         places = np.argwhere(np.abs(values) > 1e-12)
         largest = values[tuple(places[np.argmax(np.abs(values[tuple(places.T)]))])]
         entries = tuple(
