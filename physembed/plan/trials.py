@@ -211,7 +211,7 @@ class Trials:
         from physembed.engine.device import resolve_device
         from physembed.engine.mace import load_isolated
         from physembed.md.cohorts import StabilityCohorts
-        from physembed.md.collapse import CollapseDetector
+        from physembed.md.collapse import CollapseDetector, SampledRanges
 
         section, starts = self.study.config.stability, self.study.config.frames.starts
         structure, device = self.topology(spec), resolve_device(section.device)
@@ -233,8 +233,9 @@ class Trials:
                 }
             )
             detector = CollapseDetector(bonds, lengths, rest, *limits, device=device)
+            unsampled = SampledRanges(pd.DataFrame(), pd.DataFrame())
             runs = StabilityCohorts(
-                model, [frame] * starts, detector, pd.DataFrame(), settings, seed=1, restart=self._new_folder()
+                model, [frame] * starts, detector, unsampled, settings, seed=1, restart=self._new_folder()
             )
             runs.run()
             if runs.replicas().collapsed.any():
