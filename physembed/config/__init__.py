@@ -3,6 +3,7 @@
 from physembed.config.base import ModelTraining, Section
 from physembed.config.liquids import (
     NPT,
+    Certificate,
     GaffNPT,
     LiquidModel,
     Liquids,
@@ -18,6 +19,7 @@ from physembed.config.root import Config, Jobs, load
 __all__ = [
     "NPT",
     "Arm",
+    "Certificate",
     "Config",
     "Frames",
     "GaffMD",

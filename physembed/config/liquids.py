@@ -264,6 +264,17 @@ class Structure(Section):
     """Label the scanned frames with xTB as a reference; costly for large boxes."""
 
 
+class Certificate(Section):
+    """Checks of the corrected model in every engine that is installed."""
+
+    nve_ps: NotNegative = 1.0
+    """Length of a run at constant energy in each engine; 0 for none."""
+    npt_ps: NotNegative = 20.0
+    """Length of a run at constant pressure in each engine; 0 for none."""
+    timestep_fs: Timestep = 0.5
+    """Time step of these runs."""
+
+
 def liquid_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
     """Key, value and problem of each value about liquids that is sound alone but not beside the others."""
     for name in config.liquids.models:

@@ -17,6 +17,7 @@ from physembed.config.base import PATTERNS, Name, Positive, Section, Seed
 from physembed.config.liquids import (
     NPT,
     PAPER_MODELS,
+    Certificate,
     GaffNPT,
     LiquidModel,
     Liquids,
@@ -78,6 +79,7 @@ class Config(Section):
     scan: Scan = Scan()
     viscosity: Viscosity = Viscosity()
     structure: Structure = Structure()
+    certificate: Certificate = Certificate()
 
     @property
     def arm_names(self) -> list[str]:

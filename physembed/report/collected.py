@@ -58,8 +58,8 @@ def model_summaries(files: Files, models: Mapping[str, Sequence[str]], liquids: 
     """The parts about models of liquids; none in a study without them.
 
     Args:
-        files: liquid_tables (densities, viscosities, liquid_errors, tuning); descriptions of each model in turn;
-            compositions and boxes (the GAFF series) of each liquid; model_figures of all models.
+        files: liquid_tables (densities, viscosities, liquid_errors, tuning); descriptions and certificates of each
+            model in turn; compositions and boxes (the GAFF series) of each liquid; model_figures of all models.
         models: names of the liquids of each model.
         liquids: names of all liquids, in the order of compositions and boxes.
     """
@@ -73,7 +73,8 @@ def model_summaries(files: Files, models: Mapping[str, Sequence[str]], liquids: 
         rows.append({"liquid": liquid} | sizes)
     boxes = pd.DataFrame(rows)
     summaries = []
-    for (name, own), description in zip(models.items(), files["descriptions"], strict=True):
+    described = zip(models.items(), files["descriptions"], files["certificates"], strict=True)
+    for (name, own), description, certificate in described:
         figures = {Path(path).stem: Path(path) for path in files["model_figures"] if Path(path).parent.name == name}
         structures = {liquid: figures.pop(f"structure_{liquid}") for liquid in own}
         tuning = tables["tuning"]
@@ -87,6 +88,7 @@ def model_summaries(files: Files, models: Mapping[str, Sequence[str]], liquids: 
                 boxes=boxes[boxes.liquid.isin(own)],
                 figures=figures,
                 structures=structures,
+                certificate=read_table(certificate),
             )
         )
     return summaries

@@ -55,6 +55,8 @@ class ModelSummary:
     """SVG file of each figure by its name in `catalogue.MODEL_FIGURES`, but for `structure`."""
     structures: Mapping[str, Path] = field(default_factory=dict)
     """SVG file of `structure` of each liquid."""
+    certificate: pd.DataFrame | None = None
+    """From `physembed.export.certificate.check`; None where there is none."""
 
 
 def check_figures(model: ModelSummary) -> None:
@@ -259,10 +261,23 @@ def facts(model: ModelSummary) -> list[tuple[str, str]]:
                 text = f"{text[:12]}\N{HORIZONTAL ELLIPSIS}"
             name = f"{name.removesuffix('_A')} / Å" if name.endswith("_A") else name
             pairs.append((name.replace("_", " "), KINDS.get(text, text) if key == "kind" else text))
+    if model.certificate is not None:
+        pairs.append(("certificate", _certified(model.certificate)))
     first = model.tuning.iloc[0]
     pairs.append(("convention of the correction", str(first["convention"])))
     pairs.append(("tuned on", f"{first['tuned_on']}, {first['target_g_cm3']:.4f} g/cm³ measured"))
     return pairs
+
+
+def _certified(certificate: pd.DataFrame) -> str:
+    """How the checks in each engine ended, in a few words."""
+    words = []
+    for engine, rows in certificate.groupby("engine", sort=False):
+        failed = rows[rows["verdict"] == "failed"]
+        done = rows["verdict"].isin(["passed", "failed"]).any()
+        said = f"failed ({failed.iloc[0]['check']})" if len(failed) else "passed" if done else rows.iloc[0]["verdict"]
+        words.append(f"{engine}: {said}")
+    return "; ".join(words)
 
 
 def tables(model: ModelSummary) -> list[Table]:

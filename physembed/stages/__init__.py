@@ -8,6 +8,7 @@ under `arm` and `model`, so that `physembed.restart` knows which of their fields
 
 from physembed.stages.liquids import (
     box,
+    certificate,
     corrected_model,
     density,
     gaff_npt,
@@ -51,6 +52,7 @@ from physembed.stages.report import (
 __all__ = [
     "bond_sampling",
     "box",
+    "certificate",
     "corrected_model",
     "density",
     "evaluation",

@@ -69,6 +69,11 @@ def confirming_density(study: Study, model: str) -> str:
     return _results(study, "models", model, "npt", study.model(model).settings.tune_on, "corrected/density.csv")
 
 
+def confirming_frames(study: Study, model: str) -> str:
+    """Frames of that run."""
+    return _results(study, "models", model, "npt", study.model(model).settings.tune_on, "corrected/trajectory.xyz")
+
+
 def training_frames(study: Study, model: str) -> list[str]:
     """The data set of a model, or the labels of the liquids from which its reference data are made."""
     chosen = study.model(model)
@@ -125,6 +130,7 @@ def _of_models(study: Study) -> dict[str, str | list[str]]:
         "liquid_tables": list(_tables(study, LIQUID_TABLES).values()),
         "descriptions": [_results(study, "models", name, "model/model.json") for name in names],
         "cards": [_results(study, "models", name, "corrected/card.md") for name in names],
+        "certificates": [_results(study, "models", name, "corrected/certificate.csv") for name in names],
         "compositions": [_results(study, "liquids", name, "box/composition.csv") for name in study.evaluated],
         "boxes": [_results(study, "liquids", name, "gaff_npt/series.csv") for name in study.evaluated],
         "model_figures": [

@@ -110,6 +110,16 @@ def corrected_model(study: Study, model: str) -> Settings:
     return {"model": model, "convention": settings.convention, "target_source": measured.source if measured else ""}
 
 
+def certificate(study: Study, model: str) -> Settings:
+    """Lengths of the runs, the conditions of the tuning liquid, and the device of the NPT runs."""
+    return {
+        **plain(study.config.certificate),
+        **conditions(study, study.model(model).settings.tune_on),
+        "device": study.config.npt.device,
+        "seed": task_seed(study, "certificate", model),
+    }
+
+
 def npt(study: Study, model: str, liquid: str, variant: str) -> Settings:
     """The runs; not the window over which their end is averaged."""
     return {

@@ -82,3 +82,30 @@ rule corrected_model:
         code=code("corrected_model.py"),
     script:
         "../scripts/corrected_model.py"
+
+
+rule certificate:
+    input:
+        model="results/{study}/models/{model}/corrected/corrected_model.pt",
+        frames=given(inputs.confirming_frames),
+    output:
+        table="results/{study}/models/{model}/corrected/certificate.csv",
+        page="results/{study}/models/{model}/corrected/certificate.md",
+        provenance="results/{study}/models/{model}/corrected/certificate_provenance.json",
+    log:
+        "results/{study}/models/{model}/logs/certificate.log",
+    benchmark:
+        "results/{study}/models/{model}/benchmarks/certificate.tsv"
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime="24h",
+        gpu=gpus(STUDY.config.npt),
+        gpu_percent=gpus(STUDY.config.npt) * GPU_PERCENT,
+    params:
+        settings=given(stages.certificate),
+        code=code("certificate.py"),
+    script:
+        "../scripts/certificate.py"
