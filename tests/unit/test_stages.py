@@ -154,7 +154,7 @@ def test_what_an_arm_trains_otherwise_changes_no_frames(study_of: Callable[..., 
 
 def test_a_seed_goes_to_stages_that_draw(study_of: Callable[..., Study]) -> None:
     drawing = {"molecule", "gaff_md", "frames", "starts", "bond_sampling", "stability"}
-    of_liquids = {"box", "gaff_npt", "reference_frames", "scan", "npt", "viscosity_run"}
+    of_liquids = {"box", "gaff_npt", "reference_frames", "scan", "npt", "viscosity_run", "certificate"}
     assert changed(study_of(), study_of(seed=1)) == drawing | of_liquids | SEED
     # The seeds of the trainers stand in the configuration.
     assert given(study_of(), "training")["seed"] == 2
