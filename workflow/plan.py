@@ -22,6 +22,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase  # noqa: E402
 from snakemake_interface_logger_plugins.common import LogEvent  # noqa: E402
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry  # noqa: E402
 
+from physembed.config.files import check_files  # noqa: E402
 from physembed.errors import PhysEmbedError  # noqa: E402
 from physembed.plan.history import RuleFiles, measurements  # noqa: E402
 from physembed.plan.liquid_costs import COSTS  # noqa: E402
@@ -99,6 +100,10 @@ def main() -> None:
     parser.add_argument("config", nargs="*", help="files laid over config/config.yaml, as for --configfile")
     overlays = [str(Path(path).resolve()) for path in parser.parse_args().config]
     os.chdir(ROOT)
+    try:
+        check_files(["config/config.yaml", *overlays])
+    except PhysEmbedError as error:
+        sys.exit(str(error))
     jobs = planned_jobs(overlays)
     try:
         study = checked_study(overlays)

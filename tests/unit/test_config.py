@@ -64,8 +64,8 @@ BAD = [
     # nothing given
     ("{stability: }", "stability", "None", "has no value"),
     ("{stability: {duration_ps: }}", "stability.duration_ps", "None", "has no value"),
-    ("{arms: {original: }}", "arms.original", "None", "has no value"),
-    ("{arms: {}}", "arms", "{}", "at least 1"),
+    ("{arms: {original: }}", "arms", "{}", "names no training set"),
+    ("{arms: {}}", "arms", "{}", "names no training set"),
     ("{training: {seeds: []}}", "training.seeds", "[]", "at least 1"),
     # choices
     ("{training: {device: gpu}}", "training.device", "'gpu'", "must be 'auto', 'cpu' or 'cuda'"),
