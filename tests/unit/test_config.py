@@ -290,3 +290,13 @@ def test_the_unmodified_arm_comes_first_whatever_the_overlay_did() -> None:
 
 def test_a_doubled_set_may_be_smaller_than_a_batch_before_it_is_doubled() -> None:
     load({"arms": {"few": {"frames": 5, "keep_unmodified": True}}})
+
+
+def test_models_of_the_paper_run_the_original_correction() -> None:
+    """To which convention its a1 belong is not known, so that neither may pass for the paper's."""
+    models = load(load_configfile(CONFIG / "config.yaml")).models
+    assert {model.convention for model in models.values()} == {"d3"}
+    assert models["MACE-EC-EMC"].training.max_ell == 2
+    text = (CONFIG / "config.yaml").read_text()
+    assert "not known (docs/cso.md)" in text
+    assert "**Not known.**" in (CONFIG.parent / "docs/cso.md").read_text()
