@@ -24,6 +24,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase  # noqa: E402
 from snakemake_interface_logger_plugins.common import LogEvent  # noqa: E402
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry  # noqa: E402
 
+from physembed.config.files import check_files  # noqa: E402
 from physembed.errors import PhysEmbedError  # noqa: E402
 from physembed.plan.numbers import FILE, read, write  # noqa: E402
 from physembed.plan.plan import PlannedJob, as_text, make_plan, trials_of  # noqa: E402
@@ -103,6 +104,10 @@ def main() -> None:
     arguments = parser.parse_args()
     overlays = [str(Path(path).resolve()) for path in arguments.config]
     os.chdir(ROOT)
+    try:
+        check_files(["config/config.yaml", *overlays])
+    except PhysEmbedError as error:
+        sys.exit(str(error))
     jobs = planned_jobs(overlays)
     try:
         study = checked_study(overlays)

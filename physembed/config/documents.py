@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from physembed.config import Config
+from physembed.config.files import BY_NAME
 from physembed.files import atomic
 
 BEGIN, END = "<!-- tables: written by python -m physembed.config.documents -->\n", "<!-- end of the tables -->\n"
@@ -48,12 +49,17 @@ BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "m
 def json_schema() -> str:
     """The JSON schema of a configuration, for editors: the text of `config/schema.json`."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    for name in BY_NAME:  # an overlay drops an entry with null
+        by_name = schema["properties"][name]["patternProperties"]
+        schema["properties"][name]["patternProperties"] = {
+            pattern: {"anyOf": [entry, {"type": "null"}]} for pattern, entry in by_name.items()
+        }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def markdown_table() -> str:
     """Every key with its default, unit, allowed values and meaning: one Markdown table per section."""
-    schema = json.loads(json_schema())
+    schema = Config.model_json_schema()
     return "\n".join(_sections("", schema, schema["$defs"]))
 
 

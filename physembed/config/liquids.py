@@ -139,7 +139,8 @@ class LiquidModel(Section):
     training: LiquidTraining = LiquidTraining()
     """Training on `data` or on the reference data."""
     convention: Literal["d3", "d2"] = "d3"
-    """Convention of the CSO dispersion; a value of a1 means nothing without it."""
+    """Convention of the CSO dispersion: `d3`, the original method, or `d2`. A value of a1 means nothing without it;
+    to which of them the paper's values belong is not known."""
     alphas: Annotated[list[Alpha], Field(min_length=1), EXTENDS] = [0.05]
     """Prefactors of the correction that are scanned; the first is that of the corrected model."""
     a1_range: Annotated[list[A1], Field(min_length=2, max_length=2), EXTENDS] = [0.0, 2.0]
@@ -153,7 +154,7 @@ class LiquidModel(Section):
 PAPER_MODELS = {
     "MACE-EC-EMC": LiquidModel(
         data="models/EC-EMC_PBE-D3.xyz",
-        convention="d2",
+        training=LiquidTraining(max_ell=2),
         alphas=[0.05],
         tune_on="EC-EMC-3-7_298K",
         evaluate_on=[
@@ -163,8 +164,8 @@ PAPER_MODELS = {
     ),
     "MACE-OFF23-S": LiquidModel(
         file="models/MACE-OFF23_small.model",
-        convention="d2",
         alphas=[-0.05],
+        a1_range=[0.0, 4.0],
         tune_on="EMC_298K",
         evaluate_on=["EC_313K", "EMC_298K", "EA_298K", "DMC_298K"],
     ),

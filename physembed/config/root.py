@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from physembed.config.base import PATTERNS, Name, Positive, Section, Seed
+from physembed.config.files import BY_NAME
 from physembed.config.liquids import (
     NPT,
     PAPER_MODELS,
@@ -63,7 +64,7 @@ class Config(Section):
     topology: Topology = Topology()
     gaff_md: GaffMD = GaffMD()
     frames: Frames = Frames()
-    arms: Annotated[dict[Name, Arm], Field(min_length=1)] = {
+    arms: dict[Name, Arm] = {
         "original": Arm(bonds_per_frame=0),
         "adaptive": Arm(),
     }
@@ -91,11 +92,14 @@ class Config(Section):
 
 
 def load(config: dict[str, Any]) -> Config:
-    """Check a merged configuration.
+    """Check a merged configuration. An arm or a model whose value is null is not there.
 
     Raises:
         PhysEmbedError: one line that names the key and the value.
     """
+    for section in BY_NAME if isinstance(config, dict) else ():
+        if isinstance(named := config.get(section), dict):
+            config = {**config, section: {name: value for name, value in named.items() if value is not None}}
     try:
         checked = Config.model_validate(config)
     except ValidationError as error:
@@ -122,6 +126,8 @@ def _clashing_names(config: Config) -> Iterator[tuple[str, Any, str]]:
         repeated = [value for value, count in Counter(values).items() if count > 1] if values != "all" else []
         for value in repeated:
             yield key, value, "stands twice"
+    if config.molecules.names != [] and not config.arms:
+        yield "arms", {}, "names no training set; give one, or molecules.names: [] for a study of liquids alone"
     folders: dict[str, str] = {}
     for name in config.arms:
         if name.lower() == "validation":

@@ -115,7 +115,8 @@ def card(facts: Mapping[str, Any], file_name: str) -> str:
         "base model": f"{base.get('source') or 'trained by this study'}, SHA-256 `{base['sha256']}`",
         "elements": ", ".join(base.get("elements", [])),
         "correction": "E = E_MACE + alpha E_CSO (Schröder, Creon, Schwabe, J. Chem. Theory Comput. 2015, 11, 3163)",
-        "convention": f"{correction['convention']}; alpha and a1 mean nothing without it",
+        "convention": f"{correction['convention']}; alpha and a1 mean nothing without it. To which convention the "
+        "embedding paper's a1 (0.6 and 1.07) belong is not known",
         "cutoffs": f"dispersion {cutoffs['dispersion']:g} Å, switched off over {cutoffs['dispersion_width']:g} Å"
         + coordination,
         "alpha": f"{correction['alpha']:g}",

@@ -168,7 +168,8 @@ def _about_tuning(model: ModelSummary) -> Iterator[str]:
         state = status_name(str(first["confirming_status"]))
         yield f"Nothing confirms the tuning: the corrected run of {first['tuned_on']} is {state}."
     yield (
-        f"a1 belongs to convention {first['convention']}; in another convention the same number is another correction."
+        f"a1 belongs to convention {first['convention']}; in another convention the same number is another correction. "
+        "To which convention the paper's a1 (0.6 and 1.07) belong is not known."
     )
 
 

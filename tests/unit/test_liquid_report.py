@@ -353,7 +353,8 @@ def test_cautions_of_a_sound_study_are_only_what_always_holds(studies: dict[str,
     study = Study([LIQUIDS[0], LIQUIDS[7]], viscosity_ps=5000.0)
     found = "\n".join(cautions(summary(study, tmp_path)))
     assert found == (
-        "a1 belongs to convention d3; in another convention the same number is another correction.\n"
+        "a1 belongs to convention d3; in another convention the same number is another correction. "
+        "To which convention the paper's a1 (0.6 and 1.07) belong is not known.\n"
         "The density of EMC was tuned on: its agreement is no evidence, and it counts in no mean here."
     )
 

@@ -26,6 +26,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
         ("molecules:\n  table: missing.tsv\n", ["missing.tsv"]),
         ("arms:\n  validation: {}\n", ["validation"]),
         ("study: ../elsewhere\n", ["study", "../elsewhere"]),
+        ("seed: 1\ntraining:\n  epochs: 2\nseed: 2\n", ["bad.yaml", "lines 1 and 4", "seed"]),
+        ("arms:\n  orignal: null\n", ["bad.yaml", "line 2", "arms.orignal", "'original'"]),
     ],
 )
 def test_configuration(checkout: Checkout, tmp_path: Path, settings: str, expected: list[str]) -> None:

@@ -1,29 +1,15 @@
 """The checked study, and what many rules need of it."""
 
 import re
-import sys
-
-# Scripts run with the search path of this process, so that they find the library in any environment.
-sys.path.insert(0, str(workflow.basedir))
 
 from physembed import stages
 from physembed.engine.cards import visible_cards
-from physembed.errors import PhysEmbedError
 from physembed.files import check_writable
 from physembed.provenance import code_hash
 from physembed.report import catalogue
 from physembed.stages import inputs
 from physembed.stages.values import data_sets, named
 from physembed.study import load_study
-
-
-def in_one_line(check, argument):
-    """What a check returns; what it complains of ends Snakemake with one line and no traceback."""
-    try:
-        return check(argument)
-    except PhysEmbedError as error:
-        sys.exit(str(error))
-
 
 STUDY = in_one_line(load_study, config)
 MOLECULES = [molecule.name for molecule in STUDY.molecules]
