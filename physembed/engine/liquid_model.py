@@ -20,6 +20,7 @@ from physembed.engine.compiled.models import CompiledLiquid
 from physembed.engine.device import resolve_device
 from physembed.engine.mace import LiquidMace
 from physembed.engine.neighbors import OnPairs, PaddedList, SkinList
+from physembed.models.check import vanishes_beyond_cutoff
 from physembed.models.cso import CSOModel, CSOParameters, Cutoffs
 from physembed.models.cso.energy import Values
 from physembed.models.file import load_module
@@ -151,6 +152,8 @@ def corrected(
     fixed_shapes: bool = False,
 ) -> LiquidModel:
     """`load_liquid` for a module that is loaded already."""
+    # Fixed shapes come from pairs in the skin of a list, beyond the cutoff.
+    fixed_shapes = fixed_shapes and vanishes_beyond_cutoff(module)
     evaluator = compiled(module, dtype) if device == "cpu" and not fixed_shapes else None
     base: LiquidMace | CompiledLiquid
     if evaluator is not None:
@@ -187,7 +190,8 @@ def load_liquid(
         alpha: prefactor of the correction, one value for all systems or one for each.
         a1: its medium-range strength, likewise.
         cutoffs: its ranges; the default is that of the convention.
-        fixed_shapes: for MD on a GPU: a CUDA graph can hold an evaluation; systems have to be periodic.
+        fixed_shapes: for MD on a GPU: a CUDA graph can hold an evaluation; systems have to be periodic. It has no
+            effect on a model in which pairs beyond the cutoff count.
 
     Raises:
         PhysEmbedError: if the file holds no MACE model or one of several heads, or there is no such convention.

@@ -17,6 +17,7 @@ from physembed.engine.compiled.admission import compiled
 from physembed.engine.compiled.models import CompiledIsolated
 from physembed.engine.device import half_as_many, systems_that_fit
 from physembed.engine.neighbors import OnPairs, PaddedList, SkinList, all_pairs
+from physembed.models.check import vanishes_beyond_cutoff
 from physembed.models.file import default_head, load_module
 
 
@@ -51,7 +52,7 @@ class IsolatedMace(PreparedMace):
     """MACE on all pairs of the atoms of a molecule, in place of a neighbour list.
 
     MACE's radial functions vanish from r_max on and its radial network has no bias, so pairs beyond r_max add exactly
-    nothing.
+    nothing. They are left out of the evaluation of a model in which they do not vanish.
 
     On a CPU, whose time goes into arithmetic, pairs beyond r_max are left out of each evaluation, which no graph holds.
 
@@ -64,7 +65,7 @@ class IsolatedMace(PreparedMace):
         self._parts: list[_Part] = []
         self.systems_at_once = 0
         """Systems that are evaluated together."""
-        self.prune = device.type == "cpu"
+        self.prune = device.type == "cpu" or not vanishes_beyond_cutoff(module)
         """Whether pairs beyond r_max are left out."""
 
     def forward(self, state: Any, **_: object) -> dict[str, Tensor]:

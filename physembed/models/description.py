@@ -90,11 +90,21 @@ HARMLESS: dict[tuple[str, str], Any] = {
 """What is not stood in for by an empty class."""
 
 
+class _NoModelError(Exception):
+    """Why a file is no model that can be used; a complete sentence."""
+
+
 class _Reader(pickle.Unpickler):
     """Builds the tree of names and values."""
 
+    def __init__(self, file: BytesIO) -> None:
+        super().__init__(file)
+        self.packages: set[str] = set()
+        """Packages whose classes and functions the pickle names."""
+
     def find_class(self, module: str, name: str) -> Any:
         """A stand-in for all but plain containers and tensors."""
+        self.packages.add(module.partition(".")[0])
         return HARMLESS.get((module, name)) or _stand(module, name)
 
     def persistent_load(self, pid: Any) -> tuple[str, str]:
@@ -103,16 +113,49 @@ class _Reader(pickle.Unpickler):
         return str(key), DTYPES.get(kind.__name__, kind.__name__)
 
 
+def _what_else(path: Path) -> str:
+    """What a file is that is no zip archive, by its first bytes."""
+    with path.open("rb") as file:
+        first = file.read(16)
+    if first.startswith(b"PK"):
+        return "is damaged or cut off (a zip archive without its end); download or copy it again"
+    if first.startswith(b"\x80"):
+        return "is a plain pickle; if it holds a MACE model, load it and write it anew with a present torch.save"
+    if first.startswith(b"\x1f\x8b"):
+        return "is compressed (gzip); unpack it"
+    if first.lstrip().startswith(b"<"):
+        return "is a web page, not a model; download the file itself"
+    return "is no file of torch.save; give a model as MACE's trainer writes it"
+
+
+CONVERTED = {"cuequivariance_torch": "cuEquivariance", "openequivariance": "OpenEquivariance"}
+"""Packages whose layers stand in models that were converted for them."""
+WITHOUT_ENERGY = {"AtomicDipolesMACE": "dipoles", "AtomicDielectricMACE": "dipoles and polarisabilities"}
+"""Classes of MACE that give no energies, and what they give."""
+
+
 class _File:
     """A model in its archive."""
 
     def __init__(self, path: Path) -> None:
+        if not zipfile.is_zipfile(path):
+            raise _NoModelError(_what_else(path))
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            (self._root,) = {name.partition("/")[0] for name in names if name.endswith("/data.pkl")}
+            roots = {name.partition("/")[0] for name in names if name.endswith("/data.pkl")}
+            if len(roots) != 1:
+                raise _NoModelError(
+                    f"is a zip archive, but none of torch.save (it has {', '.join(names[:3])}); give a model as MACE's "
+                    "trainer writes it"
+                )
+            (self._root,) = roots
             if f"{self._root}/constants.pkl" in names:
-                raise ValueError("a compiled model (TorchScript); give the one that is not compiled")
-            self.model = _Reader(BytesIO(archive.read(f"{self._root}/data.pkl"))).load()
+                raise _NoModelError("is a compiled model (TorchScript); give the one that it was made from")
+            reader = _Reader(BytesIO(archive.read(f"{self._root}/data.pkl")))
+            self.model = reader.load()
+        for package, use in CONVERTED.items():
+            if package in reader.packages:
+                raise _NoModelError(f"is converted for {use}; give the one that it was made from")
         self._path = path
 
     def values(self, tensor: _Tensor) -> NDArray[Any]:
@@ -141,6 +184,10 @@ def describe_model(path: str | Path, key: str = "model") -> dict[str, Any]:
         return _described(_File(Path(path)), f"{key}: {path}") | {"sha256": file_hash(path)}
     except PhysEmbedError:
         raise
+    except zipfile.BadZipFile as error:
+        raise PhysEmbedError(f"{key}: {path}: is damaged or cut off ({error}); download or copy it again") from error
+    except _NoModelError as error:
+        raise PhysEmbedError(f"{key}: {path}: {error}") from error
     except Exception as error:  # a file that is none can end the reader in any way
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise PhysEmbedError(f"{key}: {path}: cannot be read as a MACE model: {reason}") from error
@@ -149,10 +196,18 @@ def describe_model(path: str | Path, key: str = "model") -> dict[str, Any]:
 def _described(file: _File, what: str) -> dict[str, Any]:
     model, name = file.model, type(file.model).__name__
     buffers = getattr(model, "_buffers", {})
+    if isinstance(model, dict):
+        raise _NoModelError("holds a dictionary, as a checkpoint does; give the model, which ends in .model")
+    if name.startswith("LAMMPS") or name in ("MACEEdgeForcesWrapper", "OptimizedModule"):
+        raise _NoModelError(f"holds {name}, converted for LAMMPS or by torch.compile; give the one it was made from")
+    if name in WITHOUT_ENERGY:
+        raise _NoModelError(f"holds {name}, which gives {WITHOUT_ENERGY[name]} and no energy")
     if not {"atomic_numbers", "r_max"} <= set(buffers):
         raise PhysEmbedError(f"{what}: holds {name}, not a MACE model")
-    if name == "PolarMACE":
+    if name in ("PolarMACE", "MACELES"):
         raise PhysEmbedError(f"{what}: holds {name}; MACE with charges is not supported")
+    if inputs := getattr(model, "embedding_specs", None):
+        raise _NoModelError(f"needs {' and '.join(inputs)} as input; models with charge or spin are not supported")
     heads = [str(head) for head in getattr(model, "heads", ["Default"])]
     embedded, hidden = (_irreps(_part(model, *names)) for names in (EMBEDDING, HIDDEN))
     weights = list({id(weight): weight for weight in _parameters(model)}.values())

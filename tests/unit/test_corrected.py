@@ -115,10 +115,10 @@ def test_files_that_are_no_model_are_refused(model_file, tmp_path):
 
 def test_the_hash_is_compared_before_the_file_is_looked_into(tmp_path):
     trap, mark = tmp_path / "trap.model", tmp_path / "mark"
-    trap.write_bytes(pickle.dumps(Marker(mark)))
+    torch.save(Marker(mark), trap)
     message = refusal(check_model_file, "models.x.file", trap, "0" * 64, LIQUIDS)
     assert file_hash(trap) in message and "0" * 64 in message
-    assert "cannot be read" in refusal(check_model_file, "models.x.file", trap, None, LIQUIDS)
+    assert "not a MACE model" in refusal(check_model_file, "models.x.file", trap, None, LIQUIDS)
     assert not mark.exists()
 
 
