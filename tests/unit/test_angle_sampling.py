@@ -23,10 +23,9 @@ from physembed.molecules.angles import (
 from physembed.molecules.bonds import bond_lengths, bond_table, equilibrium_length_matrix
 from physembed.molecules.structure import from_smiles, write_sdf
 from physembed.molecules.topology import gaff_topology
-from physembed.sampling import sample_frames
 from physembed.sampling.angle_ranges import angle_ranges, reference_angle_constant
 from physembed.sampling.angle_sampling import AngleModification, AngleSampler
-from physembed.sampling.arm import References
+from physembed.sampling.arm import References, sample_frames
 from physembed.sampling.geometry import ClashCheck
 from physembed.sampling.modifier import modifications_of
 

@@ -50,7 +50,7 @@ from physembed.report.training_figures import (
     thinned,
     training_curves,
 )
-from physembed.sampling import sample_frames
+from physembed.sampling.arm import sample_frames
 
 CAPTIONS = Path(__file__).parents[2] / "workflow/report"
 BONDS = {

@@ -1,9 +1,10 @@
-"""A study whose long jobs are killed in the middle, each once, ends as one that was left alone."""
+"""Long jobs that are killed in the middle, each once, end as those that were left alone."""
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from .conftest import CONFIG, LIQUIDS, Checkout, copy_repository
+from .conftest import Checkout
 
 LONG = ("gaff_md", "labels", "training", "stability")
 LONG_OF_LIQUIDS = (
@@ -21,10 +22,18 @@ LONG_OF_LIQUIDS = (
 )  # fmt: skip
 
 
-def run_with_kills(checkout: Checkout, rules: tuple[str, ...], killed: list[str]) -> None:
-    """Run a study and send SIGKILL to the script of the first job of each rule, at a random moment of its life."""
+def run_again_with_kills(checkout: Checkout, rules: tuple[str, ...], first: list[str], targets: list[str]) -> list[str]:
+    """Run a finished study again, from some rules on up to some files, as if nothing had been computed.
+
+    SIGKILL is sent to the script of the first job of each of `rules`, at a random moment of its life; the rules whose
+    job was killed are returned.
+    """
+    (restart,) = (checkout.root / "results").glob("*/restart")
+    shutil.rmtree(restart)
+    killed: list[str] = []
     environment = os.environ | {"PYTHONPATH": str(checkout.root), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "snakemake", "--configfile", checkout.config, "--cores", "2", "--retries", "2"]
+    command += [*targets, "--forcerun", *first]
     moments, ends = random.Random(11), dict[int, tuple[str, float]]()
     with (checkout.root / "output.txt").open("w") as output:
         running = subprocess.Popen(command, cwd=checkout.root, env=environment, stdout=output, stderr=output)
@@ -45,6 +54,9 @@ def run_with_kills(checkout: Checkout, rules: tuple[str, ...], killed: list[str]
             running.kill()
     text = (checkout.root / "output.txt").read_text()
     assert running.returncode == 0, text[-5000:]
+    # Every job is done, and with results that an undisturbed one would have: nothing is left to do.
+    assert checkout.planned(*targets) == {}
+    return killed
 
 
 def rule_of(process: psutil.Process, rules: tuple[str, ...]) -> str | None:
@@ -68,30 +80,29 @@ def times(table: Path, run: str, column: str) -> list[list[float]]:
     return [group[column].tolist() for _, group in pd.read_csv(table).groupby(run)]
 
 
-def test_a_study_of_molecules_with_killed_jobs(finished: Checkout, tmp_path: Path) -> None:
-    checkout, killed = copy_repository(tmp_path / "study", CONFIG), list[str]()
-    run_with_kills(checkout, LONG, killed)
+def test_jobs_of_a_molecule_that_are_killed(copy_of_finished: Checkout, finished: Checkout) -> None:
+    folder, target = "results/minimal/methanol", "stability/adaptive/seed1/replicas.csv"
+    killed = run_again_with_kills(copy_of_finished, LONG, ["gaff_md"], [f"{folder}/{target}"])
     assert "training" in killed and "stability" in killed, "the jobs that load torch live long enough"
-    folder = "results/minimal/methanol"
-    labels = [f"labels/{name}.xyz" for name in ("original", "adaptive", "validation")]
-    same(checkout, finished, *(f"{folder}/{name}" for name in ["gaff_md/trajectory.xyz", "frames/starts.xyz", *labels]))
-    for arm in ("original", "adaptive"):
-        curve = pd.read_csv(checkout.root / folder / f"training/{arm}/seed1/curve.csv")
-        assert curve.epoch.tolist() == [0, 1, 2, 3]
-        for of_replica in times(checkout.root / folder / f"stability/{arm}/seed1/thermo.csv", "replica", "time_fs"):
-            assert of_replica == [10.0 * i for i in range(len(of_replica))]
-    # Every job is done, and with results that an undisturbed one would have: nothing is left to do.
-    assert checkout.planned() == {}
+    labels = ("labels/adaptive.xyz", "labels/validation.xyz")
+    same(
+        copy_of_finished,
+        finished,
+        *(f"{folder}/{name}" for name in ("gaff_md/trajectory.xyz", "frames/starts.xyz", *labels)),
+    )
+    made = copy_of_finished.root / folder
+    assert pd.read_csv(made / "training/adaptive/seed1/curve.csv").epoch.tolist() == [0, 1, 2, 3]
+    for of_replica in times(made / "stability/adaptive/seed1/thermo.csv", "replica", "time_fs"):
+        assert of_replica == [10.0 * i for i in range(len(of_replica))]
 
 
-def test_a_study_of_a_liquid_with_killed_jobs(finished_liquids: Checkout, tmp_path: Path) -> None:
-    checkout, killed = copy_repository(tmp_path / "study", LIQUIDS), list[str]()
-    run_with_kills(checkout, LONG_OF_LIQUIDS, killed)
+def test_jobs_of_a_liquid_that_are_killed(copy_of_finished_liquids: Checkout) -> None:
+    folder = "results/minimal_liquids/models/tiny"
+    targets = [f"{folder}/scan/runs.csv", f"{folder}/viscosity/DMC_298K/uncorrected/pressure.npz"]
+    killed = run_again_with_kills(copy_of_finished_liquids, LONG_OF_LIQUIDS, ["gaff_npt", "reference_frames"], targets)
     assert {"liquid_training", "npt", "viscosity_run"} <= set(killed), "the jobs that load torch live long enough"
-    model = checkout.root / "results/minimal_liquids/models/tiny"
+    model = copy_of_finished_liquids.root / folder
     assert pd.read_csv(model / "training/curve.csv").epoch.tolist() == list(range(20))
-    for variant in ("uncorrected", "corrected"):
-        for of_replica in times(model / f"npt/DMC_298K/{variant}/series.csv", "replica", "time_ps"):
-            np.testing.assert_allclose(np.diff(of_replica), 0.001)
-            assert len(of_replica) > 10
-    assert checkout.planned() == {}
+    for of_replica in times(model / "npt/DMC_298K/uncorrected/series.csv", "replica", "time_ps"):
+        np.testing.assert_allclose(np.diff(of_replica), 0.001)
+        assert len(of_replica) > 10

@@ -24,7 +24,7 @@ def test_a_new_a1_reruns_no_training_and_only_the_missing_point(copy_of_finished
     study.edit(LIQUIDS, "a1: [0.2, 0.8]", "a1: [0.2, 0.5, 0.8]")
     planned = study.planned()
     assert set(planned) == {"scan", "tuning"} | AFTER_TUNING
-    assert planned["npt"] == 2, "the uncorrected runs do not depend on a1"
+    assert planned["npt"] == 1, "the uncorrected run does not depend on a1"
     done = study.snakemake("--cores", "1", "results/minimal_liquids/models/tiny/scan/runs.csv")
     assert done.returncode == 0, done.stderr
     log = (study.root / "results/minimal_liquids/models/tiny/logs/scan.log").read_text()
@@ -37,7 +37,7 @@ def test_a_new_experimental_density_reruns_the_fit_alone(copy_of_finished_liquid
     planned = study.planned()
     assert "scan" not in planned
     assert set(planned) == {"tuning"} | AFTER_TUNING
-    assert planned["npt"] == 2, "only the corrected runs follow the fit"
+    assert planned["npt"] == 1, "only the corrected run follows the fit"
 
 
 def test_a_new_experimental_viscosity_reruns_the_report_alone(copy_of_finished_liquids: Checkout) -> None:
@@ -105,9 +105,8 @@ def test_another_limit_of_a_job_reruns_no_work(copy_of_finished_liquids: Checkou
 
 def test_another_liquid_leaves_the_first_alone(copy_of_finished_liquids: Checkout) -> None:
     study = copy_of_finished_liquids
-    study.edit(LIQUIDS, "    reference:\n", "    reference:\n      liquids: [DMC_298K, DMC_320K]\n")
-    with (study.root / "tests/workflow/liquids.tsv").open("a") as file:
-        file.write("DMC_310K\tDMC COC(=O)OC\t310\t1.01325\t8\t\n")
+    study.edit(LIQUIDS, "    reference:\n", "    reference:\n      liquids: [DMC_298K]\n")
+    study.edit(LIQUIDS, "evaluate_on: [DMC_298K]", "evaluate_on: [DMC_298K, DMC_320K]")
     planned = study.planned()
     assert set(planned) == {"box", "gaff_npt", "npt"} | AFTER_NPT
     assert (planned["gaff_npt"], planned["npt"]) == (1, 2)

@@ -148,22 +148,23 @@ def test_another_study_has_its_own_results(copy_of_finished: Checkout) -> None:
     assert copy_of_finished.planned()["training"] == 4
 
 
-def test_killed_run_goes_on_with_finished_jobs_kept(tmp_path: Path) -> None:
-    checkout = copy_repository(tmp_path)
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "snakemake", "--configfile", CONFIG, "--cores", "2"]
+def test_killed_run_goes_on_with_finished_jobs_kept(copy_of_finished: Checkout) -> None:
+    made = copy_of_finished.root / "results/minimal/methanol"
+    for folder in ("bond_sampling", "labels", "training"):
+        shutil.rmtree(made / folder)
+    environment = os.environ | {"PYTHONPATH": str(copy_of_finished.root), "OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, start_new_session=True, stdout=subprocess.DEVNULL,
+        [sys.executable, "-m", "snakemake", "--configfile", CONFIG, "--cores", "2"],
+        cwd=copy_of_finished.root, env=environment, start_new_session=True, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    wanted = tmp_path / "results/minimal/methanol/labels/adaptive.xyz"
     deadline = time.monotonic() + 300
-    while not wanted.exists() and time.monotonic() < deadline:
+    while not (made / "labels/adaptive.xyz").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert wanted.exists()
+    assert (made / "labels/adaptive.xyz").exists()
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
-    assert checkout.snakemake("--unlock").returncode == 0
-    planned = checkout.planned()
+    assert copy_of_finished.snakemake("--unlock").returncode == 0
+    planned = copy_of_finished.planned()
     assert not {"molecule", "gaff_topology", "gaff_md", "frames", "bond_sampling"} & set(planned)
     assert planned["training"] == 4
