@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from physembed.models.cso.model import unique_pairs
 from physembed.models.loss_gradient.plan import Plan, harmonic_steps
@@ -55,7 +56,7 @@ class Pairs:
         return torch.bmm(self.harmonics_slope, harmonics_gradient[:, :, None])[:, :, 0] + of_distance * self.units
 
 
-def pairs_of(model: nn.Module, plan: Plan, data: dict[str, Tensor]) -> Pairs:
+def pairs_of(model: Any, plan: Plan, data: dict[str, Tensor]) -> Pairs:
     """Pairs of a batch that holds, as MACE's do, each pair in both directions."""
     element = data["node_attrs"].argmax(1)
     order = torch.argsort(element, stable=True)
@@ -107,7 +108,7 @@ def _harmonics(units: Tensor, distances: Tensor, max_ell: int) -> tuple[Tensor, 
     return torch.cat(values, 1), torch.cat(slopes, 2)
 
 
-def _radial(embedding: nn.Module, distances: Tensor) -> tuple[Tensor, Tensor]:
+def _radial(embedding: Any, distances: Tensor) -> tuple[Tensor, Tensor]:
     """Bessel functions times the polynomial cutoff, (n, n_radial), and their derivatives by the distance."""
     basis, cutoff = embedding.bessel_fn, embedding.cutoff_fn
     weights, prefactor = basis.bessel_weights, basis.prefactor

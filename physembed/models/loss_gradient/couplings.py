@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from physembed.models.loss_gradient import kernels
 from physembed.models.loss_gradient.batch import Pairs
+from physembed.models.loss_gradient.kernels import Array
 from physembed.models.loss_gradient.plan import Convolution, Product
 
 
@@ -24,16 +23,21 @@ class Convolving:
         self._n_atoms, self._n_channels = up.shape[1:]
         self._coefficients = torch.from_numpy(convolution.mixing).to(up.dtype)
         self._mixing = pairs.harmonics @ self._coefficients
-        signs = np.stack([np.ones_like(convolution.parities), convolution.parities])
-        self._where = pairs.first.numpy(), pairs.second.numpy(), self._n_atoms, convolution.paths
-        self._where += (torch.from_numpy(signs).to(up.dtype).numpy(),)
+        signs = torch.from_numpy(np.stack([np.ones_like(convolution.parities), convolution.parities])).to(up.dtype)
+        self._where = (
+            pairs.first.numpy(),
+            pairs.second.numpy(),
+            self._n_atoms,
+            convolution.paths,
+            signs.numpy(),
+        )
         self.messages = self.no_messages()
         kernels.convolve(*self._inputs(), *self._where, self._rows(self.messages))
 
-    def _rows(self, x: Tensor) -> np.ndarray[Any, Any]:
+    def _rows(self, x: Tensor) -> Array:
         return x.view(-1, self._n_channels).numpy()
 
-    def _inputs(self) -> tuple[np.ndarray[Any, Any], ...]:
+    def _inputs(self) -> tuple[Array, Array, Array]:
         return self._rows(self.up), self._mixing.numpy(), self._rows(self.radial)
 
     def no_messages(self) -> Tensor:
@@ -61,7 +65,7 @@ class Convolving:
 
     def tangent(self, up: Tensor, harmonics: Tensor, radial: Tensor) -> Tensor:
         """Tangent of the messages for those of features, harmonics and radial functions."""
-        self._tangents = self._rows(up), (harmonics @ self._coefficients).numpy(), self._rows(radial)
+        self._tangents = (self._rows(up), (harmonics @ self._coefficients).numpy(), self._rows(radial))
         messages = self.no_messages()
         kernels.convolve_tangent(*self._inputs(), *self._tangents, *self._where, self._rows(messages))
         return messages
@@ -86,7 +90,7 @@ class Multiplying:
         self.out = densities.new_empty(product.n_out, *densities.shape[1:])
         kernels.contract(_rows(densities), *self._how(), _rows(self.out))
 
-    def _how(self) -> tuple[np.ndarray[Any, Any], ...]:
+    def _how(self) -> tuple[Array, Array, Array]:
         return self._coefficients.numpy(), self._element, self._product.terms
 
     def back(self, out_gradient: Tensor) -> Tensor:
@@ -111,5 +115,5 @@ class Multiplying:
         return densities, [torch.matmul(pattern.t(), coefficients[:, place]) for pattern, place in places]
 
 
-def _rows(x: Tensor) -> np.ndarray[Any, Any]:
+def _rows(x: Tensor) -> Array:
     return x.view(-1, x.shape[-1]).numpy()

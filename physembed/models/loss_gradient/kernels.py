@@ -15,14 +15,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from physembed.engine.numba_kernels import compiled
 
-compiled = numba.njit(
-    nogil=True, cache=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "afn", "reassoc"}
-)
+Array = np.ndarray[Any, Any]
 
 
 @compiled

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -59,9 +61,7 @@ class ByElement:
 
     def __init__(self, linear: Linear, starts: tuple[int, ...]) -> None:
         self.linear = linear
-        self.parts = [
-            (number, slice(a, b)) for number, (a, b) in enumerate(zip(starts, starts[1:], strict=False)) if b > a
-        ]
+        self.parts = [(number, slice(a, b)) for number, (a, b) in enumerate(pairwise(starts)) if b > a]
         self.matrices = [block.of(linear.weight) for block in linear.blocks]
 
     def apply(self, x: Tensor) -> Tensor:

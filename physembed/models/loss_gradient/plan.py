@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -152,15 +151,14 @@ class Plan:
         return found
 
 
-def make_plan(model: nn.Module) -> Plan:
+def make_plan(model: Any) -> Plan:
     """Read a model.
 
     Raises:
         Unsupported: a part of it is not known here.
     """
     require(type(model) in (modules.MACE, modules.ScaleShiftMACE), f"a model of the class {type(model).__name__}")
-    for name in ("pair_repulsion", "joint_embedding"):
-        require(not hasattr(model, name), f"{name} in the model")
+    require(not hasattr(model, "joint_embedding"), "joint_embedding in the model")
     require(len(model.heads) == 1, f"{len(model.heads)} heads")
     radial = model.radial_embedding
     require(isinstance(radial.bessel_fn, modules.radial.BesselBasis), f"{type(radial.bessel_fn).__name__}")
@@ -172,7 +170,7 @@ def make_plan(model: nn.Module) -> Plan:
     n_elements, n_channels = only.path_shape
     readouts = list(model.readouts)
     require(len(readouts) in (1, len(model.interactions)), f"{len(readouts)} readouts")
-    places: list[nn.Module | None] = [None] * (len(model.interactions) - len(readouts)) + readouts
+    places: list[Any] = [None] * (len(model.interactions) - len(readouts)) + readouts
     layers = tuple(
         _layer(interaction, product, readout, n_elements, n_channels)
         for interaction, product, readout in zip(model.interactions, model.products, places, strict=True)
@@ -194,9 +192,7 @@ def make_plan(model: nn.Module) -> Plan:
     return plan
 
 
-def _layer(
-    interaction: nn.Module, product: nn.Module, readout: nn.Module | None, n_elements: int, n_channels: int
-) -> Layer:
+def _layer(interaction: Any, product: Any, readout: Any, n_elements: int, n_channels: int) -> Layer:
     kinds = modules.blocks.RealAgnosticInteractionBlock, modules.blocks.RealAgnosticResidualInteractionBlock
     require(type(interaction) in kinds, f"the interaction {type(interaction).__name__}")
     require(not getattr(product, "use_agnostic_product", False), "a product that does not look at the element")
@@ -230,7 +226,7 @@ def _rows(irreps: o3.Irreps) -> list[slice]:
     return [slice(end - ir.dim, end) for end, (_, ir) in zip(ends, irreps, strict=True)]
 
 
-def _linear(module: nn.Module) -> Linear:
+def _linear(module: Any) -> Linear:
     """An e3nn linear layer; several inputs of one order stand side by side in one matrix."""
     require(type(module) is o3.Linear and module.bias_numel == 0, f"the linear layer {type(module).__name__}")
     simple = module.irreps_in.simplify()
@@ -247,7 +243,7 @@ def _linear(module: nn.Module) -> Linear:
     return Linear(module.weight, tuple(blocks), out_rows[-1].stop)
 
 
-def _by_element(module: nn.Module, n_elements: int) -> Linear:
+def _by_element(module: Any, n_elements: int) -> Linear:
     """e3nn's product of features with the one-hot vector of the element."""
     require(type(module) is o3.FullyConnectedTensorProduct, f"the product {type(module).__name__}")
     rows, out_rows = _rows(module.irreps_in1), _rows(module.irreps_out)
@@ -263,7 +259,7 @@ def _by_element(module: nn.Module, n_elements: int) -> Linear:
     return Linear(module.weight, tuple(blocks), out_rows[-1].stop)
 
 
-def _network(module: nn.Module) -> Network:
+def _network(module: Any) -> Network:
     layers = list(module.children())
     *hidden, last = layers
     require(last.act is None, "an activation after the radial network")
@@ -276,7 +272,7 @@ def _network(module: nn.Module) -> Network:
     )
 
 
-def _convolution(module: nn.Module, n_channels: int) -> Convolution:
+def _convolution(module: Any, n_channels: int) -> Convolution:
     require(type(module) is o3.TensorProduct, f"the product {type(module).__name__}")
     require(all(mul == n_channels for mul, _ in module.irreps_in1), "orders with different numbers of channels")
     harmonics, rows = _rows(module.irreps_in2), _rows(module.irreps_in1)
@@ -307,7 +303,7 @@ def _convolution(module: nn.Module, n_channels: int) -> Convolution:
     return Convolution(np.concatenate(columns, 1), np.array(paths), np.array(parities), tuple(counts))
 
 
-def _product(module: nn.Module) -> Product:
+def _product(module: Any) -> Product:
     require(type(module) is modules.symmetric_contraction.SymmetricContraction, f"the product {type(module).__name__}")
     terms: list[tuple[int, ...]] = []
     weights, patterns, places, first = [], [], [], 0
@@ -318,11 +314,12 @@ def _product(module: nn.Module) -> Product:
             if matrix.ndim == degree + 1:
                 matrix = matrix[None]
             n_components = matrix.shape[1]
-            sums: dict[tuple[int, ...], Array] = defaultdict(lambda n=matrix.shape[-1]: np.zeros(n))
+            sums: dict[tuple[int, ...], Array] = {}
             for index in np.argwhere(np.abs(matrix).max(-1) > 1e-12):
                 k, *factors = (int(i) for i in index)
                 padded = (*sorted(factors), *[n_components] * (3 - degree))
-                sums[(first + k, *padded)] += matrix[tuple(index)]
+                key = (first + k, *padded)
+                sums[key] = sums.get(key, 0.0) + matrix[tuple(index)]
             # Terms of the same coefficients in all weights vanish where permutations cancel.
             kept = {key: value for key, value in sorted(sums.items()) if np.abs(value).max() > 1e-12}
             weight = (
@@ -340,7 +337,7 @@ def _product(module: nn.Module) -> Product:
     return Product(np.array(terms), tuple(weights), tuple(patterns), tuple(places), first)
 
 
-def _readout(module: nn.Module) -> Readout:
+def _readout(module: Any) -> Readout:
     if type(module) is modules.LinearReadoutBlock:
         linears, activation = [module.linear], 1.0
     else:

@@ -78,14 +78,16 @@ class Radial:
 def activated(x: Tensor, factor: float) -> Hidden:
     """SiLU times a factor."""
     hidden = Hidden(x, torch.sigmoid(x), torch.empty_like(x), torch.empty_like(x))
-    flat = (t.view(-1).numpy() for t in (hidden.x, hidden.sigmoid))
-    kernels.activate(*flat, factor, hidden.value.view(-1).numpy(), hidden.slope.view(-1).numpy())
+    kernels.activate(_flat(x), _flat(hidden.sigmoid), factor, _flat(hidden.value), _flat(hidden.slope))
     return hidden
 
 
 def activate_total(hidden: Hidden, factor: float, tangent: Tensor, total: Tensor) -> None:
     """Turn the total by the value, in place, into that by the argument, whose tangent is given."""
     assert hidden.gradient is not None
-    x, sigmoid, slope = (t.view(-1).numpy() for t in (hidden.x, hidden.sigmoid, hidden.slope))
-    rest = (t.view(-1).numpy() for t in (tangent, hidden.gradient, total))
-    kernels.activate_total(x, sigmoid, factor, slope, *rest)
+    x, sigmoid, slope = _flat(hidden.x), _flat(hidden.sigmoid), _flat(hidden.slope)
+    kernels.activate_total(x, sigmoid, factor, slope, _flat(tangent), _flat(hidden.gradient), _flat(total))
+
+
+def _flat(x: Tensor) -> kernels.Array:
+    return x.view(-1).numpy()

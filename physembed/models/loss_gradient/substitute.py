@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from physembed.models.loss_gradient.batch import Pairs, pairs_of
 from physembed.models.loss_gradient.plan import Plan, Unsupported, make_plan
@@ -48,10 +48,32 @@ class _Evaluate(torch.autograd.Function):
         return None, None, *totals
 
 
-def evaluate(model: nn.Module, plan: Plan, data: dict[str, Tensor], stress: bool) -> dict[str, Tensor | None]:
+def _repulsion(model: Any, plan: Plan, data: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """What the pair repulsion, which has no weights, adds to energies, forces and strain derivatives."""
+    sender, receiver = data["edge_index"]
+    positions, n_graphs = data["positions"].detach(), len(data["ptr"]) - 1
+    vectors = positions.index_select(0, receiver) - positions.index_select(0, sender) + data["shifts"].detach()
+    with torch.enable_grad():
+        vectors.requires_grad_()
+        lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+        of_atoms = plan.scale * model.pair_repulsion_fn(
+            lengths, data["node_attrs"], data["edge_index"], model.atomic_numbers
+        )
+        (gradient,) = torch.autograd.grad(of_atoms.sum(), vectors)
+    energies = of_atoms.new_zeros(n_graphs).index_add_(0, data["batch"], of_atoms.detach())
+    forces = torch.zeros_like(positions).index_add_(0, sender, gradient).index_add_(0, receiver, gradient, alpha=-1)
+    products = (vectors.detach()[:, :, None] * gradient[:, None, :]).view(-1, 9)
+    strain = products.new_zeros(n_graphs, 9).index_add_(0, data["batch"][sender], products).view(-1, 3, 3)
+    return energies, forces, (strain + strain.transpose(1, 2)) / 2
+
+
+def evaluate(model: Any, plan: Plan, data: dict[str, Tensor], stress: bool) -> dict[str, Tensor | None]:
     """What the model itself returns, as far as MACE's losses and metrics look at it."""
     pairs = pairs_of(model, plan, data)
     energies, forces, strain = _Evaluate.apply(plan, pairs, *plan.parameters)
+    if hasattr(model, "pair_repulsion"):
+        fixed = _repulsion(model, plan, data)
+        energies, forces, strain = (one + other for one, other in zip((energies, forces, strain), fixed, strict=True))
     free = model.atomic_energies_fn(data["node_attrs"])[:, 0]
     free = free.new_zeros(pairs.n_graphs).index_add_(0, data["batch"], free).to(energies.dtype)
     output: dict[str, Tensor | None] = {
@@ -70,7 +92,7 @@ def evaluate(model: nn.Module, plan: Plan, data: dict[str, Tensor], stress: bool
 
 
 @contextmanager
-def substituted(model: nn.Module) -> Iterator[None]:
+def substituted(model: Any) -> Iterator[None]:
     """Evaluate a model by sweeps as long as this lasts; a model with unknown parts stays as it is, and the log says so.
 
     The weights are the model's own, and nothing of this is left in it or in a file made of it.

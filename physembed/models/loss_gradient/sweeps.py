@@ -141,7 +141,8 @@ class _Layer:
 
     def total(self, from_above: Tensor | None, atom_energies: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Totals by the features and by the weights, in the order of `Plan.parameters`."""
-        layer, readout = self._layer, []
+        layer = self._layer
+        readout: list[Tensor] = []
         out = torch.zeros_like(self.out) if from_above is None else from_above
         if self._reading is not None:
             scalars, readout = self._reading.total(self._out_tangent[0], atom_energies)
