@@ -82,6 +82,8 @@ class Reference(Section):
     """Factors on the box length of rigid volume scans; each scan takes one frame of each run."""
     modified_bonds: Annotated[int, Field(ge=0)] = 4
     """Bonds that are stretched or compressed in the last half of each run's frames, as in chain A; 0 for none."""
+    modified_angles: Annotated[int, Field(ge=0)] = 0
+    """Angles that are bent in the same frames, after the bonds; 0 for none."""
     stretch_A: Annotated[float, Field(gt=0, le=2)] = 0.25
     """Stretch limit beyond the mean length, of a bond as stiff as c3-c3 (`arms` has the rule)."""
 

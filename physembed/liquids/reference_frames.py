@@ -1,11 +1,11 @@
-"""Frames of a liquid to be labelled: GAFF frames at fixed volume, with modified bonds, and rigid volume scans.
+"""Frames of a liquid to be labelled: GAFF frames at fixed volume, with modified bonds and angles, and volume scans.
 
 Frames near equilibrium alone teach a model little of what holds a molecule together and what keeps molecules apart.
 Of each GAFF run, at one temperature and density, come three kinds of frames (`origin` in their info):
 
 - `md`: frames of the run as they are;
-- `bonds`: the last half of its frames, with bonds compressed or stretched by the self-adaptive rule of single
-  molecules (`physembed.sampling.bond_sampling`);
+- `bonds`: the last half of its frames, with bonds compressed or stretched, and then angles bent, by the self-adaptive
+  rules of single molecules (`physembed.sampling`); `angles` where only angles are;
 - `volume_scan`: its first frame, with the molecules moved apart or together rigidly.
 
 No two atoms of different molecules come nearer than a bond between their elements plus the margin of that rule.
@@ -17,6 +17,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -30,14 +31,32 @@ from physembed.config.liquids import Reference
 from physembed.errors import PhysEmbedError
 from physembed.liquids.rigid import molecule_numbers, scale_rigid, whole_positions
 from physembed.molecules.bonds import equilibrium_length_matrix
+from physembed.sampling.angle_ranges import angle_ranges
+from physembed.sampling.angle_sampling import AngleSampler
+from physembed.sampling.arm import References
 from physembed.sampling.bond_sampling import BondSampler
 from physembed.sampling.geometry import Clash
-from physembed.sampling.ranges import bond_ranges, reference_force_constant
+from physembed.sampling.modifier import Modifier
+from physembed.sampling.ranges import bond_ranges
 
 log = logging.getLogger(__name__)
 
-Components = Sequence[tuple[pd.DataFrame, int]]
-"""Bond table and number of molecules of each component, in the order in which they stand in the frames."""
+
+@dataclass(frozen=True)
+class Component:
+    """A component of a liquid; components are given in the order in which they stand in the frames."""
+
+    bonds: pd.DataFrame
+    """Bond table."""
+    angles: pd.DataFrame
+    """Angle table."""
+    molecules: int
+    """How many there are."""
+
+
+def arm_of(settings: Reference) -> Arm:
+    """The rule by which molecules are modified: that of chain A with the model's own limit of stretching."""
+    return Arm(stretch_A=settings.stretch_A)
 
 
 class ContactCheck:
@@ -46,18 +65,18 @@ class ContactCheck:
     The limit is that of chain A within a molecule: a bond between the two elements plus a margin.
     """
 
-    def __init__(self, components: Components, numbers: Sequence[np.ndarray], margin_A: float) -> None:
+    def __init__(self, components: Sequence[Component], numbers: Sequence[np.ndarray], margin_A: float) -> None:
         """Prepare the limits.
 
         Args:
-            components: see `Components`.
+            components: see `Component`.
             numbers: atomic numbers of one molecule of each component.
             margin_A: added to the length of a bond.
         """
         offsets = np.cumsum([0, *map(len, numbers)])
         bonds = pd.concat(
-            [table.assign(i=table["i"] + start, j=table["j"] + start)
-             for (table, _), start in zip(components, offsets, strict=False)]
+            [component.bonds.assign(i=component.bonds["i"] + start, j=component.bonds["j"] + start)
+             for component, start in zip(components, offsets, strict=False)]
         )  # fmt: skip
         elements = np.concatenate(numbers)
         self._limits = np.zeros((len(chemical_symbols), len(chemical_symbols)))
@@ -79,7 +98,7 @@ class ContactCheck:
 def reference_frames(
     runs: Sequence[Sequence[Atoms]],
     settings: Reference,
-    components: Components,
+    components: Sequence[Component],
     seed: int,
     *,
     parameter_set: Literal["gaff", "gaff2"] = "gaff",
@@ -87,9 +106,9 @@ def reference_frames(
     """Frames to be labelled out of GAFF runs of one liquid.
 
     A run gives its first `frames_per_run` frames, of which the last half (rounded down) have `modified_bonds` bonds
-    modified, and its first frame at each of `volume_scan_scales`. Modified bonds are spread over as many molecules
-    of the frame as possible, drawn at random; within a molecule, bond, segment and length are drawn as in chain A.
-    Ranges of lengths are those of all molecules of a component in all runs. Each frame has random numbers of its
+    and then `modified_angles` angles modified, and its first frame at each of `volume_scan_scales`. Changes of each
+    kind are spread over as many molecules of the frame as possible, drawn at random; within a molecule they are drawn
+    as in chain A. Ranges are those of all molecules of a component in all runs. Each frame has random numbers of its
     own, from `seed` and its `source_frame`.
 
     Frames with contacts between molecules that are too short are left out, and the log says how many.
@@ -98,7 +117,7 @@ def reference_frames(
         runs: frames of each run; periodic, positions in Å, array `molecule`, info `temperature_K` and
             `density_g_cm3`.
         settings: the section `reference` of the model.
-        components: bond tables and numbers of molecules; each component's molecules stand together.
+        components: tables and numbers of molecules; each component's molecules stand together.
         seed: not negative.
         parameter_set: that of the topologies, for k_ref.
 
@@ -113,14 +132,15 @@ def reference_frames(
     """
     chosen = _chosen(runs, settings)
     molecules = _molecules(chosen, components)
-    arm = Arm(stretch_A=settings.stretch_A)
-    check = ContactCheck(components, [chosen[0][0].numbers[own[0]] for own in molecules], arm.clash_margin_A)
-    modified = settings.frames_per_run // 2 if settings.modified_bonds else 0
-    modifier = BondModifier(chosen, molecules, components, settings.modified_bonds, arm, check, parameter_set)
+    numbers = [chosen[0][0].numbers[own[0]] for own in molecules]
+    check = ContactCheck(components, numbers, arm_of(settings).clash_margin_A)
+    kind = "bonds" if settings.modified_bonds else "angles"
+    modified = settings.frames_per_run // 2 if settings.modified_bonds or settings.modified_angles else 0
+    modifier = MoleculeModifier(chosen, molecules, components, settings, check, parameter_set)
     frames, left_out = [], Counter[str]()
     for number, run in enumerate(chosen):
         first = number * settings.frames_per_run
-        origins = ["md"] * (len(run) - modified) + ["bonds"] * modified
+        origins = ["md"] * (len(run) - modified) + [kind] * modified
         candidates = [_frame(frame, origins[index], first + index) for index, frame in enumerate(run)]
         candidates += [
             _frame(scale_rigid(run[0], scale), "volume_scan", first) for scale in settings.volume_scan_scales
@@ -129,7 +149,7 @@ def reference_frames(
             origin, source = frame.info["origin"], frame.info["source_frame"]
             if check.worst(frame) is not None:
                 left_out[origin] += 1
-            elif origin == "bonds":
+            elif origin == kind:
                 frames.append(modifier.modified(frame, np.random.default_rng([seed, source])))
             else:
                 frames.append(frame)
@@ -143,75 +163,118 @@ def reference_frames(
     return frames
 
 
-class BondModifier:
-    """Compresses and stretches bonds of molecules in a liquid."""
+class _Samplers:
+    """Changes of one kind in the molecules of a box."""
+
+    def __init__(self, wanted: int, counts: Sequence[int]) -> None:
+        """Spread the changes.
+
+        Args:
+            wanted: changes of this kind in a frame.
+            counts: numbers of molecules of each component.
+        """
+        share, rest = divmod(wanted, sum(counts))
+        self.shares = np.array([share + 1] * rest + [share] * (sum(counts) - rest))
+        """Changes of the molecules in the order in which they are drawn."""
+        self.of_molecule: list[dict[int, Modifier[Any]]] = []
+        """For each molecule, by the number of changes to be made in it."""
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of changes that a molecule may get, without 0."""
+        return sorted({int(count) for count in self.shares if count})
+
+
+class MoleculeModifier:
+    """Changes bonds and angles of molecules in a liquid."""
 
     def __init__(
         self,
         runs: Sequence[Sequence[Atoms]],
         molecules: Sequence[Sequence[np.ndarray]],
-        components: Components,
-        modified_bonds: int,
-        arm: Arm,
+        components: Sequence[Component],
+        settings: Reference,
         check: ContactCheck,
         parameter_set: Literal["gaff", "gaff2"],
     ) -> None:
-        """Prepare samplers of bonds for molecules of each component.
+        """Prepare samplers for molecules of each component.
 
         Args:
-            runs: the frames from which ranges of bond lengths are taken, molecules whole.
+            runs: the frames from which ranges are taken, molecules whole.
             molecules: for each component, the atoms of each of its molecules.
-            components: see `Components`.
-            modified_bonds: how many bonds of a frame are modified.
-            arm: the rule of chain A; its `bonds_per_frame` is not used.
+            components: see `Component`.
+            settings: how many bonds and angles of a frame are modified, and how far.
             check: which contacts between molecules are too short.
             parameter_set: that of the topologies, for k_ref.
 
         Raises:
-            PhysEmbedError: there are fewer bonds than are to be modified, or there is no k_ref.
+            PhysEmbedError: there are fewer bonds or angles than are to be modified, or there is no k_ref.
         """
+        arm = arm_of(settings)
         self.check, self.tries = check, arm.tries
         self.molecules = [atoms for own in molecules for atoms in own]
-        share, rest = divmod(modified_bonds, len(self.molecules))
-        self.shares = np.array([share + 1] * rest + [share] * (len(self.molecules) - rest))
-        self.samplers: list[dict[int, BondSampler]] = []
-        """For each molecule, by the number of bonds to be modified in it."""
-        for (bonds, _), own in zip(components, molecules, strict=True):
-            if max(self.shares) > len(bonds):
-                raise PhysEmbedError(
-                    f"liquid_frames: reference.modified_bonds {modified_bonds}: that is {max(self.shares)} in a "
-                    f"molecule, but one with {len(bonds)} bonds is there; lower modified_bonds"
-                )
+        counts = [component.molecules for component in components]
+        self.bonds, self.angles = (
+            _Samplers(settings.modified_bonds, counts),
+            _Samplers(settings.modified_angles, counts),
+        )
+        for component, own in zip(components, molecules, strict=True):
+            self._check_numbers(component, settings)
+            numbers = runs[0][0].numbers[own[0]]
             positions = np.array([frame.positions[atoms] for run in runs for frame in run for atoms in own])
-            by_count = {}
-            for count in {int(count) for count in self.shares if count}:
-                settings = arm.model_copy(update={"bonds_per_frame": count})
-                reference_k = reference_force_constant(settings, bonds, parameter_set)
-                ranges = bond_ranges(positions, bonds, settings, reference_k)
-                by_count[count] = BondSampler(runs[0][0].numbers[own[0]], bonds, settings, ranges)
-            self.samplers += [by_count] * len(own)
+            of_bonds: dict[int, Modifier[Any]] = {}
+            for count in self.bonds.numbers:
+                recipe = arm.model_copy(update={"bonds_per_frame": count, "angles_per_frame": 0})
+                k_ref = References.of(recipe, component.bonds, component.angles, parameter_set).bond_kcal_mol_A2
+                ranges = bond_ranges(positions, component.bonds, recipe, k_ref)
+                of_bonds[count] = BondSampler(numbers, component.bonds, recipe, ranges)
+            of_angles: dict[int, Modifier[Any]] = {}
+            for count in self.angles.numbers:
+                recipe = arm.model_copy(update={"bonds_per_frame": 0, "angles_per_frame": count})
+                k_ref = References.of(recipe, component.bonds, component.angles, parameter_set).angle_kcal_mol_rad2
+                ranges = angle_ranges(positions, component.angles, recipe, k_ref)
+                of_angles[count] = AngleSampler(numbers, component.bonds, component.angles, recipe, ranges)
+            self.bonds.of_molecule += [of_bonds] * len(own)
+            self.angles.of_molecule += [of_angles] * len(own)
+
+    def _check_numbers(self, component: Component, settings: Reference) -> None:
+        """Whether a molecule has as many bonds, and atoms at which it can be bent, as may be asked of it."""
+        places = int(component.angles.loc[~component.angles["in_ring"].astype(bool), "j"].nunique())
+        for key, samplers, there, what in (
+            ("modified_bonds", self.bonds, len(component.bonds), "bonds"),
+            ("modified_angles", self.angles, places, "atoms to bend at"),
+        ):
+            if max(samplers.shares) > there:
+                raise PhysEmbedError(
+                    f"liquid_frames: reference.{key} {getattr(settings, key)}: that is {max(samplers.shares)} in a "
+                    f"molecule, but one with {there} {what} is there; lower {key}"
+                )
 
     def modified(self, frame: Atoms, generator: np.random.Generator) -> Atoms:
-        """A copy of a frame with modified bonds; see `reference_frames`.
+        """A copy of a frame with modified bonds, then angles; see `reference_frames`.
 
         Raises:
             PhysEmbedError: no valid modification is found.
         """
         frame, records = frame.copy(), []
-        for molecule, count in zip(generator.permutation(len(self.molecules)), self.shares, strict=True):
-            if count:
-                records += self._modify(frame, int(molecule), int(count), generator)
+        for samplers in (self.bonds, self.angles):
+            for molecule, count in zip(generator.permutation(len(self.molecules)), samplers.shares, strict=True):
+                if count:
+                    sampler = samplers.of_molecule[molecule][int(count)]
+                    records += self._modify(frame, int(molecule), sampler, generator)
         frame.info["modifications"] = json.dumps(records)
         return frame
 
-    def _modify(self, frame: Atoms, molecule: int, count: int, generator: np.random.Generator) -> list[dict[str, Any]]:
+    def _modify(
+        self, frame: Atoms, molecule: int, sampler: Modifier[Any], generator: np.random.Generator
+    ) -> list[dict[str, Any]]:
         """Modify one molecule in place, drawing anew after each clash with another."""
         atoms, name = self.molecules[molecule], f"frame {frame.info['source_frame']}, molecule {molecule}"
-        before = frame.positions[atoms]
+        before, kind = frame.positions[atoms], sampler.kind
         for _ in range(self.tries):
-            frame.positions[atoms], records = self.samplers[molecule][count].modify(before, generator, name)
+            frame.positions[atoms], records = sampler.modify(before, generator, name)
             if self.check.worst(frame) is None:
-                return [record | {"bond": atoms[record["bond"]].tolist(), "molecule": molecule} for record in records]
+                return [record | {kind: atoms[record[kind]].tolist(), "molecule": molecule} for record in records]
         raise PhysEmbedError(
             f"liquid_frames: {name}: no modification in {self.tries} tries keeps clear of the other molecules; "
             "lower reference.stretch_A or reference.densities_g_cm3"
@@ -236,7 +299,7 @@ def _chosen(runs: Sequence[Sequence[Atoms]], settings: Reference) -> list[list[A
     return chosen
 
 
-def _molecules(runs: Sequence[Sequence[Atoms]], components: Components) -> list[list[np.ndarray]]:
+def _molecules(runs: Sequence[Sequence[Atoms]], components: Sequence[Component]) -> list[list[np.ndarray]]:
     """For each component, the atoms of each of its molecules, which every frame must have alike."""
     frame = runs[0][0]
     numbers = molecule_numbers(frame)
@@ -244,18 +307,18 @@ def _molecules(runs: Sequence[Sequence[Atoms]], components: Components) -> list[
         if not (np.array_equal(other.numbers, frame.numbers) and np.array_equal(molecule_numbers(other), numbers)):
             raise PhysEmbedError("liquid_frames: the frames differ in their atoms; give runs of one box of one liquid")
     atoms = [np.flatnonzero(numbers == molecule) for molecule in range(numbers.max() + 1)]
-    wanted = sum(count for _, count in components)
+    wanted = sum(component.molecules for component in components)
     if wanted != len(atoms):
         raise PhysEmbedError(
             f"liquid_frames: the components have {wanted} molecules, the frames {len(atoms)}; "
             "give components and numbers of molecules of these frames"
         )
     molecules = []
-    for index, (bonds, count) in enumerate(components):
-        molecules.append([atoms.pop(0) for _ in range(count)])
+    for index, component in enumerate(components):
+        molecules.append([atoms.pop(0) for _ in range(component.molecules)])
         for own in molecules[-1]:
             alike = np.array_equal(frame.numbers[own], frame.numbers[molecules[-1][0]])
-            if not alike or len(own) != bonds["j"].max() + 1:
+            if not alike or len(own) != component.bonds["j"].max() + 1:
                 raise PhysEmbedError(
                     f"liquid_frames: atoms {own[0]} to {own[-1]} ({frame.symbols[own]}) are no molecule of component "
                     f"{index}; give components in the order in which they stand in the frames"

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from scipy.spatial.transform import Rotation
 from physembed.config import Arm
 from physembed.config.liquids import Reference
 from physembed.errors import PhysEmbedError
-from physembed.liquids.reference_frames import ContactCheck, reference_frames
+from physembed.liquids.reference_frames import Component, ContactCheck, reference_frames
 from physembed.liquids.reference_runs import constant_volume_runs
 from physembed.liquids.rigid import centres_of_mass, scale_rigid
+from physembed.molecules.angles import angle_table, angle_types
 from physembed.molecules.bonds import bond_table, bond_types
 from physembed.molecules.structure import from_smiles, write_sdf
 from physembed.molecules.topology import gaff_topology
@@ -43,7 +45,11 @@ def structures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def components(structures):
-    return [(bond_table(structure), count) for structure, count in zip(structures, COUNTS.values(), strict=True)]
+    made = []
+    for structure, count in zip(structures, COUNTS.values(), strict=True):
+        bonds = bond_table(structure)
+        made.append(Component(bonds, angle_table(structure, bonds), count))
+    return made
 
 
 def liquid(structures, rng, spacing=6.0, jitter=0.02, cut=True):
@@ -176,7 +182,8 @@ def test_modified_bonds_lie_in_the_segments_of_chain_a(frames, runs, structures,
     """Ranges are found anew here from the bonds of all molecules of a component in all frames of the runs."""
     limits, table_of = {}, []
     start = 0
-    for structure, (bonds, count) in zip(structures, components, strict=True):
+    for structure, component in zip(structures, components, strict=True):
+        bonds, count = component.bonds, component.molecules
         arm = Arm(stretch_A=SETTINGS.stretch_A)
         lengths = []
         for run in runs:
@@ -227,6 +234,36 @@ def test_modifications_are_spread_over_the_molecules(runs, components):
         assert len({tuple(record["bond"]) for record in records(frame)}) == 7
 
 
+def test_angles_are_bent_after_the_bonds(frames, runs, components):
+    settings = SETTINGS.model_copy(update={"modified_angles": 6, "volume_scan_scales": []})
+    made = [f for f in reference_frames(runs, settings, components, seed=5) if f.info["origin"] == "bonds"]
+    only_bonds = [f for f in frames if f.info["origin"] == "bonds"]
+    tables = [component.angles for component in components for _ in range(component.molecules)]
+    for frame, without in zip(made, only_bonds, strict=True):
+        bends = [record for record in records(frame) if "angle" in record]
+        # Bonds are those of a frame without bends, and are as long at the end.
+        bonds = [record for record in records(frame) if "bond" in record]
+        assert bonds == records(without)
+        for record in bonds:
+            length = np.linalg.norm(np.subtract(*frame.positions[record["bond"]]))
+            assert length == pytest.approx(record["to_A"], abs=1e-6)
+        counts = Counter(record["molecule"] for record in bends)
+        assert sorted(counts.values()) == [1, 1, 1, 1, 2]
+        for record in bends:
+            offset = np.flatnonzero(frame.arrays["molecule"] == record["molecule"])[0]
+            table, (i, j, k) = tables[record["molecule"]], np.array(record["angle"]) - offset
+            row = table[(table["j"] == j) & (table["i"] == min(i, k)) & (table["k"] == max(i, k))]
+            assert angle_types(row) == [record["types"]]
+            assert frame.get_angle(*record["angle"]) == pytest.approx(record["to_degrees"], abs=1e-3)
+
+
+def test_frames_with_bends_alone_are_called_so(runs, components):
+    settings = SETTINGS.model_copy(update={"modified_bonds": 0, "modified_angles": 2, "volume_scan_scales": []})
+    made = reference_frames(runs, settings, components, seed=1)
+    assert Counter(frame.info["origin"] for frame in made) == {"md": 6, "angles": 4}
+    assert {len(records(frame)) for frame in made if frame.info["origin"] == "angles"} == {2}
+
+
 def test_no_modified_bonds_leaves_all_frames_as_they_are(runs, components):
     settings = SETTINGS.model_copy(update={"modified_bonds": 0, "volume_scan_scales": []})
     assert [frame.info["origin"] for frame in reference_frames(runs, settings, components, seed=1)] == ["md"] * 10
@@ -262,7 +299,7 @@ def limits_of(components):
         limits[first, second] = radii[first] + radii[second] + 0.25
     for first, second, pair in [(6, 1, "c3-h1"), (6, 8, "c3-oh c3-os"), (8, 1, "ho-oh")]:
         lengths = [
-            length for bonds, _ in components
+            length for bonds in (component.bonds for component in components)
             for length, name in zip(bonds["r_eq_A"], bond_types(bonds), strict=True) if name in pair.split()
         ]  # fmt: skip
         limits[first, second] = limits[second, first] = np.mean(lengths) + 0.25
@@ -361,8 +398,11 @@ def test_what_does_not_fit_is_an_error(runs, components):
     refused("run 0 has 5 frames, reference.frames_per_run is 6", frames_per_run=6)
     refused("no runs given", runs=[])
     refused("are no molecule of component 0; give components in the order", components=components[::-1])
-    refused("the components have 6 molecules, the frames 5", components=[(components[0][0], 4), components[1]])
+    refused(
+        "the components have 6 molecules, the frames 5", components=[replace(components[0], molecules=4), components[1]]
+    )
     refused("modified_bonds 26: that is 6 in a molecule, but one with 5 bonds", modified_bonds=26)
+    refused("modified_angles 11: that is 3 in a molecule, but one with 2 atoms to bend at", modified_angles=11)
     other = [[frame.copy() for frame in run] for run in runs]
     other[1][2].numbers[0] = 7
     refused("the frames differ in their atoms", runs=other)

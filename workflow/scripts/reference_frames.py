@@ -3,8 +3,9 @@
 from physembed.config.liquids import Reference
 from physembed.liquids.box import mass_u, pack
 from physembed.liquids.composition import molecule_counts
-from physembed.liquids.reference_frames import reference_frames
+from physembed.liquids.reference_frames import Component, reference_frames
 from physembed.liquids.reference_runs import constant_volume_runs
+from physembed.molecules.angles import angle_table
 from physembed.molecules.bonds import bond_table, write_bond_table
 from physembed.molecules.topology import load_topology
 from physembed.stage import stage
@@ -17,10 +18,11 @@ with stage(snakemake):
     fractions = [fraction for _, _, fraction in values["components"]]
     counts = molecule_counts([mass_u(structure) for structure in structures], fractions, settings.molecules)
     runs = constant_volume_runs(structures, counts, settings, seed, threads=snakemake.threads)
-    tables = [bond_table(structure) for structure in structures]
-    frames = reference_frames(
-        runs, settings, list(zip(tables, counts, strict=True)), seed, parameter_set=values["parameter_set"]
-    )
+    components = []
+    for structure, count in zip(structures, counts, strict=True):
+        bonds = bond_table(structure)
+        components.append(Component(bonds, angle_table(structure, bonds), count))
+    frames = reference_frames(runs, settings, components, seed, parameter_set=values["parameter_set"])
     for frame in frames:
         frame.info["liquid"] = snakemake.wildcards.liquid
     write_trajectory(snakemake.output.frames, frames)
