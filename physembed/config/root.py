@@ -16,7 +16,6 @@ from pydantic import Field, ValidationError
 from physembed.config.base import PATTERNS, Name, Positive, Section, Seed
 from physembed.config.liquids import (
     NPT,
-    PAPER_MODELS,
     GaffNPT,
     LiquidModel,
     Liquids,
@@ -72,7 +71,7 @@ class Config(Section):
     stability: Stability = Stability()
     liquids: Liquids = Liquids()
     gaff_npt: GaffNPT = GaffNPT()
-    models: dict[Name, LiquidModel] = PAPER_MODELS
+    models: dict[Name, LiquidModel] = {}
     """Models of liquids by name; `liquids.models` says which are run."""
     npt: NPT = NPT()
     scan: Scan = Scan()
