@@ -5,9 +5,6 @@ PhysEmbed's own units are eV, Å, fs, atomic mass units and K; file columns name
 
 from ase import units
 
-KCAL_MOL = units.kcal / units.mol
-"""One kcal/mol in eV."""
-
 KB = units.kB
 """Boltzmann constant in eV/K."""
 

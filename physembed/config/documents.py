@@ -40,7 +40,7 @@ TYPES = {
 }
 NAMED = {
     "arms": "Default: an arm `original` with `bonds_per_frame: 0`, and an arm `adaptive` with the defaults below.",
-    "models": "Default: the paper's two, as in config.yaml.",
+    "models": "Default: none; config.yaml has the paper's two.",
 }
 """What sections by name hold if the configuration says nothing."""
 BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}

@@ -153,28 +153,6 @@ class LiquidModel(Section):
     """Liquids of the table on which the model is judged, as a list, or `all`."""
 
 
-PAPER_MODELS = {
-    "MACE-EC-EMC": LiquidModel(
-        data="models/EC-EMC_PBE-D3.xyz",
-        training=LiquidTraining(max_ell=2),
-        alphas=[0.05],
-        tune_on="EC-EMC-3-7_298K",
-        evaluate_on=[
-            "EC_313K", "EMC_298K", "EC-EMC-5-5_298K", "EC-EMC-3-7_293K", "EC-EMC-3-7_298K", "EC-EMC-3-7_303K",
-            "EC-EMC-3-7_313K",
-        ],
-    ),
-    "MACE-OFF23-S": LiquidModel(
-        file="models/MACE-OFF23_small.model",
-        alphas=[-0.05],
-        a1_range=[0.0, 4.0],
-        tune_on="EMC_298K",
-        evaluate_on=["EC_313K", "EMC_298K", "EA_298K", "DMC_298K"],
-    ),
-}  # fmt: skip
-"""The paper's two models; their files are the user's to download."""
-
-
 class NPT(Section):
     """NPT runs with a model, for densities; the scan uses the same settings but for its own length."""
 

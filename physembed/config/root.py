@@ -17,7 +17,6 @@ from physembed.config.base import PATTERNS, Name, Positive, Section, Seed
 from physembed.config.files import BY_NAME
 from physembed.config.liquids import (
     NPT,
-    PAPER_MODELS,
     Certificate,
     GaffNPT,
     LiquidModel,
@@ -74,7 +73,7 @@ class Config(Section):
     stability: Stability = Stability()
     liquids: Liquids = Liquids()
     gaff_npt: GaffNPT = GaffNPT()
-    models: dict[Name, LiquidModel] = PAPER_MODELS
+    models: dict[Name, LiquidModel] = {}
     """Models of liquids by name; `liquids.models` says which are run."""
     npt: NPT = NPT()
     scan: Scan = Scan()

@@ -25,7 +25,6 @@ from physembed.files import atomic
 from physembed.md.clock import Clock
 from physembed.md.collapse import CollapseDetector, SampledRanges, in_sampled_range
 from physembed.progress import Progress
-from physembed.trajectory import write_trajectory
 
 log = logging.getLogger(__name__)
 
@@ -216,10 +215,3 @@ class StabilityRun:
             info = {"time_fs": collapse["time_fs"], "collapsed": True}
             frames.append(Atoms(numbers=numbers, positions=self.record.collapse_frames[replica], info=info))
         return frames
-
-    def write(self, replicas: str | Path, thermo: str | Path, trajectories: str | Path) -> None:
-        """Write both tables as CSV and the trajectory of each replica as extended XYZ into a folder."""
-        self.replicas().to_csv(replicas, index=False)
-        self.thermo().to_csv(thermo, index=False)
-        for replica in range(len(self.starts)):
-            write_trajectory(Path(trajectories) / f"replica_{replica:03d}.xyz", self.trajectory(replica))

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 import torch_sim
-from ase import Atoms
+from ase import Atoms, units
 from ase.data import covalent_radii
 from dftd3.interface import CSODampingParam, DispersionModel
 
 from physembed.models.cso import CSOModel, CSOParameters, Cutoffs
-from physembed.units import BOHR, HARTREE, KCAL_MOL
+from physembed.units import BOHR, HARTREE
 
 ORGANIC = [1, 1, 1, 6, 6, 7, 8, 9]
 OTHERS = [3, 5, 11, 12, 14, 15, 16, 17, 26, 29, 35, 53, 78]
@@ -117,7 +117,7 @@ GRIMME = {1: (0.14, 1.001), 6: (1.75, 1.452), 7: (1.23, 1.397), 8: (0.70, 1.342)
 
 def double_loop(atoms: Atoms, alpha: float, a1: float, s6: float, cutoff: float) -> float:
     """E in eV by the letter of the equation: every ordered pair and image, shifted to zero at the cutoff (Å)."""
-    joule_nm6 = KCAL_MOL / 4184.0 / HARTREE * (10.0 / BOHR) ** 6
+    joule_nm6 = units.kcal / units.mol / 4184.0 / HARTREE * (10.0 / BOHR) ** 6
 
     def pair(r: float, c6: float, r0: float) -> float:
         return (s6 + a1 / (1.0 + math.exp(r - 2.5 * r0))) * c6 / (r**6 + 6.25**6)

@@ -152,9 +152,7 @@ def test_a_path_that_gives_other_numbers_is_found(monkeypatch: pytest.MonkeyPatc
         return first[near], second[near], vectors[near]
 
     monkeypatch.setattr(LiquidMace, "edges", fewer)
-    with pytest.raises(
-        PhysEmbedError, match=r"x: (energy|forces|stress) differ from those of MACE's"
-    ):
+    with pytest.raises(PhysEmbedError, match=r"x: (energy|forces|stress) differ from those of MACE's"):
         examine(random_mace(), "x")
 
 
