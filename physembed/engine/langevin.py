@@ -1,8 +1,8 @@
 """Langevin dynamics of a batch of replicas of one molecule: BAOAB on a state of torch-sim.
 
-B. Leimkuhler and C. Matthews, Appl. Math. Res. Express 2013, 34. The step is that of torch-sim's `nvt_langevin_step`,
-bit for bit, written so that a CUDA graph can hold it. The state is complete: saved and loaded again it continues bit
-for bit on the same build of torch on a CPU.
+B. Leimkuhler and C. Matthews, Appl. Math. Res. Express 2013, 34. The step is torch-sim's `nvt_langevin_step`, bit for
+bit, written so that a CUDA graph can hold it. The saved state is complete: a batch that loads it continues bit for bit
+on the same build of torch on a CPU.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 import torch
 import torch_sim as ts
 from ase import Atoms
-from torch_sim.integrators import nvt_langevin_init
+from torch_sim.integrators import MDState
 
 from physembed.engine.graphs import Replayed
-from physembed.engine.temperature import kinetic_temperatures
+from physembed.engine.kinetic import kinetic_temperatures, thermal_momenta
 from physembed.md.collapse import CollapseDetector
 from physembed.units import FS, KB
 
@@ -34,7 +34,8 @@ class LangevinBatch:
     Args:
         model: a torch-sim model (energies in eV, forces in eV/Å); on a GPU one that a CUDA graph can hold.
         starts: one structure per replica, all of the same molecule with the same order of atoms.
-        temperature_K: of the thermostat and of the initial momenta (Maxwell-Boltzmann).
+        temperature_K: of the thermostat and of the initial momenta, which are drawn from the Maxwell-Boltzmann
+            distribution of all 3 N degrees of freedom: the thermostat moves the centre of mass too.
         timestep_fs: time step.
         friction_per_ps: friction coefficient.
         seed: of the momenta and of the noise.
@@ -67,7 +68,14 @@ class LangevinBatch:
         state.rng = seed
         self._home = state.positions.clone()
         self._taken = torch.zeros((), dtype=torch.int64, device=state.device)
-        self._use(nvt_langevin_init(state, model, kT=kT), self._taken.new_full((len(starts),), -1))
+        output = model(state)
+        started = MDState.from_state(
+            state,
+            momenta=thermal_momenta(state.masses, kT.expand(len(starts)), state.rng, centre_at_rest=False),
+            energy=output["energy"],
+            forces=output["forces"],
+        )
+        self._use(started, self._taken.new_full((len(starts),), -1))
 
     def _use(self, state: Any, stopped_at: torch.Tensor) -> None:
         """Go on with this state, all of whose replicas are in the batch."""
@@ -165,7 +173,11 @@ class LangevinBatch:
 
     @property
     def temperatures(self) -> torch.Tensor:
-        """Kinetic temperatures (n_replicas,) in K."""
+        """Kinetic temperatures (n_replicas,) in K.
+
+        Of 3 N degrees of freedom, at the half step behind, where friction and noise act: there BAOAB has the
+        Maxwell-Boltzmann distribution in a harmonic potential at any time step.
+        """
         return self._temperatures()[self._places]
 
     @property
@@ -175,7 +187,8 @@ class LangevinBatch:
 
     def _temperatures(self) -> torch.Tensor:
         state = self.state
-        return kinetic_temperatures(state.momenta, state.masses, len(self._stopped_at), 3 * self.n_atoms)
+        momenta = state.momenta - state.forces * self._half
+        return kinetic_temperatures(momenta, state.masses, len(self._stopped_at), 3 * self.n_atoms)
 
     def save(self) -> dict[str, torch.Tensor]:
         """Everything that the next step depends on."""

@@ -17,9 +17,9 @@ from ase import Atoms, units
 from torch_sim.integrators import npt_crescale_init, npt_langevin_isotropic_init, nvt_vrescale_init
 
 from physembed.engine.cells import volumes
+from physembed.engine.kinetic import HALF_STEPS, UNBIASED, kinetic_temperatures, thermal_momenta
 from physembed.engine.liquid_steps import STEPS, Conditions, pressure_tensors
 from physembed.engine.speculative_steps import ListedSteps
-from physembed.engine.temperature import kinetic_temperatures
 from physembed.errors import PhysEmbedError
 from physembed.units import FS, G_CM3, KB
 
@@ -49,11 +49,11 @@ class WatchedModel:
     happens on the device, without waiting for it.
     """
 
-    def __init__(self, model: Any, state: Any, temperatures_K: torch.Tensor, freedom: int) -> None:
+    def __init__(self, model: Any, state: Any, temperatures_K: torch.Tensor, degrees_of_freedom: int) -> None:
         self.model, self.device, self.dtype = model, model.device, model.dtype
         self.outputs: dict[str, torch.Tensor] = {}
         self.positions, self.cell = state.positions, state.cell
-        self.temperatures_K, self.freedom = temperatures_K, freedom
+        self.temperatures_K, self.degrees_of_freedom = temperatures_K, degrees_of_freedom
         self.start_volumes = volumes(state.cell)
         self.cause = torch.zeros(len(temperatures_K), dtype=torch.int64, device=self.device)
         """Index in `CAUSES`."""
@@ -67,7 +67,7 @@ class WatchedModel:
         widening = now / self.start_volumes
         self._lose("volume", (widening < WIDEST) & (widening > 1 / WIDEST), now)
         if hasattr(state, "momenta"):
-            temperatures = kinetic_temperatures(state.momenta, state.masses, n_systems, self.freedom)
+            temperatures = kinetic_temperatures(state.momenta, state.masses, n_systems, self.degrees_of_freedom)
             self._lose("temperature", temperatures < HOTTEST * self.temperatures_K, temperatures)
         sound = self.cause == 0
         state.positions = torch.where(sound[state.system_idx, None], state.positions, self.positions)
@@ -134,7 +134,7 @@ class LiquidBatch:
         """`nvt` and `nve` can take each other's place while a batch runs."""
         self.n_atoms = len(starts[0])
         # Langevin noise moves the centre of mass too; the global thermostat leaves it at rest.
-        self._freedom = 3 * self.n_atoms - (0 if ensemble == "npt-langevin" else 3)
+        self._degrees_of_freedom = 3 * self.n_atoms - (0 if ensemble == "npt-langevin" else 3)
         self._mass_u = float(starts[0].get_masses().sum())
 
         def tensor(values: Any) -> torch.Tensor:
@@ -142,7 +142,7 @@ class LiquidBatch:
 
         self._conditions = Conditions(
             n_atoms=self.n_atoms,
-            freedom=self._freedom,
+            degrees_of_freedom=self._degrees_of_freedom,
             timestep=tensor(timestep_fs * FS),
             kT=tensor(temperatures_K) * KB,
             thermostat=tensor(thermostat_ps * 1000 * FS),
@@ -154,12 +154,13 @@ class LiquidBatch:
             atoms.set_masses(start.get_masses())
         state = ts.io.atoms_to_state(bare, device=model.device, dtype=model.dtype)
         state.rng = seed
-        self._watched = WatchedModel(model, state, self._conditions.kT / KB, self._freedom)
-        self.state = self._first_state(state, barostat_ps * 1000 * FS, compressibility_per_bar / units.bar)
+        centre_at_rest = ensemble != "npt-langevin"
+        state.momenta = thermal_momenta(state.masses, self._conditions.kT, state.rng, centre_at_rest=centre_at_rest)
         for row, start in enumerate(starts):
             if start.has("momenta"):
-                rows = slice(row * self.n_atoms, (row + 1) * self.n_atoms)
-                self.state.momenta[rows] = tensor(start.get_momenta())
+                state.momenta[row * self.n_atoms : (row + 1) * self.n_atoms] = tensor(start.get_momenta())
+        self._watched = WatchedModel(model, state, self._conditions.kT / KB, self._degrees_of_freedom)
+        self.state = self._first_state(state, barostat_ps * 1000 * FS, compressibility_per_bar / units.bar)
         self._sums: dict[str, torch.Tensor] = {}
         self._steps: dict[str, ListedSteps] = {}
 
@@ -323,13 +324,25 @@ class LiquidBatch:
 
     @property
     def temperatures(self) -> torch.Tensor:
-        """Kinetic temperatures (n_systems,) in K."""
-        return kinetic_temperatures(self.state.momenta, self.state.masses, self.n_systems, self._freedom)
+        """Kinetic temperatures (n_systems,) in K.
+
+        From (K_full + 2 K_half) / 3, or from K_half under the Langevin thermostat, which balances that one.
+        """
+        state = self.state
+        return kinetic_temperatures(
+            state.momenta,
+            state.masses,
+            self.n_systems,
+            self._degrees_of_freedom,
+            forces=state.forces,
+            timestep=self._conditions.timestep,
+            weight=HALF_STEPS if self.ensemble == "npt-langevin" else UNBIASED,
+        )
 
     @property
     def pressure_tensors(self) -> torch.Tensor:
         """Pressure tensors (n_systems, 3, 3) in eV/Å^3, kinetic part less stress; positive under compression."""
-        return pressure_tensors(self.state, self._watched.outputs["stress"])
+        return pressure_tensors(self.state, self._watched.outputs["stress"], self._conditions.timestep)
 
     def save(self) -> dict[str, Any]:
         """Everything that the next step and the properties depend on."""

@@ -1,8 +1,9 @@
 """Time steps of a batch of periodic systems of the same atoms.
 
 They are torch-sim's (velocity Verlet, velocity rescaling, stochastic cell rescaling and the Langevin piston), with the
-same random numbers, written so that a CUDA graph can hold them: none of them waits for the device, copies from the host
-or makes a shape of values. Each takes a state of torch-sim's integrator of its kind and gives it new tensors.
+same random numbers, but for the temperature that velocity rescaling controls (`physembed.engine.kinetic`). A CUDA graph
+can hold them: they never wait for the device, copy from the host or derive a shape from values. Each takes a state of
+torch-sim's integrator of its kind and assigns new tensors to it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_sim.quantities import compute_instantaneous_pressure_tensor
 
 from physembed.engine.cells import volumes
-from physembed.engine.temperature import kinetic_temperatures
+from physembed.engine.kinetic import kinetic_temperatures, kinetic_tensors
 from physembed.units import KB
 
 Model = Callable[[Any], dict[str, Tensor]]
@@ -24,12 +24,12 @@ Model = Callable[[Any], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a step needs to know beside the state. Times are in torch-sim's unit, sqrt(u Å^2/eV)."""
+    """What a step needs besides the state. Times are in torch-sim's unit, sqrt(u Å^2/eV)."""
 
     n_atoms: int
     """Of each system."""
-    freedom: int
-    """Degrees of freedom of each system."""
+    degrees_of_freedom: int
+    """Of each system."""
     timestep: Tensor
     """()"""
     kT: Tensor
@@ -40,19 +40,20 @@ class Conditions:
     """(n_systems,) eV/Å^3, for constant pressure."""
 
     def of(self, systems: Tensor) -> Conditions:
-        """Those of some of the systems."""
+        """The conditions of some of the systems."""
         return replace(self, kT=self.kT[systems], pressures=self.pressures[systems])
 
 
-def pressure_tensors(state: Any, stress: Tensor) -> Tensor:
-    """Pressure tensors (n_systems, 3, 3) in eV/Å^3, kinetic part less stress; positive under compression."""
-    return compute_instantaneous_pressure_tensor(
-        momenta=state.momenta,
-        masses=state.masses,
-        system_idx=state.system_idx,
-        stress=stress,
-        volumes=volumes(state.cell),
-    )
+def pressure_tensors(state: Any, stress: Tensor, timestep: Tensor) -> Tensor:
+    """Pressure tensors (n_systems, 3, 3) in eV/Å^3 at a full step; positive under compression.
+
+    The kinetic part is the mean of those of the half steps before and after, sum p p / m + h^2 / 4 sum F F / m: in
+    discrete time it is this one whose average cancels the virial of motion that stays bounded, such as bond vibrations.
+    """
+    n_systems = len(state.cell)
+    kinetic = kinetic_tensors(state.momenta, state.masses, n_systems)
+    kinetic = kinetic + timestep.square() / 4 * kinetic_tensors(state.forces, state.masses, n_systems)
+    return kinetic / volumes(state.cell)[:, None, None] - stress
 
 
 def nve(state: Any, model: Model, conditions: Conditions) -> None:
@@ -138,24 +139,33 @@ def _evaluate(state: Any, model: Model) -> None:
 
 
 def _rescale_velocities(state: Any, conditions: Conditions, time: Tensor) -> None:
-    """Scale the momenta of each system to a kinetic energy drawn as eq. A7 of Bussi et al. has it."""
-    freedom, kT = conditions.freedom, conditions.kT
-    kinetic_kT = KB * kinetic_temperatures(state.momenta, state.masses, len(kT), freedom)
+    """Scale the momenta of each system to a kinetic energy drawn from eq. A7 of Bussi et al.
+
+    The kinetic energy is the estimator (K_full + 2 K_half) / 3 at the full step.
+    """
+    n_degrees, kT = conditions.degrees_of_freedom, conditions.kT
+    temperatures = kinetic_temperatures(
+        state.momenta, state.masses, len(kT), n_degrees, forces=state.forces, timestep=conditions.timestep
+    )
     first = _normal(state, kT)
-    # The sum of the squares of the other freedom - 1 normal numbers.
-    others = torch._standard_gamma(torch.full_like(kT, (freedom - 1) / 2), generator=state.rng) * 2
+    # The sum of the squares of the other n_degrees - 1 normal numbers.
+    others = torch._standard_gamma(torch.full_like(kT, (n_degrees - 1) / 2), generator=state.rng) * 2
     kept = torch.exp(-time / conditions.thermostat)
-    drawn = (1 - kept) * kT / kinetic_kT / freedom
+    drawn = (1 - kept) * kT / (KB * temperatures) / n_degrees
     factor = kept + drawn * (first.square() + others) + 2 * first * torch.sqrt(kept * drawn)
     state.momenta = state.momenta * torch.sqrt(factor)[state.system_idx, None]
 
 
 def _rescale_cell(state: Any, conditions: Conditions) -> None:
-    """Move the square root of the volume, and scale cell, positions and momenta with it, while the positions drift."""
+    """Propagate the square root of the volume; scale cell, positions and momenta with it while the positions drift.
+
+    The momenta are those of a half step, as the virial needs them.
+    """
     dt, kT = conditions.timestep, conditions.kT
     volume = volumes(state.cell)
     root = volume.sqrt()
-    pressure = torch.einsum("bii->b", pressure_tensors(state, state.stress)) / 3
+    kinetic = kinetic_tensors(state.momenta, state.masses, len(kT)) / volume[:, None, None]
+    pressure = torch.einsum("bii->b", kinetic - state.stress) / 3
     rate = state.isothermal_compressibility * root / (2 * state.tau_p)
     width = torch.sqrt(kT * state.isothermal_compressibility * dt / (2 * state.tau_p))
     excess = conditions.pressures - pressure - kT / (2 * volume)

@@ -4,10 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import torch_sim as ts
-from ase import Atoms
 from ase.build import molecule
-from torch_sim.integrators import nvt_langevin_init, nvt_langevin_step
+from torch_sim.integrators import nvt_langevin_step
 
 from physembed.engine.device import systems_that_fit
 from physembed.engine.graphs import WARM_UP_CALLS, Replayed
@@ -125,12 +123,10 @@ def test_a_step_works_on_the_same_tensors(mace):
 
 
 def test_the_step_is_torch_sims(mace):
-    state = ts.io.atoms_to_state([Atoms(s.numbers, s.positions, cell=[1, 1, 1]) for s in starts()], CPU, torch.float64)
-    state.rng = SETTINGS["seed"]
     arguments = {"kT": torch.tensor(300 * KB, dtype=torch.float64), "dt": torch.tensor(0.5 * FS, dtype=torch.float64),
                  "gamma": torch.tensor(10 / (1000 * FS), dtype=torch.float64)}  # fmt: skip
-    state = nvt_langevin_init(state, mace, kT=arguments["kT"])
-    batch = LangevinBatch(mace, starts(), **SETTINGS)
+    batch, other = LangevinBatch(mace, starts(), **SETTINGS), LangevinBatch(mace, starts(), **SETTINGS)
+    state = other.state
     for _ in range(10):
         state = nvt_langevin_step(state, mace, **arguments)
     batch.advance(10)

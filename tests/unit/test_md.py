@@ -157,42 +157,86 @@ def omega(model):
 
 @pytest.mark.parametrize("omega_dt", [0.1, 0.8])
 def test_temperature_and_configurational_variance(omega_dt):
-    """BAOAB is exact for the positions of a harmonic oscillator at every time step: <x^2> = kT / k. Its momenta
-    are colder, <p^2> / m = kT (1 - (omega dt)^2 / 4) (Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34)."""
+    """BAOAB is exact for a harmonic oscillator at every time step: for its positions, <x^2> = kT / k, and for the
+    momenta of half steps, which are reported. Those of full steps are colder, <p^2> / m = kT (1 - (omega dt)^2 / 4)
+    (Leimkuhler and Matthews, Appl. Math. Res. Express 2013, 34)."""
     model = Trap()
     timestep = omega_dt / omega(model)
     batch = trapped(model, 200, timestep_fs=timestep, friction_per_ps=2000 * omega(model))
     apart = round(6 / omega_dt)
     batch.advance(4 * apart)
-    squares, temperatures = [], []
+    squares, temperatures, full_steps = [], [], []
     for _ in range(25):
         batch.advance(apart)
         squares.append((batch.positions**2).mean().item())
         temperatures.append(batch.temperatures.mean().item())
-    # 2400 degrees of freedom and 25 samples: the standard error of both means is about 0.6 %.
-    assert np.mean(squares) == pytest.approx(300 * KB / model.k, rel=0.02)
-    assert np.mean(temperatures) == pytest.approx(300 * (1 - omega_dt**2 / 4), rel=0.02)
+        full_steps.append((batch.state.momenta**2).mean().item() / batch.state.masses[0].item() / KB)
+    # 2400 degrees of freedom and 25 samples: the standard error of the means is about 0.6 %.
+    assert np.mean(squares) == pytest.approx(300 * KB / model.k, rel=0.03)
+    assert np.mean(temperatures) == pytest.approx(300, rel=0.03)
+    assert np.mean(full_steps) == pytest.approx(300 * (1 - omega_dt**2 / 4), rel=0.03)
+
+
+CHAIN_MASSES = Atoms("HCHF").get_masses()
+
+
+class Chain(ModelInterface):
+    """Four unequal atoms in a row on harmonic springs of zero length, in a weak trap: modes from soft to stiff."""
+
+    SPRINGS = (30.0, 9.0, 25.0)
+    """eV/Å^2; the stiffest modes have omega = 0.56 and 0.59 / fs, as C-H bonds of 3000 / cm."""
+    TRAP = 0.5
+
+    def __init__(self):
+        super().__init__()
+        self._device, self._dtype = torch.device("cpu"), torch.float64
+        self._compute_stress, self._compute_forces = False, True
+        hessian = self.TRAP * np.eye(4)
+        for atom, spring in enumerate(self.SPRINGS):
+            hessian[atom : atom + 2, atom : atom + 2] += spring * np.array([[1, -1], [-1, 1]])
+        self.hessian = torch.tensor(hessian)
+
+    def forward(self, state, **_):
+        positions = state.positions.view(-1, 4, 3)
+        forces = -torch.einsum("ab,nbx->nax", self.hessian, positions)
+        return {"energy": -(positions * forces).sum(dim=(1, 2)) / 2, "forces": forces.reshape(-1, 3)}
+
+
+def test_coupled_stiff_modes_of_unequal_atoms_are_sampled_as_theory_has_it():
+    """At 1 fs each normal mode, from a slow one to that of a C-H bond, has <q^2> = kT / omega^2, and every atom its
+    kinetic temperature."""
+    model, count = Chain(), 400
+    scaled = model.hessian.numpy() / np.sqrt(np.outer(CHAIN_MASSES, CHAIN_MASSES))
+    squares, modes = np.linalg.eigh(scaled)
+    assert 0.55 < np.sqrt(squares[-1]) * FS < 0.6 and np.sqrt(squares[0]) * FS < 0.03
+    start = Atoms("HCHF", positions=np.zeros((4, 3)))
+    batch = LangevinBatch(model, [start] * count, temperature_K=800, timestep_fs=1.0, friction_per_ps=50.0, seed=3)
+    batch.advance(400)
+    seen, kinetic = [], []
+    for _ in range(60):
+        batch.advance(40)
+        seen.append(np.einsum("am,nax->nmx", modes, batch.positions.numpy() * np.sqrt(CHAIN_MASSES)[:, None]) ** 2)
+        half_step = batch.state.momenta - batch.state.forces * FS / 2
+        kinetic.append(half_step.view(count, 4, 3).numpy() ** 2 / CHAIN_MASSES[:, None] / (KB * 800))
+    for values, name in ((np.array(seen) * squares[:, None] / (KB * 800), "<q^2>"), (np.array(kinetic), "kinetic")):
+        of_replicas = values.mean(axis=(0, 3))
+        error = of_replicas.std(axis=0, ddof=1) / np.sqrt(count)
+        assert (error < 0.012).all()
+        # Five standard errors of eight means: a false failure once in 200 000.
+        assert (np.abs(of_replicas.mean(axis=0) - 1) < 5 * error).all(), (name, of_replicas.mean(axis=0), error)
 
 
 def test_kinetic_energies_are_gamma_distributed():
     """The kinetic energy of f degrees of freedom at equilibrium is Gamma(f / 2, kT), that of a replica included."""
     model = Trap()
     omega_dt = 0.1
-    batch = trapped(model, 1000, timestep_fs=omega_dt / omega(model), friction_per_ps=2000 * omega(model))
+    batch = trapped(model, 4000, timestep_fs=omega_dt / omega(model), friction_per_ps=2000 * omega(model))
     batch.advance(200)
     kinetic = batch.temperatures.numpy() * KB * 12 / 2
-    scale = 300 * KB * (1 - omega_dt**2 / 4)
-    assert stats.kstest(kinetic, stats.gamma(a=6, scale=scale).cdf).pvalue > 0.01
+    scale = 300 * KB
+    assert stats.kstest(kinetic, stats.gamma(a=6, scale=scale).cdf).pvalue > 1e-5
     # So many replicas tell one degree of freedom of the twelve.
     assert stats.kstest(kinetic, stats.gamma(a=11 / 2, scale=scale).cdf).pvalue < 1e-4
-
-
-def test_initial_momenta_follow_the_temperature_without_drift():
-    batch = trapped(Trap(), 1000, timestep_fs=1.0, friction_per_ps=1.0)
-    momenta = batch.state.momenta.view(-1, 4, 3)
-    assert momenta.sum(dim=1).abs().max() < 1e-12 * momenta.abs().max() * 100
-    # Nine degrees of freedom of the twelve by which the temperature is judged: a standard error of 1.5 %.
-    assert batch.temperatures.mean().item() == pytest.approx(300 * 9 / 12, rel=0.05)
 
 
 def test_energy_is_conserved_without_friction():
@@ -205,7 +249,8 @@ def test_energy_is_conserved_without_friction():
         batch = trapped(model, 20, timestep_fs=timestep, friction_per_ps=0.0, positions=positions)
         totals = []
         for _ in range(steps):
-            totals.append((batch.energies + batch.temperatures * KB * 12 / 2).numpy())
+            kinetic = (batch.state.momenta.square().sum(dim=1) / (2 * batch.state.masses)).view(20, 4).sum(dim=1)
+            totals.append((batch.energies + kinetic).numpy())
             batch.advance(1)
         worst.append(np.abs(np.array(totals) - totals[0]).max(axis=0).mean())
         assert (np.std(totals, axis=0) < 1e-3 * np.mean(totals)).all()
@@ -275,7 +320,7 @@ RANGES = SampledRanges(
 THERMO = ["time_fs", "replica", "potential_energy_eV", "temperature_K"]
 MARK = 500.0
 """A replica that starts beyond this (Å) is the one that `Bonds` can be told to spoil."""
-SEED = 37
+SEED = 20
 """Of runs whose replicas collapse at different times."""
 
 
@@ -407,7 +452,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, 
 def test_an_extended_run_equals_a_long_one(tmp_path, shorter):
     long = finished(tmp_path / "long")
     short = finished(tmp_path / "short", duration_ps=shorter)
-    assert short.replicas().collapsed.sum() == (5 if shorter == 0.04 else 6)
+    assert short.replicas().collapsed.sum() == (3 if shorter == 0.04 else 5)
     extended = stability_run(tmp_path / "short")
     assert extended.record.step == round(1000 * shorter)
     extended.run()

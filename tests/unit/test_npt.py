@@ -130,7 +130,13 @@ def test_a_batch_says_what_it_holds():
         np.testing.assert_allclose(held.cells[row], start.cell.array, atol=1e-5)
         moving = Atoms(start.numbers, start.positions, momenta=held.momenta[row].double(), masses=start.get_masses())
         assert np.abs(moving.get_momenta().sum(axis=0)).max() < 1e-3
-        kelvin = 2 * moving.get_kinetic_energy() / ((3 * N_ATOMS - 3) * units.kB)
+        # (K_full + 2 K_half) / 3, with the half steps before and after.
+        forces = held.state.forces.view(len(starts), N_ATOMS, 3)[row].double().numpy()
+        energies = []
+        for time, weight in ((0, 1 / 3), (-2.5 * units.fs, 1 / 3), (2.5 * units.fs, 1 / 3)):
+            moving.set_momenta(held.momenta[row].double().numpy() + time * forces)
+            energies.append(weight * moving.get_kinetic_energy())
+        kelvin = 2 * sum(energies) / ((3 * N_ATOMS - 3) * units.kB)
         assert float(held.temperatures[row]) == pytest.approx(kelvin, rel=1e-5)
     # A triclinic cell keeps its vectors as rows.
     skew = box()
