@@ -157,7 +157,14 @@ def code_hash(script: str | Path, *data: str) -> str:
 
 
 def write_provenance(
-    path: str | Path, *, stage: str, settings: Any, inputs: list[str], code: str, seconds: float
+    path: str | Path,
+    *,
+    stage: str,
+    settings: Any,
+    inputs: list[str],
+    code: str,
+    seconds: float,
+    found: dict[str, Any] | None = None,
 ) -> None:
     """Write the record that stands beside a stage's results, as JSON."""
     record = {
@@ -169,6 +176,7 @@ def write_provenance(
         "versions": package_versions(),
         "host": {"machine": platform.machine(), "system": platform.system(), "gpu": gpu_name()},
         "wall_seconds": round(seconds, 2),
+        **({"found": found} if found else {}),
     }
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")

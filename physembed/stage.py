@@ -25,7 +25,8 @@ def stage(job: Any) -> Iterator[logging.Logger]:
 
     `job` is the object that Snakemake hands to a script; used are `rule`, `log`, `input`, `params`, `resources` and
     `output.provenance`. Log lines go to the rule's log file. A `PhysEmbedError` ends the process with its
-    message as one line on standard error and exit code 1; any other exception goes to the log in full.
+    message as one line on standard error and exit code 1; any other exception goes to the log in full. What a script
+    sets as `job.found`, plain values by name, stands in the record of where its result came from.
 
     Scripts import torch in the body, so that the settings of the process hold for it.
     """
@@ -70,6 +71,7 @@ def stage(job: Any) -> Iterator[logging.Logger]:
         inputs=list(job.input),
         code=job.params.code,
         seconds=time.monotonic() - began,
+        found=getattr(job, "found", {}),
     )
 
 

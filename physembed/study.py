@@ -86,6 +86,8 @@ def load_study(config: dict[str, Any]) -> Study:
     """
     checked = load(config)
     molecules = [] if checked.molecules.names == [] else read_table(checked.molecules.table, checked.molecules.names)
+    for molecule in molecules:
+        _check_charges(molecule, checked)
     if not checked.liquids.models:
         return Study(checked, molecules, [], {}, {}, [])
     table = {liquid.name: liquid for liquid in read_liquids(checked.liquids.table)}
@@ -106,6 +108,15 @@ def load_study(config: dict[str, Any]) -> Study:
         _check_files(model, study)
     _check_boxes(study)
     return study
+
+
+def _check_charges(molecule: MoleculeSpec, config: Config) -> None:
+    open_shell = molecule.multiplicity not in (None, 1) and not molecule.topology
+    if open_shell and config.topology.charges == "bcc":
+        raise PhysEmbedError(
+            f"config: topology.charges: 'bcc': AM1-BCC charges are for closed shells, and {molecule.name} has the "
+            f"multiplicity {molecule.multiplicity}; set gasteiger, or give it a topology of its own"
+        )
 
 
 def _model(name: str, config: Config, table: dict[str, LiquidSpec]) -> ModelStudy:

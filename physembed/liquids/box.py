@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import operator
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,10 +22,13 @@ from scipy.sparse.csgraph import connected_components
 
 from physembed.errors import PhysEmbedError
 from physembed.liquids.composition import cube_length_A
+from physembed.programs import run_program
 
 log = logging.getLogger(__name__)
 PACKMOL_LOOPS = 20
 """Rounds of packmol; a box that can be packed takes one or two, one that cannot takes its time to fail."""
+PACKMOL_S = 1500
+"""Time for packmol; the rule has half an hour."""
 
 
 def composition_table(
@@ -118,15 +120,18 @@ def _packmol(
             lines += [f"structure {kind}.xyz", f"  number {count}", "end structure"]
         (folder / "in.inp").write_text("\n".join(lines) + "\n")
         # The package's own command line, which finds its program wherever the package lies.
-        done = subprocess.run(
+        code, output = run_program(
             [sys.executable, "-m", "packmol.cli", "-i", "in.inp"],
-            cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        for line in done.stdout.splitlines():
+            folder=folder,
+            limit_s=PACKMOL_S,
+            what=f"box: packmol with {sum(counts)} molecules",
+            advice="lower gaff_npt.packing_density_g_cm3, or give the liquid fewer molecules",
+        )
+        for line in output.splitlines():
             log.debug("packmol: %s", line)
-        if done.returncode != 0 or "Success!" not in done.stdout:
+        if code != 0 or "Success!" not in output:
             raise PhysEmbedError(
                 f"box: packmol cannot put {sum(counts)} molecules into a box of {length:.2f} Å ({density:g} g/cm^3) "
-                f"with {tolerance:g} Å between them (exit {done.returncode}); lower the packing density"
+                f"with {tolerance:g} Å between them (exit {code}); lower the packing density"
             )
         return np.asarray(read(folder / "out.xyz", format="xyz").positions)

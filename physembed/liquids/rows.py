@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -32,9 +32,18 @@ class Row:
         raise PhysEmbedError(f"{self.path}: {self.line}{label}: {column}: {text}: {problem}")
 
     def number(
-        self, column: str, limits: tuple[float, float], unit: str, wording: str = "", *, low_included: bool = False
+        self,
+        column: str,
+        limits: tuple[float, float],
+        unit: str,
+        *,
+        low_included: bool = False,
+        hint: Callable[[float], str] = lambda _: "",
     ) -> float:
-        """The number in a cell, above the first limit and not above the second."""
+        """The number in a cell, above the first limit and not above the second.
+
+        `hint` says, after the limits, what a number beyond them may be.
+        """
         low, high = limits
         text = self.cells[column]
         value = to_float(text)
@@ -42,7 +51,7 @@ class Row:
             self.refuse(column, f"must be a number, in {unit}")
         if not (low < value <= high or (low_included and value == low)):
             word = "at least" if low_included else "above"
-            self.refuse(column, f"{wording}must be {word} {low:g} and at most {high:g} {unit}")
+            self.refuse(column, f"must be {word} {low:g} and at most {high:g} {unit}{hint(value)}")
         return value
 
 

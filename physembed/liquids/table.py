@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from physembed.config.base import NAME_MAX_LENGTH, NAME_PATTERN, PATTERNS
 from physembed.errors import PhysEmbedError
 from physembed.liquids.rows import Row, read_rows, to_float
-from physembed.molecules.table import GAFF_ELEMENTS, RESERVED
+from physembed.molecules.chemistry import SINGLET, molecule_problem, read_smiles
+from physembed.molecules.table import RESERVED
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -27,10 +28,14 @@ SAME_COMPOSITION = 1e-6
 """Mass fractions of a liquid and of a measurement of it differ by less."""
 SAME_TEMPERATURE_K = 1.0
 """A measurement within this belongs to a liquid: a density moves by 0.1 % in 1 K, and 298 K often means 298.15 K."""
-TEMPERATURE_K = (0.0, 2000.0)
+TEMPERATURE_K = (100.0, 2000.0)
+"""No organic liquid is colder than this but a few gases, and none of handbooks' 25 degrees Celsius is 25 K."""
 PRESSURE_BAR = (-1000.0, 1e5)
 DENSITY_G_CM3 = (0.2, 5.0)
-VISCOSITY_MPA_S = (0.0, 1e4)
+VISCOSITY_MPA_S = (0.02, 1e4)
+"""A gas has 0.01 mPa s, the thinnest liquids 0.1 to 0.2."""
+ATMOSPHERE = {101.325: "kPa", 760.0: "Torr", 14.696: "psi"}
+"""What one atmosphere is in units that are not bar."""
 
 Composition = tuple[tuple[str, float], ...]
 """Names of components and their mass fractions, sorted by name."""
@@ -109,8 +114,8 @@ def read_liquids(path: str | Path) -> list[LiquidSpec]:
         liquid = LiquidSpec(
             name=name,
             components=_components(row),
-            temperature_K=row.number("temperature_K", TEMPERATURE_K, "K"),
-            pressure_bar=row.number("pressure_bar", PRESSURE_BAR, "bar", low_included=True),
+            temperature_K=_temperature(row),
+            pressure_bar=_pressure(row),
             molecules=_molecules(row),
             comment=row.cells.get("comment") or None,
         )
@@ -132,7 +137,7 @@ def read_experiment(path: str | Path) -> list[Measurement]:
     for row in read_rows(Path(path), "liquids.experiment", EXPERIMENT_COLUMNS):
         density = viscosity = low = high = None
         if row.cells["density_g_cm3"]:
-            density = row.number("density_g_cm3", DENSITY_G_CM3, "g/cm^3", "a density out of any reason: ")
+            density = row.number("density_g_cm3", DENSITY_G_CM3, "g/cm^3", hint=_density_hint)
         if row.cells["viscosity_mPa_s"]:
             low, high = _viscosity(row)
             viscosity = (low + high) / 2
@@ -142,7 +147,7 @@ def read_experiment(path: str | Path) -> list[Measurement]:
             row.refuse("source", "say where the values come from")
         measurement = Measurement(
             composition=tuple(sorted((name, fraction) for name, _, fraction in _parts(row, with_smiles=False))),
-            temperature_K=row.number("temperature_K", TEMPERATURE_K, "K"),
+            temperature_K=_temperature(row),
             density_g_cm3=density,
             viscosity_mPa_s=viscosity,
             viscosity_low_mPa_s=low,
@@ -216,6 +221,34 @@ def _name_problem(name: str) -> str | None:
     return None
 
 
+def _temperature(row: Row) -> float:
+    def hint(value: float) -> str:
+        celsius = f"; {value:g} degrees Celsius are {value + 273.15:g} K" if -100 < value <= TEMPERATURE_K[0] else ""
+        return f": no organic liquid at {value:g} K{celsius}"
+
+    return row.number("temperature_K", TEMPERATURE_K, "K", hint=hint)
+
+
+def _pressure(row: Row) -> float:
+    def hint(value: float) -> str:
+        return f"; {value:g} Pa are {value / 1e5:g} bar"
+
+    pressure = row.number("pressure_bar", PRESSURE_BAR, "bar", low_included=True, hint=hint)
+    for atmosphere, unit in ATMOSPHERE.items():
+        if abs(pressure / atmosphere - 1) < 1e-3:
+            row.refuse(
+                "pressure_bar",
+                f"is one atmosphere in {unit}; in bar that is 1.01325 (write {1.002 * atmosphere:.4g} if {pressure:g} "
+                "bar are meant)",
+            )
+    return pressure
+
+
+def _density_hint(value: float) -> str:
+    grams = value / 1000
+    return f"; {value:g} kg/m^3 are {grams:g} g/cm^3" if DENSITY_G_CM3[0] < grams <= DENSITY_G_CM3[1] else ""
+
+
 def _viscosity(row: Row) -> tuple[float, float]:
     """Lower and upper end of a viscosity, equal for a single number."""
     cell = row.cells["viscosity_mPa_s"]
@@ -227,7 +260,9 @@ def _viscosity(row: Row) -> tuple[float, float]:
     low, high = ends[0], ends[-1]
     if not VISCOSITY_MPA_S[0] < low <= high < VISCOSITY_MPA_S[1]:
         limits = f"must be above {VISCOSITY_MPA_S[0]:g} and below {VISCOSITY_MPA_S[1]:g} mPa s"
-        row.refuse("viscosity_mPa_s", f"{limits}, the lower end of a range first")
+        small = 0 < low <= VISCOSITY_MPA_S[0]
+        hint = f"; {low:g} Pa s are {1000 * low:g} mPa s, {low:g} P are {100 * low:g} mPa s" if small else ""
+        row.refuse("viscosity_mPa_s", f"{limits}, the lower end of a range first{hint}")
     return low, high
 
 
@@ -271,26 +306,17 @@ def _components(row: Row) -> tuple[Component, ...]:
 
 def _smiles_problem(smiles: str) -> str | None:
     """Why GAFF or a closed-shell calculation cannot treat a component of a liquid, if so."""
-    # RDKit takes a second of start-up that a study without liquids need not pay, and prints what it dislikes.
-    from rdkit import Chem, rdBase
+    from rdkit import Chem
 
-    with rdBase.BlockLogs():
-        raw = Chem.MolFromSmiles(smiles, sanitize=False)
-        if raw is None or not raw.GetNumAtoms():
-            return "is not a SMILES that RDKit can read"
-        if problems := Chem.DetectChemistryProblems(raw):
-            return f"RDKit refuses it: {problems[0].Message()}"
-        molecule = Chem.MolFromSmiles(smiles)
+    molecule = read_smiles(smiles)
+    if isinstance(molecule, str):
+        return molecule
     if (fragments := len(Chem.GetMolFrags(molecule))) != 1:
         return f"holds {fragments} molecules; give each a component of its own (and no salts: liquids are neutral)"
-    for atom in molecule.GetAtoms():
-        if atom.GetSymbol() not in GAFF_ELEMENTS:
-            return f"GAFF has no parameters for {atom.GetSymbol()!r}, only for {', '.join(GAFF_ELEMENTS)}"
     if charge := Chem.GetFormalCharge(molecule):
         return f"has a charge of {charge:+d}; components of liquids are neutral"
-    if unpaired := sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()):
-        return f"has {unpaired} unpaired electrons; radicals are not supported"
-    return None
+    problem = molecule_problem(molecule, None)
+    return problem and problem.partition(f"; {SINGLET}")[0]
 
 
 def _check_same_component(row: Row, component: Component, known: dict[str, tuple[str, str, str]]) -> None:

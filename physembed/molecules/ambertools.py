@@ -9,12 +9,14 @@ import importlib.util
 import logging
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 from physembed.errors import PhysEmbedError
+from physembed.programs import run_program
 
 log = logging.getLogger(__name__)
+LIMIT_S = {"antechamber": 4 * 3600, "parmchk2": 600, "tleap": 600}
+"""Time for each program. AM1-BCC charges of 42 atoms take minutes; the rule has four hours."""
 
 
 def amber_home() -> Path:
@@ -52,13 +54,17 @@ def run(program: str, *arguments: str, folder: Path) -> str:
     }
     command = [str(home / "bin" / program), *arguments]
     log.info("runs %s %s", program, " ".join(arguments))
-    done = subprocess.run(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    code, output = run_program(
+        command,
+        folder=folder,
+        environment=environment,
+        limit_s=LIMIT_S[program],
+        what=f"topology: {program}",
+        advice="set topology.charges: gasteiger, or give a topology of your own",
     )
-    output = done.stdout
     # sqm's own complaint stands in its output file; antechamber only says that sqm failed.
     sqm = folder / "sqm.out"
-    if program == "antechamber" and done.returncode != 0 and sqm.exists():
+    if program == "antechamber" and code != 0 and sqm.exists():
         output += sqm.read_text()
     for line in output.splitlines():
         log.debug("%s: %s", program, line)
@@ -68,7 +74,7 @@ def run(program: str, *arguments: str, folder: Path) -> str:
             f"topology: {program} lacks the system library {library}; "
             "run `apt-get install liblapack3 libblas3 libgfortran5` as root"
         )
-    if done.returncode != 0:
+    if code != 0:
         last = [line.strip() for line in output.splitlines() if line.strip()][-3:]
-        raise PhysEmbedError(f"topology: {program} failed (exit {done.returncode}): {' / '.join(last)}")
+        raise PhysEmbedError(f"topology: {program} failed (exit {code}): {' / '.join(last)}")
     return output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,39 @@ from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
+from physembed.molecules.chemistry import read_smiles, read_structure
+
+EMBEDDING_S = 120
+"""Time for embedding. Ordinary molecules take milliseconds, cages and impossible stereochemistry hours."""
 
 
 def from_smiles(smiles: str, seed: int, conformers: int = 10) -> Chem.Mol:
-    """The lowest-energy conformer (MMFF94) of a few that ETKDG embeds, with all hydrogens.
+    """The lowest-energy conformer (MMFF94, else UFF) of a few that ETKDG embeds, with all hydrogens.
+
+    Stereocentres and double bonds that the SMILES leaves open come out as in this conformer; see `chosen_isomer`.
 
     Raises:
-        PhysEmbedError: if the SMILES cannot be read or no conformer can be embedded.
+        PhysEmbedError: if the SMILES cannot be read or no conformer can be embedded, within two minutes.
     """
-    molecule = Chem.MolFromSmiles(smiles)
-    if molecule is None:
-        raise PhysEmbedError(f"molecule: {smiles!r} is not a SMILES that RDKit can read")
+    molecule = read_smiles(smiles)
+    if isinstance(molecule, str):
+        raise PhysEmbedError(f"molecule: {smiles!r}: {molecule}")
     molecule = Chem.AddHs(molecule)
     parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = seed
-    if not rdDistGeom.EmbedMultipleConfs(molecule, conformers, parameters):
-        raise PhysEmbedError(f"molecule: {smiles!r}: RDKit embeds no 3D structure; give a structure file instead")
+    parameters.timeout = EMBEDDING_S
+    parameters.trackFailures = True
+    began = time.monotonic()
+    rdDistGeom.EmbedMultipleConfs(molecule, conformers, parameters)
+    if not molecule.GetNumConformers():
+        counts = dict(zip(rdDistGeom.EmbedFailureCauses.names, parameters.GetFailureCounts(), strict=False))
+        most = max(counts, key=lambda cause: int(counts[cause]))
+        why = f"most attempts failed at {most.lower().replace('_', ' ')}" if counts[most] else "no attempt succeeded"
+        limit = f" within {EMBEDDING_S} s" if time.monotonic() - began >= EMBEDDING_S else ""
+        raise PhysEmbedError(
+            f"molecule: {smiles!r}: RDKit embeds no 3D structure{limit} ({why}); check the stereochemistry, or give a "
+            "structure file instead"
+        )
     if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
         energies = [energy for _, energy in rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(molecule, maxIters=2000)]
     else:
@@ -34,15 +52,33 @@ def from_smiles(smiles: str, seed: int, conformers: int = 10) -> Chem.Mol:
     return Chem.Mol(molecule, confId=molecule.GetConformers()[best].GetId())
 
 
+def chosen_isomer(molecule: Chem.Mol) -> str:
+    """The isomeric SMILES of a 3D structure whose stereochemistry was not given in full, else an empty text.
+
+    Args:
+        molecule: with coordinates, from which the stereochemistry is read, and with what was given of it.
+    """
+    given = {item.centeredOn for item in Chem.FindPotentialStereo(molecule) if _specified(item)}
+    copy = Chem.Mol(molecule)
+    Chem.AssignStereochemistryFrom3D(copy)
+    copy = Chem.RemoveHs(copy)
+    taken = [item for item in Chem.FindPotentialStereo(molecule) if item.centeredOn not in given]
+    return Chem.MolToSmiles(copy) if taken else ""
+
+
+def _specified(item: Any) -> bool:
+    return bool(item.specified == Chem.StereoSpecified.Specified)
+
+
 def from_file(path: str | Path) -> Chem.Mol:
     """The first molecule of an SDF or MOL file, with its coordinates and its explicit hydrogens.
 
     Raises:
         PhysEmbedError: if there is none.
     """
-    molecule = Chem.MolFromMolFile(str(path), removeHs=False)
-    if molecule is None or molecule.GetNumConformers() == 0:
-        raise PhysEmbedError(f"molecule: {path}: no molecule with coordinates that RDKit can read")
+    molecule = read_structure(Path(path).read_text(encoding="utf-8"))
+    if isinstance(molecule, str):
+        raise PhysEmbedError(f"molecule: {path}: {molecule}")
     return molecule
 
 

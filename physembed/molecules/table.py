@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 from physembed.config.base import NAME_MAX_LENGTH, NAME_PATTERN, PATTERNS
 from physembed.config.messages import nearest, shown
 from physembed.errors import PhysEmbedError
+from physembed.molecules.chemistry import molecule_problem, read_smiles, read_structure, spin_problem
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
-COLUMNS = ("name", "smiles", "structure", "topology", "coordinates", "comment")
+COLUMNS = ("name", "smiles", "structure", "topology", "coordinates", "comment", "multiplicity")
 """Columns of the table; a table may leave out those it does not use."""
 RESERVED = frozenset({
     "benchmarks", "figures", "liquids", "logs", "models", "overview.html", "provenance.json", "report.html", "restart",
     "summary.html", "tables",
 })  # fmt: skip
 """What stands beside the molecules' folders in results/<study>/."""
-GAFF_ELEMENTS = ("H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I")
-"""Elements that GAFF has parameters for. GFN2-xTB has all of these: its own parameters reach from H to Rn."""
 COORDINATES_OF = {".prmtop": (".inpcrd", ".rst7"), ".parm7": (".inpcrd", ".rst7"), ".top": (".gro",)}
 """Endings of the coordinates that go with a topology's ending (AMBER, AMBER, GROMACS)."""
 STRUCTURE_ENDINGS = (".sdf", ".mol")
@@ -45,6 +44,8 @@ class MoleculeSpec:
     """Path of the coordinates for `topology`: AMBER inpcrd or rst7, or GROMACS gro."""
     comment: str | None = None
     """Free text."""
+    multiplicity: int | None = None
+    """2 S + 1, where it is given; a molecule whose electrons are all paired needs none."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,12 @@ def _row(place: str, header: list[str], cells: list[str]) -> _Row:
         extra = cells[len(header)]
         raise PhysEmbedError(f"{place}: {extra!r}: a cell too many, the first line names {len(header)} columns")
     values = {column: cell for column, cell in zip(header, cells, strict=False) if cell}
-    row = _Row(MoleculeSpec(name=values.pop("name", ""), **values), place)
+    text = values.pop("multiplicity", "")
+    if text and re.fullmatch(r"[1-9]", text) is None:
+        problem = "must be a whole number (2 S + 1: 1 for a singlet, 2 for a radical)"
+        raise PhysEmbedError(f"{place} ({values.get('name', '')}): multiplicity: {shown(text)}: {problem}")
+    multiplicity = int(text) if text else None
+    row = _Row(MoleculeSpec(name=values.pop("name", ""), multiplicity=multiplicity, **values), place)
     name = row.spec.name
     if re.fullmatch(NAME_PATTERN, name) is None or len(name) > NAME_MAX_LENGTH:
         row.refuse("name", f"{PATTERNS[NAME_PATTERN]}; columns are separated by single tabs")
@@ -181,66 +187,31 @@ def _check_topology(row: _Row, topology: Path, coordinates: Path) -> None:
     from physembed.molecules.checks import check_given
 
     try:
-        check_given(topology, coordinates)
+        composition = check_given(topology, coordinates)
     except PhysEmbedError as error:
         row.refuse("topology", str(error))
+    if problem := spin_problem(list(composition.numbers), composition.charge, row.spec.multiplicity):
+        row.refuse("topology", problem)
 
 
 def _check_smiles(row: _Row, smiles: str) -> None:
-    # RDKit takes a second of start-up that a study without SMILES need not pay, and prints what it dislikes.
-    from rdkit import Chem, rdBase
-
     if len(smiles.split()) > 1:
         row.refuse("smiles", "a SMILES holds no blanks; columns are separated by single tabs")
-    with rdBase.BlockLogs():
-        molecule = Chem.MolFromSmiles(smiles, sanitize=False)
-        if molecule is None:
-            row.refuse("smiles", "is not a SMILES that RDKit can read")
-        problems = Chem.DetectChemistryProblems(molecule)
-        if problems:
-            row.refuse("smiles", f"RDKit refuses it: {problems[0].Message()}")
-        _check_molecule(row, "smiles", Chem.MolFromSmiles(smiles))
+    _check_molecule(row, "smiles", read_smiles(smiles))
 
 
 def _check_structure(row: _Row, path: Path) -> None:
-    from rdkit import Chem, rdBase
-
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         row.refuse("structure", f"cannot be read as text: {error}")
     if len([record for record in text.split("$$$$") if record.strip()]) > 1:
         row.refuse("structure", "holds more than one molecule; give each its own file and row")
-    with rdBase.BlockLogs():
-        molecule = Chem.MolFromMolBlock(text, removeHs=False)
-        if molecule is None:
-            row.refuse("structure", "holds no molecule that RDKit can read")
-        if not molecule.GetNumAtoms() or not molecule.GetConformer().Is3D():
-            row.refuse("structure", "has no 3D coordinates; give a 3D structure, or the SMILES instead")
-        missing = sum(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
-        if missing:
-            row.refuse("structure", f"lacks {missing} hydrogens; add them, or give the SMILES instead")
-        _check_molecule(row, "structure", molecule)
+    _check_molecule(row, "structure", read_structure(text))
 
 
-def _check_molecule(row: _Row, column: str, molecule: Mol) -> None:
-    """Refuse what GAFF or a closed-shell GFN2-xTB calculation cannot treat; hydrogens may be implicit."""
-    from rdkit import Chem
-
-    atoms = list(molecule.GetAtoms())
-    hydrogens = sum(atom.GetTotalNumHs() for atom in atoms)
-    fragments = len(Chem.GetMolFrags(molecule))
-    if fragments != 1:
-        row.refuse(column, f"holds {fragments} molecules; a row is a single connected molecule")
-    for atom in atoms:
-        if atom.GetSymbol() not in GAFF_ELEMENTS:
-            known = ", ".join(GAFF_ELEMENTS)
-            row.refuse(column, f"GAFF has no parameters for {atom.GetSymbol()!r}, only for {known}")
-    electrons = sum(atom.GetAtomicNum() for atom in atoms) + hydrogens - Chem.GetFormalCharge(molecule)
-    if electrons % 2:
-        row.refuse(column, f"has an odd number of electrons ({electrons}); radicals are not supported")
-    unpaired = sum(atom.GetNumRadicalElectrons() for atom in atoms)
-    if unpaired:
-        row.refuse(column, f"has {unpaired} unpaired electrons; radicals are not supported")
-    if len(atoms) + hydrogens < 2:
-        row.refuse(column, "is a single atom; bonds are what is sampled")
+def _check_molecule(row: _Row, column: str, molecule: Mol | str) -> None:
+    """Refuse what could not be read, and what GAFF or xTB cannot treat."""
+    problem = molecule if isinstance(molecule, str) else molecule_problem(molecule, row.spec.multiplicity)
+    if problem:
+        row.refuse(column, problem)

@@ -36,6 +36,7 @@ def gaff_topology(
     *,
     parameter_set: Literal["gaff", "gaff2"],
     charges: Literal["bcc", "gasteiger"],
+    multiplicity: int | None = None,
 ) -> parmed.Structure:
     """Topology of the molecule of an SDF file: atom types and charges from antechamber, parameters from GAFF.
 
@@ -48,8 +49,8 @@ def gaff_topology(
         (folder / "in.sdf").write_bytes(Path(structure_file).read_bytes())
         ambertools.run(
             "antechamber", "-i", "in.sdf", "-fi", "sdf", "-o", "typed.mol2", "-fo", "mol2", "-at", parameter_set,
-            "-c", {"bcc": "bcc", "gasteiger": "gas"}[charges], "-nc", str(charge), "-rn", RESIDUE, "-pf", "y",
-            "-dr", "no", folder=folder,
+            "-c", {"bcc": "bcc", "gasteiger": "gas"}[charges], "-nc", str(charge), "-m", str(multiplicity or 1),
+            "-rn", RESIDUE, "-pf", "y", "-dr", "no", folder=folder,
         )  # fmt: skip
         ambertools.run(
             "parmchk2", "-i", "typed.mol2", "-f", "mol2", "-o", "extra.frcmod", "-s", parameter_set, folder=folder

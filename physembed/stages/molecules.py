@@ -12,9 +12,9 @@ def molecule(study: Study, molecule: str) -> Settings:
     return {"smiles": spec.smiles, "seed": task_seed(study, molecule)} if spec.smiles else {"smiles": None}
 
 
-def gaff_topology(study: Study) -> Settings:
-    """Parameter set and charges."""
-    return {"topology": plain(study.config.topology)}
+def gaff_topology(study: Study, molecule: str) -> Settings:
+    """Parameter set and charges, and the multiplicity, without which antechamber refuses radicals."""
+    return {"topology": plain(study.config.topology), "multiplicity": study.structures[molecule].multiplicity}
 
 
 def given_topology(study: Study) -> Settings:
@@ -48,9 +48,9 @@ def bond_sampling(study: Study, molecule: str, arm: str, data_set: str) -> Setti
     }
 
 
-def labels(study: Study) -> Settings:
-    """The method and the rules by which labels are rejected."""
-    return {"labels": plain(study.config.labels)}
+def labels(study: Study, molecule: str) -> Settings:
+    """The method, the spin, and the rules by which labels are rejected."""
+    return {"labels": plain(study.config.labels), "multiplicity": study.structures[molecule].multiplicity}
 
 
 def training(study: Study, arm: str, seed: str) -> Settings:

@@ -8,6 +8,7 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem, rdMolDescriptors
 
+from physembed import stages
 from physembed.errors import PhysEmbedError
 from physembed.molecules.table import COLUMNS, MoleculeSpec, read_table
 from physembed.molecules.topology import convert_topology
@@ -34,6 +35,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write("no_hydrogens.sdf", Chem.RemoveHs(embedded("CO")))
     write("pair.sdf", embedded("C.C"))
     write("radical.mol", embedded("C[CH2]"))
+    write("deuterium.sdf", embedded("[2H]OC"))
+    ammonium = Path("no_charge.sdf")
+    write("no_charge.sdf", embedded("C[NH3+]"))
+    ammonium.write_text("".join(line for line in ammonium.open() if not line.startswith("M  CHG")))
     Path("two.sdf").write_text(Path("methanol.sdf").read_text() * 2)
     return tmp_path
 
@@ -84,6 +89,17 @@ BAD_ROWS = [
     ("x\t\tfolder.sdf", "structure", "'folder.sdf'", "is not a file"),
     ("x\t\tbroken.sdf", "structure", "'broken.sdf'", "holds no molecule"),
     ("x\t\tempty.sdf", "structure", "'empty.sdf'", "holds no molecule"),
+    ("x\t\tno_charge.sdf", "structure", "'no_charge.sdf'", "N, 4, is greater than permitted; is a formal charge"),
+    ("x\t\tdeuterium.sdf", "structure", "'deuterium.sdf'", "holds the isotope 2H"),
+    # spins and isotopes
+    ("x\t[2H]OC", "smiles", "'[2H]OC'", "holds the isotope 2H: all runs have the masses of the natural elements"),
+    ("x\tO=O", "smiles", "'O=O'", "triplet as its ground state; give the row a multiplicity (3, or 1"),
+    ("x\tS=O", "smiles", "'S=O'", "triplet as its ground state"),
+    ("x\t[N]=O", "smiles", "'[N]=O'", "odd number of electrons (15); give the row a multiplicity (2 for"),
+    ("x\tO=[N+][O-]", "smiles", "'O=[N+][O-]'", "odd number of electrons (23)"),
+    ("x\tO=O\t\t\t\t\t2", "smiles", "'O=O'", "multiplicity 2: 16 electrons allow 1, 3 and so on"),
+    ("x\t[N]=O\t\t\t\t\t1", "smiles", "'[N]=O'", "multiplicity 1: 15 electrons allow 2, 4 and so on"),
+    ("x\tCO\t\t\t\t\ttwo", "multiplicity", "'two'", "must be a whole number"),
     ("x\t\tbinary.sdf", "structure", "'binary.sdf'", "cannot be read as text"),
     ("x\t\tflat.sdf", "structure", "'flat.sdf'", "no 3D coordinates"),
     ("x\t\tno_hydrogens.sdf", "structure", "'no_hydrogens.sdf'", "lacks 4 hydrogens"),
@@ -194,6 +210,27 @@ def test_every_kind_of_source_is_read() -> None:
     assert specs["smiles"] == MoleculeSpec("smiles", smiles="C#N", comment="cyanide")
     assert specs["file"] == MoleculeSpec("file", structure="methanol.sdf")
     assert specs["gromacs"] == MoleculeSpec("gromacs", topology="own.top", coordinates="own.gro", comment="OPLS")
+
+
+def test_multiplicity_is_read_and_reaches_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = table("oxygen\tO=O\t\t\t\t\t3", "oxide\t[N]=O\t\t\t\tradical\t2", "excited\tO=O\t\t\t\t\t1", "plain\tCO")
+    assert [spec.multiplicity for spec in read_table(path)] == [3, 2, 1, None]
+    config = {"molecules": {"table": str(path)}, "topology": {"charges": "gasteiger"}}
+    study = load_study(config)
+    for name, multiplicity in (("oxygen", 3), ("oxide", 2), ("excited", 1), ("plain", None)):
+        assert stages.labels(study, name)["multiplicity"] == multiplicity
+        assert stages.gaff_topology(study, name)["multiplicity"] == multiplicity
+    with pytest.raises(PhysEmbedError, match=r"'bcc': AM1-BCC charges are for closed shells, and oxygen"):
+        load_study(config | {"topology": {"charges": "bcc"}})
+
+
+def test_spins_of_own_topologies_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydrogen fluoride less an electron is a radical."""
+    write_own_topology(Path("own.top"))
+    Path("own.top").write_text(Path("own.top").read_text().replace("-0.4", " 0.6"))
+    rows = ["ion\t\t\town.top\town.gro\t"]
+    assert "(ion): topology: 'own.top': has an odd number of electrons (9)" in refusal(table(*rows))
+    assert read_table(table(f"{rows[0]}\t2"))[0].multiplicity == 2
 
 
 def test_names_choose_rows_and_their_order() -> None:

@@ -1,6 +1,7 @@
 """Structures, GAFF topologies and the MD with them: published parameters, energies in OpenMM, exact restarts."""
 
 import re
+import time
 
 import ase.io
 import numpy as np
@@ -14,9 +15,10 @@ from rdkit.Chem import rdMolTransforms
 
 from physembed.config import Frames, GaffMD
 from physembed.errors import PhysEmbedError
+from physembed.molecules import structure
 from physembed.molecules.bonds import bond_table
 from physembed.molecules.gaff_md import GaffRun
-from physembed.molecules.structure import from_file, from_smiles, write_sdf
+from physembed.molecules.structure import chosen_isomer, from_file, from_smiles, write_sdf
 from physembed.molecules.topology import gaff_topology, load_topology, total_charge, warn_of_guesses, write_topology
 from physembed.sampling.frames import select_frames
 from physembed.trajectory import write_trajectory
@@ -91,7 +93,7 @@ def test_unreadable_smiles(smiles):
 
 def test_unreadable_structure_file(tmp_path):
     (tmp_path / "junk.sdf").write_text("hello\nworld\n")
-    with pytest.raises(PhysEmbedError, match=r"junk\.sdf: no molecule"):
+    with pytest.raises(PhysEmbedError, match=r"junk\.sdf: holds no molecule"):
         from_file(tmp_path / "junk.sdf")
 
 
@@ -329,3 +331,39 @@ def test_a_short_trajectory_is_an_error(trajectory):
     select_frames(trajectory, Frames(train=45, validation=5, starts=50), seed=1)
     with pytest.raises(PhysEmbedError, match="101 frames wanted, but the trajectory holds 100"):
         select_frames(trajectory, Frames(train=45, validation=5, starts=51), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "chosen"),
+    [
+        ("CCC(C)O", {"CC[C@H](C)O", "CC[C@@H](C)O"}),
+        ("CC=CCl", {"C/C=C/Cl", "C/C=C\\Cl"}),
+        ("C[C@H](F)C(F)Cl", {"C[C@H](F)[C@H](F)Cl", "C[C@H](F)[C@@H](F)Cl"}),
+        ("CC[C@H](C)O", {""}),
+        ("C/C=C/Cl", {""}),
+        ("CC(=O)Nc1ccc(O)cc1", {""}),
+        ("CC1CCCCC1", {""}),
+    ],
+)
+def test_stereochemistry_that_is_left_open_is_told(smiles, chosen):
+    from rdkit.Chem import CanonSmiles
+
+    found = chosen_isomer(from_smiles(smiles, seed=3))
+    assert (CanonSmiles(found) if found else "") in {CanonSmiles(option) if option else "" for option in chosen}
+
+
+def test_embedding_has_a_limit_of_time_and_gives_the_reason(monkeypatch):
+    with pytest.raises(PhysEmbedError, match=r"'C1#CC1': RDKit embeds no 3D structure \(most attempts failed at"):
+        from_smiles("C1#CC1", seed=1)
+    # An adamantane whose stereochemistry no structure can have.
+    monkeypatch.setattr(structure, "EMBEDDING_S", 2)
+    begin = time.monotonic()
+    with pytest.raises(PhysEmbedError, match=r"RDKit embeds no 3D structure within 2 s .*check the stereochemistry"):
+        from_smiles("C[C@]12C[C@]3C[C@@](C1)C[C@](C2)C3", seed=1)
+    assert time.monotonic() - begin < 60
+
+
+def test_radicals_have_gasteiger_charges(tmp_path):
+    write_sdf(tmp_path / "m.sdf", from_smiles("[N]=O", seed=1), "m")
+    radical = gaff_topology(tmp_path / "m.sdf", parameter_set="gaff", charges="gasteiger", multiplicity=2)
+    assert sorted(atom.atomic_number for atom in radical.atoms) == [7, 8]

@@ -6,7 +6,8 @@ from physembed.molecules.topology import gaff_topology, write_topology
 from physembed.stage import stage
 
 with stage(snakemake):
-    structure = gaff_topology(snakemake.input.sdf, **snakemake.params.settings["topology"])
+    settings = snakemake.params.settings
+    structure = gaff_topology(snakemake.input.sdf, **settings["topology"], multiplicity=settings["multiplicity"])
     write_topology(structure, snakemake.output.prmtop, snakemake.output.inpcrd)
     bonds = bond_table(structure)
     write_bond_table(snakemake.output.bonds, bonds)

@@ -15,6 +15,7 @@ with stage(snakemake):
         ase.io.read(snakemake.input.frames, ":"),
         Labels(**snakemake.params.settings["labels"]),
         charge=charge,
+        multiplicity=snakemake.params.settings["multiplicity"],
         bonds=read_bond_table(snakemake.input.bonds),
         workers=snakemake.threads,
         restart_dir=snakemake.params.restart,
