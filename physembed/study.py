@@ -154,6 +154,11 @@ def _check_target(model: ModelStudy, study: Study) -> None:
             f"config: models.{model.name}.tune_on: {tune_on!r}: {study.config.liquids.experiment} has no density of it "
             f"at {liquid.temperature_K:g} K; add one or tune on another liquid"
         )
+    if "density" in measurement.dubious:
+        raise PhysEmbedError(
+            f"config: models.{model.name}.tune_on: {tune_on!r}: its density is marked as dubious in "
+            f"{study.config.liquids.experiment}; tune on another liquid, or remove the mark"
+        )
 
 
 def _check_files(model: ModelStudy, study: Study) -> None:

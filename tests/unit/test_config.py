@@ -304,7 +304,7 @@ def test_models_of_the_paper_run_the_original_correction() -> None:
 
 
 def test_a_batch_of_a_liquid_fits_its_training_set_before_anything_runs() -> None:
-    """Two liquids at two densities: four runs of three frames and one of a volume scan, of which 3 are for validation."""
+    """Two liquids at two densities: four runs of three frames and a volume scan of one, 3 of them for validation."""
     merged = load_configfile(CONFIG / "config.yaml")
     update_config(merged, load_configfile(ROOT / "tests/workflow/minimal_liquids.yaml"))
     merged["models"]["tiny"]["training"]["batch_size"] = 13
