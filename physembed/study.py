@@ -19,7 +19,7 @@ from physembed.liquids.table import (
     read_experiment,
     read_liquids,
 )
-from physembed.models.data_check import Keys, check_training_data
+from physembed.models.data_check import Keys, check_training_data, training_frames
 from physembed.models.given import check_model_file
 from physembed.molecules.table import MoleculeSpec, read_table
 
@@ -106,6 +106,7 @@ def load_study(config: dict[str, Any]) -> Study:
     for model in models:
         _check_target(model, study)
         _check_files(model, study)
+        _check_batch(model)
     _check_boxes(study)
     return study
 
@@ -164,6 +165,11 @@ def _check_target(model: ModelStudy, study: Study) -> None:
             f"config: models.{model.name}.tune_on: {tune_on!r}: {study.config.liquids.experiment} has no density of it "
             f"at {liquid.temperature_K:g} K; add one or tune on another liquid"
         )
+    if "density" in measurement.dubious:
+        raise PhysEmbedError(
+            f"config: models.{model.name}.tune_on: {tune_on!r}: its density is marked as dubious in "
+            f"{study.config.liquids.experiment}; tune on another liquid, or remove the mark"
+        )
 
 
 def _check_files(model: ModelStudy, study: Study) -> None:
@@ -175,6 +181,27 @@ def _check_files(model: ModelStudy, study: Study) -> None:
         stress = settings.training.stress_weight > 0
         keys = Keys(settings.energy_key, settings.forces_key, settings.stress_key)
         check_training_data(f"{key}.data", settings.data, settings.sha256, wanted, stress=stress, keys=keys)
+
+
+def _check_batch(model: ModelStudy) -> None:
+    """The training set, as large as it can become, has to fill a batch: the trainer leaves out what fills none."""
+    settings, key = model.settings, f"config: models.{model.name}"
+    if settings.file:
+        return
+    if settings.data:
+        keys = Keys(settings.energy_key, settings.forces_key, settings.stress_key)
+        frames, whose = training_frames(f"{key}.data", settings.data, keys), f"of {settings.data}"
+    else:
+        reference = settings.reference
+        runs = len(model.reference) * len(reference.temperatures_K) * len(reference.densities_g_cm3)
+        frames = runs * (reference.frames_per_run + len(reference.volume_scan_scales))
+        whose = f"of reference data, {runs} runs of {frames // runs}"
+    training = frames - max(1, round(settings.training.validation_fraction * frames))
+    if settings.training.batch_size > training:
+        raise PhysEmbedError(
+            f"{key}.training.batch_size: {settings.training.batch_size}: larger than the training set ({training} at "
+            f"most {whose}: {frames} less those for validation); lower it or give more frames"
+        )
 
 
 def _check_boxes(study: Study) -> None:

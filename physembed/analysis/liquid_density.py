@@ -1,7 +1,9 @@
 """Density of a liquid from all replicas of its NPT runs.
 
-The table has one row: density_g_cm3 and standard_error_g_cm3 (over the replicas whose equilibrated part gives them),
-degrees_of_freedom (of the standard error), status (`ok`, or what is wrong with the first replica if none is), reason,
+The table has one row: density_g_cm3 and standard_error_g_cm3 (over the replicas whose equilibrated part gives them; the
+larger of the error within the runs and that from the scatter between them), degrees_of_freedom (of the standard error),
+status (`ok`, or what is wrong with the first replica if none is), reason (with `ok`, which replicas are left out and
+why, and whether the others differ by more than their errors),
 replicas (run), replicas_held, replicas_ok, equilibration_ps (the longest), length_ps (of a run, the shortest),
 effective_samples (of all), last_window_g_cm3 (the paper's plain mean over the end of the runs) and window_ps.
 """
@@ -13,8 +15,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 from ase import Atoms
+from scipy import stats
 
 from physembed.analysis.density import combined_degrees_of_freedom
+
+DIFFERENT = 0.01
+"""If the scatter between replicas is less probable than this, given their own errors, they differ."""
 
 
 def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) -> pd.DataFrame:
@@ -35,10 +41,10 @@ def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) ->
         "window_ps": window_ps,
     }
     if len(sound):
-        error = math.sqrt((sound.standard_error_g_cm3**2).sum()) / len(sound)
-        row |= {"status": "ok", "reason": "", "density_g_cm3": sound.density_g_cm3.mean()}
-        row |= {"standard_error_g_cm3": error}
-        row["degrees_of_freedom"] = combined_degrees_of_freedom(sound.standard_error_g_cm3**2, sound.blocks - 1)
+        error, freedom, differ = _error(sound)
+        row |= {"status": "ok", "reason": "; ".join([*_left_out(runs, sound), *differ])}
+        row |= {"density_g_cm3": sound.density_g_cm3.mean()}
+        row |= {"standard_error_g_cm3": error, "degrees_of_freedom": freedom}
     elif len(held):
         # A mean without an error: all that a run gives if it is too short for one.
         first = held.iloc[0]
@@ -66,6 +72,34 @@ def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) ->
         "replicas_ok", "equilibration_ps", "length_ps", "effective_samples", "last_window_g_cm3", "window_ps",
     ]  # fmt: skip
     return pd.DataFrame([row])[order]
+
+
+def _error(sound: pd.DataFrame) -> tuple[float, float, list[str]]:
+    """Standard error of the mean of the replicas, its degrees of freedom, and whether they differ too much.
+
+    Replicas may be caught in different places, of which no run alone can know. The error from their scatter has few
+    degrees of freedom; where it is larger by chance alone (F test), those of the error within the runs are kept.
+    """
+    count = len(sound)
+    within = math.sqrt((sound.standard_error_g_cm3**2).sum()) / count
+    freedom = combined_degrees_of_freedom(sound.standard_error_g_cm3**2, sound.blocks - 1)
+    if count == 1:
+        return within, freedom, []
+    between = float(sound.density_g_cm3.std(ddof=1)) / math.sqrt(count)
+    p_value = float(stats.f.sf((between / within) ** 2, count - 1, freedom))
+    if p_value >= DIFFERENT:
+        return max(within, between), freedom, []
+    text = f"the replicas differ by {between / within:.1f} times their own error (p = {p_value:.1g}); run longer"
+    return between, count - 1.0, [text]
+
+
+def _left_out(runs: pd.DataFrame, sound: pd.DataFrame) -> list[str]:
+    """The replicas that do not count, and why."""
+    others = runs[~runs.replica.isin(sound.replica)]
+    return [
+        f"replica {run['replica']} left out: {run['reason'] if run['status'] != 'ok' else run['density_reason']}"
+        for run in others.to_dict("records")
+    ]
 
 
 def equilibrated(frames: Sequence[Atoms], runs: pd.DataFrame) -> list[Atoms]:

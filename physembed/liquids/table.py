@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 LIQUID_COLUMNS = ("name", "components", "temperature_K", "pressure_bar", "molecules", "comment")
 """Columns of the table of liquids; all but `comment` are needed."""
-EXPERIMENT_COLUMNS = ("components", "temperature_K", "density_g_cm3", "viscosity_mPa_s", "source")
-"""Columns of the table of measurements; all are needed, cells of unknown values stay empty."""
+EXPERIMENT_COLUMNS = ("components", "temperature_K", "density_g_cm3", "viscosity_mPa_s", "source", "dubious")
+"""Columns of the table of measurements; all but the last are needed, cells of unknown values stay empty."""
+QUANTITIES = ("density", "viscosity")
+"""What the column `dubious` may name."""
 SUM_TOLERANCE = 1e-3
 """Mass fractions as written down (1/3 as 0.333) add up to 1 within this."""
 SAME_COMPOSITION = 1e-6
@@ -94,6 +96,8 @@ class Measurement:
     """Upper end of the range; the viscosity itself where there is one value."""
     source: str
     """Where the values come from."""
+    dubious: tuple[str, ...]
+    """Which of density and viscosity are not to be trusted: they are shown, but enter no mean deviation."""
 
 
 def read_liquids(path: str | Path) -> list[LiquidSpec]:
@@ -134,7 +138,7 @@ def read_experiment(path: str | Path) -> list[Measurement]:
     """
     found: list[Measurement] = []
     lines: list[str] = []
-    for row in read_rows(Path(path), "liquids.experiment", EXPERIMENT_COLUMNS):
+    for row in read_rows(Path(path), "liquids.experiment", EXPERIMENT_COLUMNS, optional=["dubious"]):
         density = viscosity = low = high = None
         if row.cells["density_g_cm3"]:
             density = row.number("density_g_cm3", DENSITY_G_CM3, "g/cm^3", hint=_density_hint)
@@ -153,6 +157,7 @@ def read_experiment(path: str | Path) -> list[Measurement]:
             viscosity_low_mPa_s=low,
             viscosity_high_mPa_s=high,
             source=row.cells["source"],
+            dubious=_dubious(row, {"density": density, "viscosity": viscosity}),
         )
         for other, line in zip(found, lines, strict=True):
             same = _same_composition(other.composition, measurement.composition)
@@ -163,6 +168,17 @@ def read_experiment(path: str | Path) -> list[Measurement]:
         found.append(measurement)
         lines.append(row.line)
     return found
+
+
+def _dubious(row: Row, values: Mapping[str, float | None]) -> tuple[str, ...]:
+    """The quantities that the column `dubious` names."""
+    names = row.cells.get("dubious", "").split()
+    for name in names:
+        if name not in QUANTITIES:
+            row.refuse("dubious", f"names what is not to be trusted: {' or '.join(QUANTITIES)}, or both")
+        if values[name] is None:
+            row.refuse("dubious", f"the row has no {name}")
+    return tuple(names)
 
 
 def measured(liquid: LiquidSpec, measurements: Sequence[Measurement]) -> Measurement | None:

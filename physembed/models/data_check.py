@@ -121,6 +121,12 @@ def check_training_data(
     return [f"{where}: {text}" for text in _suspicious(contents, keys)]
 
 
+def training_frames(key: str, path: str | Path, keys: Keys) -> int:
+    """Number of frames of a data set that `check_training_data` has passed, isolated atoms left out."""
+    contents = _contents(key, Path(path), Path(path).stat().st_mtime_ns, keys)
+    return contents.frames - len(contents.isolated)
+
+
 def _check_complete(where: str, model: str, contents: _Contents, keys: Keys, stress: bool) -> None:
     wanted = {"energy": keys.energy, "forces": keys.forces}
     if stress and not contents.stressed:

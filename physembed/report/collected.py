@@ -12,7 +12,7 @@ import pandas as pd
 from physembed.gathered import split_by
 from physembed.report.liquid_summary import ModelSummary
 from physembed.report.liquid_tables import of_model
-from physembed.report.summary import MoleculesPart, MoleculeSummary
+from physembed.report.summary import MoleculesPart, MoleculeSummary, change_in_words
 from physembed.report.viewer import read_movies
 from physembed.tables import read_table
 
@@ -51,6 +51,7 @@ def molecules_part(files: Files, names: Sequence[str], config: Mapping[str, Any]
         duration_ps=config["stability"]["duration_ps"],
         temperature_K=config["stability"]["temperature_K"],
         per_seed=config["frames"]["per_seed"],
+        changes={name: change_in_words(arm) for name, arm in config["arms"].items()},
     )
 
 

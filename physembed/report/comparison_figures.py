@@ -27,6 +27,8 @@ def _row_label(row: pd.Series, unit: str) -> str:
     lines += [f"{variant}: {name.replace('_', ' ')}" for variant, name in names.items()]
     if pd.isna(row[f"experiment_{unit}"]):
         lines.append("no measured value")
+    elif row["experiment_dubious"]:
+        lines.append("measured value dubious")
     return "\n".join(lines)
 
 

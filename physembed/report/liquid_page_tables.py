@@ -91,7 +91,8 @@ def _result_rows(table: pd.DataFrame, unit: str, title: str, unit_text: str, dec
             row["role"],
             "this model" if here else f"paper: {row['model']}",
         ]
-        cells.append("none" if pd.isna(experiment) else f"{experiment:g}")
+        dubious = " (dubious)" if row["experiment_dubious"] else ""
+        cells.append("none" if pd.isna(experiment) else f"{experiment:g}{dubious}")
         for variant in VARIANTS:
             cells += [_value(row, variant, unit, decimals if here else 3), _deviation(row, variant, percent)]
             if here and (reason := reason_text(row[f"{variant}_reason"])):
@@ -127,8 +128,8 @@ def error_rows(densities: pd.DataFrame, viscosities: pd.DataFrame) -> Table:
         rows.append(cells)
         classes.append("paper" if not here else "tuned" if row["role"] == TUNED else "")
     note = (
-        "Over the liquids that have a measured value and a result that counts both before and after; the paper's over "
-        "those of them that are in this study."
+        "Over the liquids with a measured value that is not dubious and a result that counts before and after; the "
+        "paper's over those of them that are in this study."
     )
     headings = ["quantity", "model", "role", "liquids", "uncorrected", "corrected"]
     return Table(LIQUID_TABLES["liquid_errors"].title, headings, rows, classes, [note])

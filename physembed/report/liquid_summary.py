@@ -215,6 +215,8 @@ def _about_densities(model: ModelSummary) -> Iterator[str]:
         yield "No held-out density can be judged, so that nothing here tests the correction."
     if missing := list(rows.loc[rows["experiment_g_cm3"].isna(), "liquid"]):
         yield f"No measured density of {', '.join(missing)}."
+    if dubious := list(rows.loc[rows["experiment_dubious"], "liquid"]):
+        yield f"Measured densities marked as dubious, which count in no mean: {', '.join(dubious)}."
 
 
 def _about_viscosities(model: ModelSummary) -> Iterator[str]:
@@ -224,6 +226,8 @@ def _about_viscosities(model: ModelSummary) -> Iterator[str]:
         needed = pd.concat([rows[f"{variant}_needed_ps"] for variant in VARIANTS]).max()
         hint = "" if pd.isna(needed) else f"; runs of {needed:.0f} ps would do for each"
         yield f"Of {2 * len(rows)} viscosities, {sum(map(len, lost.values()))} have no number ({groups}{hint})."
+    if dubious := list(rows.loc[rows["experiment_dubious"], "liquid"]):
+        yield f"Measured viscosities marked as dubious, which count in no mean: {', '.join(dubious)}."
     if rows.empty:
         yield "No viscosity was run."
 

@@ -42,6 +42,8 @@ class LiquidFacts:
     viscosity_mPa_s: float | None = None
     """Measured; None if there is no value."""
     viscosity_source: str = ""
+    dubious: Sequence[str] = ()
+    """Which of `density` and `viscosity` are not to be trusted."""
 
 
 def deviation_percent(value: float | None, experiment: float | None) -> float:
@@ -64,6 +66,8 @@ def _text(value: Any) -> str:
 class _Quantity:
     """What a table is about."""
 
+    name: str
+    """`density` or `viscosity`."""
     unit: str
     """The unit as it ends the names of columns."""
     value: str
@@ -81,12 +85,12 @@ class _Quantity:
 
 
 _DENSITY = _Quantity(
-    "g_cm3", "density_g_cm3", "standard_error_g_cm3", "density_g_cm3", "density_source",
+    "density", "g_cm3", "density_g_cm3", "standard_error_g_cm3", "density_g_cm3", "density_source",
     ("degrees_of_freedom", "last_window_g_cm3", "length_ps", "effective_samples", "replicas", "replicas_ok"),
     shown_if_not_ok=True,
 )  # fmt: skip
 _VISCOSITY = _Quantity(
-    "mPa_s", "viscosity_mPa_s", "standard_error_mPa_s", "viscosity_mPa_s", "viscosity_source",
+    "viscosity", "mPa_s", "viscosity_mPa_s", "standard_error_mPa_s", "viscosity_mPa_s", "viscosity_source",
     ("length_ps", "needed_ps", "replicas", "green_kubo_mPa_s", "time_decomposition_mPa_s"), shown_if_not_ok=False,
 )  # fmt: skip
 
@@ -96,7 +100,7 @@ def _common(quantity: _Quantity, liquid: LiquidFacts, model: str, origin: str, r
         "model": model, "origin": origin, "liquid": liquid.name, "components": liquid.components,
         "temperature_K": liquid.temperature_K, "role": role,
         f"experiment_{quantity.unit}": getattr(liquid, quantity.experiment),
-        "experiment_source": getattr(liquid, quantity.source),
+        "experiment_source": getattr(liquid, quantity.source), "experiment_dubious": quantity.name in liquid.dubious,
     }  # fmt: skip
 
 
@@ -154,14 +158,14 @@ def _assembled(
     """The rows, ordered by liquid, with all columns whatever the rows hold."""
     unit, order = quantity.unit, [liquid.name for liquid in liquids]
     columns = ["model", "origin", "liquid", "components", "temperature_K", "role"]
-    columns += [f"experiment_{unit}", "experiment_source", *of_paper]
+    columns += [f"experiment_{unit}", "experiment_source", "experiment_dubious", *of_paper]
     names = (unit, f"standard_error_{unit}", "deviation_percent", "status", "reason", *quantity.further)
     columns += [f"{variant}_{name}" for variant in VARIANTS for name in names]
     rows = sorted(rows, key=lambda row: order.index(row["liquid"]))
     texts = {"model", "origin", "liquid", "components", "role", "experiment_source", "paper_experiment_mPa_s"}
-    numbers = [name for name in columns if name not in texts and not name.endswith(("_status", "_reason"))]
+    numbers = [name for name in columns if name not in texts and not name.endswith(("_status", "_reason", "_dubious"))]
     # A column without any value would otherwise be one of objects.
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, float))
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, float) | {"experiment_dubious": bool})
 
 
 def _of_paper(paper: pd.DataFrame, liquid: LiquidFacts, models: Collection[str]) -> list[dict[str, Any]]:
@@ -185,11 +189,11 @@ def density_table(densities: pd.DataFrame, liquids: Sequence[LiquidFacts], tuned
     Returns:
         A row per liquid and model; the paper's models follow those of the study. model, origin (`this study` or
         `paper`), liquid, components, temperature_K, role (`tuned` or `held out`), experiment_g_cm3, experiment_source,
-        paper_experiment_g_cm3; then of each variant, after `uncorrected_` and `corrected_`: g_cm3,
-        standard_error_g_cm3, deviation_percent (from the study's experiment), status (`ok`, what is wrong, or
-        `not_run`), reason, degrees_of_freedom (of the standard error), last_window_g_cm3, length_ps,
-        effective_samples, replicas, replicas_ok. A density of a run that is not `ok` is not to be judged. The paper's
-        models are those that the study's are named after, or both.
+        experiment_dubious (such a value enters no mean), paper_experiment_g_cm3; then of each variant, after
+        `uncorrected_` and `corrected_`: g_cm3, standard_error_g_cm3, deviation_percent (from the study's experiment),
+        status (`ok`, what is wrong, or `not_run`), reason, degrees_of_freedom (of the standard error),
+        last_window_g_cm3, length_ps, effective_samples, replicas, replicas_ok. A density of a run that is not `ok` is
+        not to be judged. The paper's models are those that the study's are named after, or both.
 
     Raises:
         PhysEmbedError: two results of the same, a liquid that is not listed, or an unknown variant.
@@ -262,8 +266,8 @@ def of_model(table: pd.DataFrame, model: str) -> pd.DataFrame:
 def mean_absolute_errors(table: pd.DataFrame) -> pd.DataFrame:
     """Mean absolute deviation from experiment before and after, over the same liquids.
 
-    A liquid counts if it has a measured value and both variants are `ok`; whether it was tuned on is kept apart, as the
-    agreement there is put in by hand.
+    A liquid counts if it has a measured value that is not dubious and both variants are `ok`. Liquids tuned on are kept
+    apart, as the agreement there is put in by hand.
 
     Args:
         table: from `density_table` or `viscosity_table`.
@@ -276,7 +280,7 @@ def mean_absolute_errors(table: pd.DataFrame) -> pd.DataFrame:
     column = "g_cm3" if "experiment_g_cm3" in table else "mPa_s"
     quantity, unit = ("density", "g/cm^3") if column == "g_cm3" else ("viscosity", "mPa s")
     experiment = table[f"experiment_{column}"]
-    counts = experiment.notna()
+    counts = experiment.notna() & ~table["experiment_dubious"].astype(bool)
     for variant in VARIANTS:
         counts &= table[f"{variant}_status"] == "ok"
     rows = []

@@ -58,6 +58,8 @@ class MoleculesPart:
     """Their temperature."""
     per_seed: bool
     """Whether each seed has a data set of its own."""
+    changes: Mapping[str, str]
+    """What each arm does to its training frames, in words."""
 
 
 def _percent(fraction: float) -> str:
@@ -68,24 +70,44 @@ def _percent(fraction: float) -> str:
     return f"{percent:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
-def answer(molecule: MoleculeSummary) -> str:
+def change_in_words(arm: Mapping[str, Any]) -> str:
+    """What an arm does to its training frames, from its settings: `3 modified bonds a frame`."""
+    counts = [
+        f"{arm[key]} modified {what}{'s' if arm[key] > 1 else ''}"
+        for key, what in (("bonds_per_frame", "bond"), ("angles_per_frame", "angle"))
+        if arm[key]
+    ]
+    if not counts:
+        return "unmodified frames"
+    return f"{' and '.join(counts)} a frame" + (", beside the unmodified ones" if arm["keep_unmodified"] else "")
+
+
+def answer(molecule: MoleculeSummary, changes: Mapping[str, str]) -> str:
     """The result of a molecule as a sentence, without its name.
 
-    `original 18 of 20 runs collapsed (90 %, 95 % interval 68 % to 99 %), adaptive 4 of 20 (...); log-rank p = ...`
+    The test over seeds comes first: models are what a training gives, and the runs of one model are not independent.
+
+    `original (unmodified frames) 18 of 20 runs collapsed (90 %, 95 % interval 68 % to 99 %), adaptive (3 modified bonds
+    a frame) 4 of 20 (...); p = 0.33 over seeds (2 + 2 models); log-rank p < 0.0001 over runs, for these models alone.`
+
+    Args:
+        molecule: its tables.
+        changes: what each arm does to its frames (`change_in_words`).
     """
     totals = molecule.fractions[molecule.fractions["seed"].astype(str) == "all"].to_dict("records")
     parts = []
     for index, row in enumerate(totals):
         runs, interval = ("runs collapsed ", "95 % interval ") if index == 0 else ("", "")
         parts.append(
-            f"{row['arm']} {row['collapsed']} of {row['runs']} {runs}"
+            f"{row['arm']} ({changes[row['arm']]}) {row['collapsed']} of {row['runs']} {runs}"
             f"({_percent(row['fraction'])}, {interval}{_percent(row['low'])} to {_percent(row['high'])})"
         )
     sentence = ", ".join(parts)
     for row in molecule.comparison.to_dict("records"):
-        pair = "" if len(totals) == 2 else f" ({row['arm_a']} against {row['arm_b']})"
+        pair = "" if len(totals) == 2 else f"{row['arm_a']} against {row['arm_b']} "
         sentence += (
-            f"; log-rank {format_p(row['p_value'])} over runs, {format_p(row['p_value_seeds'])} over seeds{pair}"
+            f"; {pair}{format_p(row['p_value_seeds'])} over seeds ({row['seeds_a']} + {row['seeds_b']} models); "
+            f"log-rank {format_p(row['p_value'])} over runs, for these models alone"
         )
     return sentence + "."
 
@@ -176,7 +198,7 @@ def _molecule(molecule: MoleculeSummary, part: MoleculesPart, with_figures: bool
         )
     return {
         "name": molecule.name,
-        "answer": answer(molecule),
+        "answer": answer(molecule, part.changes),
         "cautions": cautions(molecule, part.duration_ps, part.temperature_K, per_seed=part.per_seed),
         "movies": molecule.movies if with_figures else None,
         "figures": [

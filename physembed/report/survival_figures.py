@@ -30,10 +30,10 @@ def format_p(p_value: float) -> str:
 
 
 def comparison_lines(comparison: pd.DataFrame) -> list[str]:
-    """One line per pair of arms: both p-values of `physembed.analysis.survival.compare_arms`."""
+    """One line per pair of arms: both p-values of `physembed.analysis.survival.compare_arms`, over seeds first."""
     return [
-        f"{row['arm_a']} against {row['arm_b']}: log-rank {format_p(row['p_value'])} over runs, "
-        f"permutation {format_p(row['p_value_seeds'])} over {row['seeds_a']} + {row['seeds_b']} seeds"
+        f"{row['arm_a']} against {row['arm_b']}: {format_p(row['p_value_seeds'])} over {row['seeds_a']} + "
+        f"{row['seeds_b']} seeds (permutation), {format_p(row['p_value'])} over runs of these models (log-rank)"
         for row in comparison.to_dict("records")
     ]
 

@@ -75,4 +75,5 @@ def _facts(study: Study, name: str) -> Settings:
         "density_source": measured.source if measured else "",
         "viscosity_mPa_s": measured and measured.viscosity_mPa_s,
         "viscosity_source": measured.source if measured else "",
+        "dubious": list(measured.dubious) if measured else [],
     }

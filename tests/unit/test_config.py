@@ -301,3 +301,17 @@ def test_models_of_the_paper_run_the_original_correction() -> None:
     text = (CONFIG / "config.yaml").read_text()
     assert "not known (docs/cso.md)" in text
     assert "**Not known.**" in (CONFIG.parent / "docs/cso.md").read_text()
+
+
+def test_a_batch_of_a_liquid_fits_its_training_set_before_anything_runs() -> None:
+    """Two liquids at two densities: four runs of three frames and a volume scan of one, 3 of them for validation."""
+    merged = load_configfile(CONFIG / "config.yaml")
+    update_config(merged, load_configfile(ROOT / "tests/workflow/minimal_liquids.yaml"))
+    merged["models"]["tiny"]["training"]["batch_size"] = 13
+    load_study(merged)
+    merged["models"]["tiny"]["training"]["batch_size"] = 14
+    message = (
+        r"tiny\.training\.batch_size: 14: larger than the training set \(13 at most of reference data, 4 runs of 4: 16"
+    )
+    with pytest.raises(PhysEmbedError, match=message):
+        load_study(merged)

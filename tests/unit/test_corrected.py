@@ -205,7 +205,8 @@ def test_facts_and_card_say_what_it_is(model_file, tmp_path):
     assert facts["residual_g_cm3"] == pytest.approx(-0.0002)
     assert facts["confirmation_residual_g_cm3"] == pytest.approx(-0.0014)
     for part in (
-        "(0.6 and 1.07) belong is not known", "a handbook, p. 7", file_hash(model_file), file_hash(path), "models/mace.model", "0.7 to 0.93", "0.8125",
+        "(0.6 and 1.07) belong is not known",
+        "a handbook, p. 7", file_hash(model_file), file_hash(path), "models/mace.model", "0.7 to 0.93", "0.8125",
         "1.0049 ± 0.0017", "1.0061 ± 0.0021", "torch 2", "load_ase", "EMC_298K",
     ):  # fmt: skip
         assert part in text

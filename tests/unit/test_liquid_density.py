@@ -28,13 +28,36 @@ def data(*densities: float, length_ps: float = 300.0) -> tuple[pd.DataFrame, pd.
 
 
 def test_replicas_are_averaged_and_their_errors_shrink() -> None:
-    (row,) = density_table(*data(1.00, 1.01, 1.02), window_ps=100).itertuples()
-    assert row.status == "ok"
-    assert row.density_g_cm3 == pytest.approx(1.01)
+    (row,) = density_table(*data(1.000, 1.001, 1.002), window_ps=100).itertuples()
+    assert (row.status, row.reason) == ("ok", "")
+    assert row.density_g_cm3 == pytest.approx(1.001)
     assert row.standard_error_g_cm3 == pytest.approx(0.003 / math.sqrt(3))
     assert row.degrees_of_freedom == pytest.approx(3 * 11)
     assert row.effective_samples == 180
-    assert row.last_window_g_cm3 == pytest.approx(1.01)
+    assert row.last_window_g_cm3 == pytest.approx(1.001)
+
+
+def test_scatter_between_replicas_counts_where_it_is_larger() -> None:
+    """By chance it keeps the degrees of freedom within the runs; beyond chance it has those of the replicas."""
+    (row,) = density_table(*data(1.000, 1.004, 1.008), window_ps=100).itertuples()
+    assert row.standard_error_g_cm3 == pytest.approx(0.004 / math.sqrt(3))
+    assert (row.degrees_of_freedom, row.reason) == (pytest.approx(33), "")
+    (row,) = density_table(*data(1.00, 1.01, 1.02), window_ps=100).itertuples()
+    assert row.standard_error_g_cm3 == pytest.approx(0.01 / math.sqrt(3))
+    assert row.degrees_of_freedom == 2
+    # F = (0.01 / 0.003)^2 with 2 and 33 degrees of freedom.
+    assert row.status == "ok"
+    assert row.reason == "the replicas differ by 3.3 times their own error (p = 0.0002); run longer"
+
+
+def test_replicas_that_drift_or_were_lost_are_named() -> None:
+    series, runs = data(1.0, 1.001, 1.2, 7.0)
+    runs.loc[2, ["density_status", "density_reason"]] = ["insufficient", "it still drifts, run longer"]
+    runs.loc[3, ["status", "reason"]] = ["blown_up", "temperature 9000 K"]
+    (row,) = density_table(series, runs, window_ps=100).itertuples()
+    assert row.status == "ok"
+    assert row.density_g_cm3 == pytest.approx(1.0005)
+    assert row.reason == "replica 2 left out: it still drifts, run longer; replica 3 left out: temperature 9000 K"
 
 
 def test_the_window_is_the_end_of_the_run() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from scipy import stats
 
 from physembed.errors import PhysEmbedError
+from physembed.report.liquid_page_tables import viscosity_rows
 from physembed.report.liquid_tables import (
     HERE,
     PAPER,
@@ -157,6 +159,26 @@ def test_an_insufficient_viscosity_gives_no_number_but_the_length_that_would_do(
     held_out = only(errors, role="held out")
     assert (held_out["liquids"], held_out["left_out"]) == (1, 1)
     assert held_out["uncorrected_mae"] == pytest.approx(0.3) and held_out["corrected_mae"] == pytest.approx(0.1)
+
+
+def test_dubious_measurements_are_marked_and_enter_no_mean() -> None:
+    marked = [replace(liquid, dubious=["viscosity"]) if liquid.name == "half" else liquid for liquid in LIQUIDS]
+    rows = [
+        viscosity("dense", "uncorrected", 1.5), viscosity("dense", "corrected", 1.8),
+        viscosity("half", "uncorrected", 9.0), viscosity("half", "corrected", 9.0),
+    ]  # fmt: skip
+    table = viscosity_table(pd.DataFrame(rows), marked, {"own": "tuned"})
+    assert table.set_index("liquid")["experiment_dubious"].to_dict() == {"dense": False, "half": True}
+    held_out = only(mean_absolute_errors(table), role="held out")
+    assert (held_out["liquids"], held_out["left_out"]) == (1, 1)
+    assert held_out["uncorrected_mae"] == pytest.approx(0.5)
+    # The mark is of the viscosity alone, and survives the way through a file.
+    by_density = density_table(densities(), marked, {"own": "tuned"})
+    assert not by_density["experiment_dubious"].any()
+    again = pd.read_csv(io.StringIO(table.to_csv(index=False)))
+    assert only(mean_absolute_errors(again), role="held out")["liquids"] == 1
+    shown = {row[0]: row[4] for row in viscosity_rows(table).rows}
+    assert shown == {"dense": "2", "half": "1 (dubious)"}
 
 
 EC, EMC = "O=C1OCCO1", "CCOC(=O)OC"

@@ -316,3 +316,32 @@ def test_our_measurements_are_plain_values(monkeypatch: pytest.MonkeyPatch) -> N
     for points in series.values():
         densities = [density for _, density in sorted(points)]
         assert densities == sorted(densities, reverse=True)
+
+
+def test_our_viscosities_fall_with_temperature_or_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of EC:EMC 3:7 rise twice, so that no mean deviation may lean on any of them."""
+    monkeypatch.chdir(ROOT)
+    series: dict[tuple, list[tuple[float, float | None]]] = {}
+    found = read_experiment("config/experiment.tsv")
+    for entry in found:
+        if "viscosity" not in entry.dubious:
+            series.setdefault(entry.composition, []).append((entry.temperature_K, entry.viscosity_mPa_s))
+    for points in series.values():
+        viscosities = [viscosity for _, viscosity in sorted(points)]
+        assert viscosities == sorted(viscosities, reverse=True)
+    marked = [entry for entry in found if entry.dubious]
+    assert len(marked) == 5
+    assert all(entry.composition == (("EC", 0.3), ("EMC", 0.7)) for entry in marked)
+
+
+def test_marks_of_dubious_values() -> None:
+    plain, one, both = experiment(
+        measurement("EC"), measurement("EMC") + "\tviscosity", measurement("DMC") + "\tdensity viscosity"
+    )
+    assert (plain.dubious, one.dubious, both.dubious) == ((), ("viscosity",), ("density", "viscosity"))
+    # A table of one's own may do without the column.
+    (without,) = read_experiment(table(measurement("EC"), columns=EXPERIMENT_COLUMNS[:-1]))
+    assert without.dubious == ()
+    for cell, problem in (("yes", "names what is not to be trusted"), ("viscosity", "the row has no viscosity")):
+        with pytest.raises(PhysEmbedError, match=f"line 2 .*dubious: '{cell}': {problem}"):
+            experiment(measurement("EC", viscosity="") + f"\t{cell}")

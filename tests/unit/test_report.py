@@ -35,7 +35,14 @@ from physembed.molecules.bonds import COLUMNS as BOND_COLUMNS
 from physembed.report.catalogue import MODEL_FIGURES, MOLECULE_FIGURES
 from physembed.report.sampling_figures import bond_angles, bond_lengths
 from physembed.report.style import arm_styles, save
-from physembed.report.summary import MoleculesPart, MoleculeSummary, answer, cautions, write_summary
+from physembed.report.summary import (
+    MoleculesPart,
+    MoleculeSummary,
+    answer,
+    cautions,
+    change_in_words,
+    write_summary,
+)
 from physembed.report.survival_figures import collapse_causes, collapse_fraction, conditions_differ, survival
 from physembed.report.tables import ledger_table, model_error_table, paper_stability, stability_table
 from physembed.report.training_figures import (
@@ -491,13 +498,32 @@ def runs_with(*collapsed: int, seeds: int = 2) -> MoleculeSummary:
     return MoleculeSummary("paracetamol", collapse_fractions(runs), compare_arms(runs), {})
 
 
+CHANGES = {"original": "unmodified frames", "adaptive": "3 modified bonds a frame"}
+
+
 def test_answer_in_a_sentence() -> None:
-    text = answer(runs_with(18, 4)).replace("\N{NO-BREAK SPACE}", " ")
-    assert text.startswith(
-        "original 18 of 20 runs collapsed (90 %, 95 % interval 68 % to 99 %), adaptive 4 of 20 (20 %, 6 % to 44 %); "
-        "log-rank p < 0.0001 over runs, p = 0.33 over seeds"
+    """The test over seeds leads, what the arms do is named, and nothing is called significant over runs alone."""
+    text = answer(runs_with(18, 4), CHANGES).replace("\N{NO-BREAK SPACE}", " ")
+    assert text == (
+        "original (unmodified frames) 18 of 20 runs collapsed (90 %, 95 % interval 68 % to 99 %), "
+        "adaptive (3 modified bonds a frame) 4 of 20 (20 %, 6 % to 44 %); p = 0.33 over seeds (2 + 2 models); "
+        "log-rank p < 0.0001 over runs, for these models alone."
     )
-    assert "log-rank" not in answer(runs_with(18))
+    assert "significant" not in text
+    assert "log-rank" not in answer(runs_with(18), CHANGES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"bonds_per_frame": 0}, "unmodified frames"),
+        ({}, "1 modified bond a frame"),
+        ({"bonds_per_frame": 3, "angles_per_frame": 1}, "3 modified bonds and 1 modified angle a frame"),
+        ({"keep_unmodified": True}, "1 modified bond a frame, beside the unmodified ones"),
+    ],
+)
+def test_what_an_arm_does_in_words(settings: dict[str, Any], words: str) -> None:
+    assert change_in_words(Arm(**settings).model_dump()) == words
 
 
 def test_cautions_name_what_limits_the_result() -> None:
@@ -543,6 +569,7 @@ def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str
         duration_ps=2.0,
         temperature_K=800.0,
         per_seed=False,
+        changes=CHANGES,
     )
     arguments: dict[str, Any] = {
         "study": "demo", "settings": {"training": {"seeds": [1, 2]}, "study": "demo"}, "versions": {"torch": "2.11.0"},
@@ -558,12 +585,12 @@ def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str
     assert sum(link.startswith("data:image/svg+xml") for link in links.loaded) == len(MOLECULE_FIGURES)
     text = " ".join(links.text)
     assert name in text and "b" in links.tags
-    for expected in (answer(molecule), "Too short to mean much", "training.seeds", "[1, 2]", "2.11.0"):
+    for expected in (answer(molecule, CHANGES), "Too short to mean much", "training.seeds", "[1, 2]", "2.11.0"):
         assert expected in text
     assert "Which models hold? Study “demo”" in text and "Liquids" not in text
     write_summary(tmp_path / "short.html", part, [], **arguments | {"with_figures": False})
     short = (tmp_path / "short.html").read_text("utf-8")
-    assert "<figure>" not in short and "<img" not in short and html.escape(answer(molecule)) in short
+    assert "<figure>" not in short and "<img" not in short and html.escape(answer(molecule, CHANGES)) in short
     # Browsers refuse data: addresses above 2 MB, in which Snakemake's report holds this page.
     assert len(short) < 50_000
     with pytest.raises(PhysEmbedError, match="figure 'survival' is missing"):

@@ -199,6 +199,28 @@ def test_a_killed_training_goes_on(data, tmp_path, monkeypatch):
     assert force_rmse(tmp_path / "mace.model", labelled(3, seed=2)) > 0
 
 
+def test_fewer_frames_than_a_batch_are_an_error(tmp_path, data):
+    """The trainer leaves out what fills no batch: it would run all epochs and train nothing."""
+    with pytest.raises(
+        PhysEmbedError, match=r"train\.xyz: 6 frames are fewer than a batch \(7\), and .*; lower training"
+    ):
+        tiny_training(data, tmp_path, batch_size=7)
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_that_fill_no_batch_are_left_out_of_an_epoch_in_turn(data):
+    """What docs/science.md says of the trainer: six frames in batches of four are one batch, each time another."""
+    arguments = tools.build_default_arg_parser().parse_args(
+        trainer_arguments(TINY.model_copy(update={"batch_size": 4}), "train.xyz", "validation.xyz", 1, data)
+    )
+    assert not arguments.lbfgs and not arguments.distributed  # the options with which MACE 0.3.16 keeps them
+    generator = torch.Generator().manual_seed(1)
+    loader = torch.utils.data.DataLoader(range(6), batch_size=4, shuffle=True, drop_last=True, generator=generator)
+    epochs = [[batch.tolist() for batch in loader] for _ in range(20)]
+    assert all(len(batches) == 1 and len(batches[0]) == 4 for batches in epochs)
+    assert {frame for (batch,) in epochs for frame in batch} == set(range(6))
+
+
 def opt(epoch, loss):
     return json.dumps({"mode": "opt", "epoch": epoch, "loss": loss})
 

@@ -7,8 +7,7 @@ with stage(snakemake) as log:
     import torch
 
     from physembed.config.liquids import LiquidTraining
-    from physembed.errors import PhysEmbedError
-    from physembed.models.data import apart, read_labelled
+    from physembed.models.data import read_labelled
     from physembed.models.data_check import Keys, check_training_data
     from physembed.models.training import split, train
     from physembed.restart import restart_folder
@@ -23,11 +22,6 @@ with stage(snakemake) as log:
             log.warning("%s", doubt)
     frames = [frame for file in snakemake.input.frames for frame in read_labelled(file, names)]
     parts = split(frames, training.validation_fraction, training.seed)
-    if len(apart(parts[0])[1]) < training.batch_size:
-        raise PhysEmbedError(
-            f"models.{snakemake.wildcards.model}.training.batch_size: {training.batch_size}: larger than the training "
-            f"set ({len(apart(parts[0])[1])} of {len(frames)} frames); lower it"
-        )
     for file, part in zip((output.train, output.validation), parts, strict=True):
         write_trajectory(file, part)
     restart = restart_folder(snakemake)
