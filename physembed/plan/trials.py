@@ -211,7 +211,7 @@ class Trials:
         from physembed.engine.device import resolve_device
         from physembed.engine.mace import load_isolated
         from physembed.md.cohorts import StabilityCohorts
-        from physembed.md.collapse import CollapseDetector
+        from physembed.md.collapse import CollapseDetector, SampledRanges
 
         section, starts = self.study.config.stability, self.study.config.frames.starts
         structure, device = self.topology(spec), resolve_device(section.device)
@@ -221,6 +221,8 @@ class Trials:
         rest = equilibrium_length_matrix(bonds, frame.numbers)
         limits = section.bond_tolerance_A, section.overlap_margin_A
         model = load_isolated(self.model(spec), device, section.dtype)
+
+        unused = SampledRanges(pd.DataFrame(), pd.DataFrame())
 
         def run(units: int) -> None:
             """Steps of one replica each; all starts advance together."""
@@ -234,7 +236,7 @@ class Trials:
             )
             detector = CollapseDetector(bonds, lengths, rest, *limits, device=device)
             runs = StabilityCohorts(
-                model, [frame] * starts, detector, pd.DataFrame(), settings, seed=1, restart=self._new_folder()
+                model, [frame] * starts, detector, unused, settings, seed=1, restart=self._new_folder()
             )
             runs.run()
             if runs.replicas().collapsed.any():
