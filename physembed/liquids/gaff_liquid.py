@@ -7,19 +7,15 @@ middle integrator. Frames are periodic, their molecules whole and centred in the
 
 from __future__ import annotations
 
-import copy
-import logging
 import math
 import time
 from pathlib import Path
 
 import numpy as np
-import openmm
 import pandas as pd
 import parmed
 from ase import Atoms
 from numpy.typing import NDArray
-from openmm import app, unit
 
 from physembed.config import GaffNPT
 from physembed.errors import PhysEmbedError
@@ -27,19 +23,14 @@ from physembed.files import atomic
 from physembed.liquids.box import mass_u, molecule_index
 from physembed.liquids.composition import cube_length_A
 from physembed.liquids.rigid import scale_rigid
-from physembed.molecules.system import flexible_system
+from physembed.molecules.openmm_md import BoxTooSmallError, ClassicalMD, StoppedError
 from physembed.progress import Progress
 from physembed.seeds import derive_seed
-from physembed.units import G_CM3, KJ_MOL
+from physembed.units import G_CM3
 
-log = logging.getLogger(__name__)
 INFO = ("time_ps", "density_g_cm3", "temperature_K", "potential_energy_eV")
 SAVE_INTERVAL_S = 30.0
 """Wall-clock time from one checkpoint to the next."""
-SHRUNK = "less than twice the nonbonded cutoff"
-"""What OpenMM says of a box that the barostat has made too small."""
-SWITCH = 0.9
-"""Fraction of the cutoff from which Lennard-Jones interactions are switched off."""
 LARGEST_FORCE_EV_A = 10.0
 """After minimisation the largest force is well below 1 eV/Å; atoms that overlap hold more than this."""
 LARGEST_SCALING = 0.02
@@ -63,27 +54,19 @@ class _Box:
         threads: int,
         pressure_bar: float | None = None,
     ) -> None:
-        self.timestep_fs, self.temperature_K, self.seed = timestep_fs, temperature_K, seed
-        self.numbers = np.array([atom.atomic_number for atom in structure.atoms])
+        self.seed = seed
         self.molecules = molecule_index(structure)
         self.mass_u = mass_u(structure)
-        system = flexible_system(
+        self.md = ClassicalMD(
             structure,
-            nonbondedMethod=app.PME,
-            nonbondedCutoff=cutoff_A * unit.angstrom,
-            switchDistance=SWITCH * cutoff_A * unit.angstrom,
-            removeCMMotion=True,
+            temperature_K=temperature_K,
+            friction_per_ps=friction_per_ps,
+            timestep_fs=timestep_fs,
+            seed=derive_seed(seed, "thermostat"),
+            cutoff_A=cutoff_A,
+            barostat=None if pressure_bar is None else (pressure_bar, derive_seed(seed, "barostat")),
+            threads=threads,
         )
-        if pressure_bar is not None:
-            barostat = openmm.MonteCarloBarostat(pressure_bar * unit.bar, temperature_K * unit.kelvin)
-            barostat.setRandomNumberSeed(derive_seed(seed, "barostat"))
-            system.addForce(barostat)
-        integrator = openmm.LangevinMiddleIntegrator(
-            temperature_K * unit.kelvin, friction_per_ps / unit.picosecond, timestep_fs * unit.femtosecond
-        )
-        integrator.setRandomNumberSeed(derive_seed(seed, "thermostat"))
-        self.context = _context(system, integrator, threads)
-        self.context.setPositions(structure.positions)
 
     def minimise(self) -> None:
         """Minimise the energy in the box as it is.
@@ -92,11 +75,10 @@ class _Box:
             PhysEmbedError: a coordinate is not finite, or atoms still overlap.
         """
         try:
-            openmm.LocalEnergyMinimizer.minimize(self.context)
-        except openmm.OpenMMException as error:
+            self.md.minimise()
+        except StoppedError as error:
             raise PhysEmbedError(f"GAFF box: cannot be minimised: {error}; pack it at a lower density") from error
-        forces = self.context.getState(getForces=True).getForces(asNumpy=True)
-        largest = np.linalg.norm(forces.value_in_unit(unit.kilojoule_per_mole / unit.angstrom), axis=1).max() * KJ_MOL
+        largest = self.md.largest_force_eV_A()
         if not largest < LARGEST_FORCE_EV_A:
             raise PhysEmbedError(
                 f"GAFF box: after minimisation the largest force is {largest:.3g} eV/Å: atoms overlap; "
@@ -105,34 +87,19 @@ class _Box:
 
     def heat(self) -> None:
         """Draw velocities at the temperature."""
-        self.context.setVelocitiesToTemperature(self.temperature_K * unit.kelvin, derive_seed(self.seed, "velocities"))
-
-    def place(self, length_A: float, positions: NDArray[np.float64]) -> None:
-        """Set the cubic box and the positions, (n_atoms, 3) Å."""
-        self.context.setPeriodicBoxVectors(*(np.eye(3) * length_A * 0.1 * unit.nanometer))
-        self.context.setPositions(positions * unit.angstrom)
+        self.md.heat(derive_seed(self.seed, "velocities"))
 
     def step(self, count: int) -> None:
         """Run so many steps.
 
         Raises:
             PhysEmbedError: a coordinate is not finite.
-            OpenMMException: the box has shrunk below twice the cutoff.
+            BoxTooSmallError: the box has shrunk below twice the cutoff.
         """
         try:
-            self.context.getIntegrator().step(count)
-        except openmm.OpenMMException as error:
-            if SHRUNK in str(error):
-                raise
+            self.md.step(count)
+        except StoppedError as error:
             raise PhysEmbedError(f"GAFF box: OpenMM stopped: {error}; lower the time step") from error
-
-    def velocities(self) -> NDArray[np.float64]:
-        """Velocities, (n_atoms, 3) in OpenMM's nm/ps."""
-        return (
-            self.context.getState(getVelocities=True)
-            .getVelocities(asNumpy=True)
-            .value_in_unit(unit.nanometer / unit.picosecond)
-        )
 
     def frame(self, time_ps: float) -> Atoms:
         """The box as it is.
@@ -140,41 +107,15 @@ class _Box:
         Raises:
             PhysEmbedError: the energy is not finite.
         """
-        state = self.context.getState(getPositions=True, getEnergy=True, enforcePeriodicBox=True)
-        potential = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
-        kinetic = state.getKineticEnergy().value_in_unit(unit.kilojoule_per_mole)
-        if not math.isfinite(potential):
+        state = self.md.state()
+        if not math.isfinite(state.potential_energy_eV):
             raise PhysEmbedError(f"GAFF box: the energy is not finite at {time_ps:g} ps; lower the time step")
-        gas_constant = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(unit.kilojoule_per_mole / unit.kelvin)
-        atoms = Atoms(
-            numbers=self.numbers,
-            positions=state.getPositions(asNumpy=True).value_in_unit(unit.angstrom),
-            cell=state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.angstrom),
-            pbc=True,
-        )
+        atoms = Atoms(numbers=self.md.numbers, positions=state.positions, cell=state.cell, pbc=True)
         atoms.arrays["molecule"] = self.molecules.copy()
         density = float(self.mass_u / atoms.get_volume() / G_CM3)
-        temperature = 2 * kinetic / ((3 * len(atoms) - 3) * gas_constant)
-        atoms.info = dict(zip(INFO, (time_ps, density, temperature, potential * KJ_MOL), strict=True))
+        values = time_ps, density, state.temperature_K, state.potential_energy_eV
+        atoms.info = dict(zip(INFO, values, strict=True))
         return atoms
-
-
-def _context(system: openmm.System, integrator: openmm.Integrator, threads: int) -> openmm.Context:
-    """A context on the fastest platform of this machine."""
-    platforms = [openmm.Platform.getPlatform(index) for index in range(openmm.Platform.getNumPlatforms())]
-    properties = {"Threads": str(threads), "DeterministicForces": "true", "Precision": "mixed"}
-    for platform in sorted(platforms, key=lambda platform: platform.getSpeed(), reverse=True):
-        known = {key: value for key, value in properties.items() if key in platform.getPropertyNames()}
-        try:
-            # A copy for each, because a failed context may leave its integrator bound.
-            context = openmm.Context(system, copy.deepcopy(integrator), platform, known)
-        except openmm.OpenMMException as error:  # a GPU platform without a GPU that works
-            log.warning("OpenMM: platform %s does not serve here: %s", platform.getName(), error)
-            continue
-        told = ", ".join(f"{key} {value}" for key, value in known.items())
-        log.info("OpenMM: %d atoms on platform %s (%s)", system.getNumParticles(), platform.getName(), told)
-        return context
-    raise PhysEmbedError("OpenMM: no platform serves on this machine; run `python -m openmm.testInstallation`")
 
 
 class GaffLiquidRun:
@@ -228,8 +169,8 @@ class GaffLiquidRun:
         )
         if velocities is not None:
             last = self.frames[-1]
-            self._box.place(last.cell[0, 0], last.positions)
-            self._box.context.setVelocities(velocities)
+            self._box.md.place(last.cell[0, 0], last.positions)
+            self._box.md.set_velocities(velocities)
 
     def run(self) -> list[Atoms]:
         """All frames, from the first record interval to the end of the run.
@@ -266,7 +207,7 @@ class GaffLiquidRun:
     def _step(self, count: int, time_ps: float) -> None:
         try:
             self._box.step(count)
-        except openmm.OpenMMException as error:
+        except BoxTooSmallError as error:
             last_A = self.frames[-1].cell[0, 0] if self.frames else self._start_A
             raise self._too_short(f"was {last_A:.2f} Å long and shrank further before {time_ps:g} ps") from error
 
@@ -284,7 +225,7 @@ class GaffLiquidRun:
                 positions=np.array([frame.positions for frame in self.frames]),
                 lengths=np.array([frame.cell[0, 0] for frame in self.frames]),
                 info=np.array([[frame.info[key] for key in INFO] for frame in self.frames]),
-                velocities=self._box.velocities(),
+                velocities=self._box.md.velocities(),
             )
 
     def _resume(self, structure: parmed.Structure) -> NDArray[np.float64] | None:
@@ -341,7 +282,7 @@ def constant_volume_frames(
     steps = math.ceil(abs(math.log(end / start)) / LARGEST_SCALING)
     for length in np.geomspace(start, end, steps + 1)[1:]:
         atoms = box.frame(0.0)
-        box.place(length, scale_rigid(atoms, length / atoms.cell[0, 0]).positions)
+        box.md.place(length, scale_rigid(atoms, length / atoms.cell[0, 0]).positions)
         box.minimise()
     box.heat()
     every = round(interval_ps * 1000 / REFERENCE_TIMESTEP_FS)

@@ -10,19 +10,16 @@ import logging
 from pathlib import Path
 
 import numpy as np
-import openmm
 import parmed
 from ase import Atoms
 from numpy.typing import NDArray
-from openmm import app, unit
 
 from physembed.config import GaffMD
 from physembed.durations import frame_count
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
-from physembed.molecules.system import flexible_system
+from physembed.molecules.openmm_md import ClassicalMD, StoppedError
 from physembed.progress import Progress
-from physembed.units import KJ_MOL
 
 log = logging.getLogger(__name__)
 TORN = 2.0
@@ -37,20 +34,14 @@ class GaffRun:
 
     def __init__(self, structure: parmed.Structure, settings: GaffMD, seed: int, restart: str | Path) -> None:
         self.structure, self.settings, self.restart = structure, settings, Path(restart)
-        system = flexible_system(structure, nonbondedMethod=app.NoCutoff, removeCMMotion=True)
-        integrator = openmm.LangevinMiddleIntegrator(
-            settings.temperature_K * unit.kelvin,
-            settings.friction_per_ps / unit.picosecond,
-            settings.timestep_fs * unit.femtosecond,
+        self.md = ClassicalMD(
+            structure,
+            temperature_K=settings.temperature_K,
+            friction_per_ps=settings.friction_per_ps,
+            timestep_fs=settings.timestep_fs,
+            seed=seed,
         )
-        integrator.setRandomNumberSeed(seed)
-        # The Reference platform is the fastest for a single small molecule, and deterministic in double precision.
-        platform = openmm.Platform.getPlatformByName("Reference")
-        self.context = openmm.Context(system, integrator, platform)
-        self.integrator = integrator
         self.seed = seed
-        self.numbers = np.array([atom.atomic_number for atom in structure.atoms])
-        self.degrees_of_freedom = 3 * len(self.numbers) - 3
         self.frames: list[Atoms] = []
         self._bonds = np.array([(bond.atom1.idx, bond.atom2.idx) for bond in structure.bonds], int).reshape(-1, 2)
         self._equilibrium_A = np.array([bond.type.req for bond in structure.bonds])
@@ -65,13 +56,15 @@ class GaffRun:
         every = self.settings.frame_interval_steps
         total = frame_count(self.settings.duration_ps, self.settings.timestep_fs, every)
         if not self._resume():
-            self.context.setPositions(self.structure.positions)
-            openmm.LocalEnergyMinimizer.minimize(self.context)
-            self.context.setVelocitiesToTemperature(self.settings.temperature_K * unit.kelvin, self.seed)
+            try:
+                self.md.minimise()
+            except StoppedError as error:
+                raise PhysEmbedError(f"gaff_md: cannot be minimised: {error}; check the topology") from error
+            self.md.heat(self.seed)
         progress = Progress("GAFF MD", total, "frames", start=len(self.frames))
         save_every = max(1, total // 20)
         while len(self.frames) < total:
-            self.integrator.step(every)
+            self._advance(every)
             self.frames.append(self._frame())
             progress.update(len(self.frames))
             if len(self.frames) % save_every == 0:
@@ -80,26 +73,30 @@ class GaffRun:
         self._check_temperature()
         return self.frames
 
+    def _advance(self, steps: int) -> None:
+        try:
+            self.md.step(steps)
+        except StoppedError as error:
+            raise PhysEmbedError(
+                f"gaff_md: OpenMM stopped: {error}; lower gaff_md.timestep_fs or check the topology"
+            ) from error
+
     def _frame(self) -> Atoms:
-        state = self.context.getState(getPositions=True, getEnergy=True)
+        state = self.md.state()
         step = (len(self.frames) + 1) * self.settings.frame_interval_steps
-        potential = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
-        kinetic = state.getKineticEnergy().value_in_unit(unit.kilojoule_per_mole)
-        if not np.isfinite(potential):
+        if not np.isfinite(state.potential_energy_eV):
             raise PhysEmbedError(
                 f"gaff_md: the energy is not finite at step {step}; lower gaff_md.timestep_fs or check the topology"
             )
-        positions = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
-        self._check_bonds(positions, step)
-        gas_constant = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(unit.kilojoule_per_mole / unit.kelvin)
+        self._check_bonds(state.positions, step)
         return Atoms(
-            numbers=self.numbers,
-            positions=positions,
+            numbers=self.md.numbers,
+            positions=state.positions,
             info={
                 "step": step,
                 "time_fs": step * self.settings.timestep_fs,
-                "potential_energy_eV": potential * KJ_MOL,
-                "temperature_K": 2 * kinetic / (self.degrees_of_freedom * gas_constant),
+                "potential_energy_eV": state.potential_energy_eV,
+                "temperature_K": state.temperature_K,
             },
         )
 
@@ -127,7 +124,7 @@ class GaffRun:
         if independent < 1:
             return
         mean, wanted = float(np.mean(values)), settings.temperature_K
-        error = wanted * np.sqrt(2 / (self.degrees_of_freedom * independent))
+        error = wanted * np.sqrt(2 / (self.md.degrees_of_freedom * independent))
         if abs(mean - wanted) > max(6 * error, 0.1 * wanted):
             raise PhysEmbedError(
                 f"gaff_md: the mean temperature is {mean:.0f} K, not the {wanted:g} K of the thermostat; lower "
@@ -138,7 +135,7 @@ class GaffRun:
         """Write frames and checkpoint as one file, so that they cannot disagree."""
         positions = np.array([frame.positions for frame in self.frames])
         info = np.array([list(frame.info.values()) for frame in self.frames])
-        checkpoint = np.frombuffer(self.context.createCheckpoint(), dtype=np.uint8)
+        checkpoint = np.frombuffer(self.md.checkpoint(), dtype=np.uint8)
         with atomic(self.restart / "gaff_md.npz") as temporary:
             np.savez(temporary, positions=positions, info=info, checkpoint=checkpoint)
 
@@ -147,7 +144,7 @@ class GaffRun:
         if not path.exists():
             return False
         with np.load(path) as saved:
-            self.context.loadCheckpoint(saved["checkpoint"].tobytes())
+            self.md.load_checkpoint(saved["checkpoint"].tobytes())
             for positions, (step, time, energy, temperature) in zip(saved["positions"], saved["info"], strict=True):
                 info = {
                     "step": int(step),
@@ -155,5 +152,5 @@ class GaffRun:
                     "potential_energy_eV": energy,
                     "temperature_K": temperature,
                 }
-                self.frames.append(Atoms(numbers=self.numbers, positions=positions, info=info))
+                self.frames.append(Atoms(numbers=self.md.numbers, positions=positions, info=info))
         return True

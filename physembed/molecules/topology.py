@@ -14,18 +14,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import openmm
 import parmed
-from numpy.typing import NDArray
-from openmm import app, unit
 from rdkit import Chem
 
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.molecules import ambertools
 from physembed.molecules.checks import check_given, check_structure
+from physembed.molecules.openmm_md import potential_energy
 from physembed.molecules.structure import from_file
-from physembed.molecules.system import flexible_system
 
 log = logging.getLogger(__name__)
 RESIDUE = "MOL"
@@ -179,15 +176,6 @@ def convert_topology(
     except PhysEmbedError as error:
         raise PhysEmbedError(f"topology: {topology}: {str(error).removeprefix('topology: ')}") from error
     return written
-
-
-def potential_energy(structure: parmed.Structure, positions: NDArray[np.float64]) -> float:
-    """Energy of a molecule without a cutoff, kJ/mol, at positions (n_atoms, 3) in Å."""
-    system = flexible_system(structure, nonbondedMethod=app.NoCutoff)
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
-    context.setPositions(positions * 0.1)
-    energy = context.getState(getEnergy=True).getPotentialEnergy()
-    return float(energy.value_in_unit(unit.kilojoule_per_mole))
 
 
 def write_topology(

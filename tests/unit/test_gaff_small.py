@@ -16,8 +16,8 @@ from physembed.errors import PhysEmbedError
 from physembed.liquids.box import pack
 from physembed.molecules.bonds import bond_length_statistics, bond_table
 from physembed.molecules.gaff_md import GaffRun
+from physembed.molecules.openmm_md import flexible_system
 from physembed.molecules.structure import from_smiles, write_sdf
-from physembed.molecules.system import flexible_system
 from physembed.molecules.topology import fill_gaps, gaff_topology
 
 R_KCAL_MOL_K = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(unit.kilocalorie_per_mole / unit.kelvin)
