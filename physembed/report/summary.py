@@ -82,6 +82,39 @@ def change_in_words(arm: Mapping[str, Any]) -> str:
     return f"{' and '.join(counts)} a frame" + (", beside the unmodified ones" if arm["keep_unmodified"] else "")
 
 
+SIGNIFICANT = 0.05
+"""p over seeds below which the arms are said to differ."""
+
+
+def headline(molecule: MoleculeSummary) -> str:
+    """What was found of a molecule, in one sentence without numbers of tests.
+
+    The arms that change their frames are compared with the first arm by the test over seeds. Without a first arm that
+    leaves its frames alone, or with one arm only, the sentence counts the runs that survived.
+    """
+    totals = molecule.fractions[molecule.fractions["seed"].astype(str) == "all"].to_dict("records")
+    first, *others = totals
+    if not others:
+        return f"{first['runs'] - first['collapsed']} of {first['runs']} runs of {first['arm']} survive."
+    seeds = {
+        frozenset((row["arm_a"], row["arm_b"])): row["p_value_seeds"] for row in molecule.comparison.to_dict("records")
+    }
+    different = [row for row in others if seeds.get(frozenset((first["arm"], row["arm"])), 1.0) < SIGNIFICANT]
+    if not different:
+        return f"The test over seeds shows no difference between {first['arm']} and {_listed(others)}."
+    best = min(different, key=lambda row: row["fraction"])
+    verb = "survive longer" if best["fraction"] < first["fraction"] else "collapse sooner"
+    return (
+        f"Models of {best['arm']} {verb} than those of {first['arm']}: {best['collapsed']} of {best['runs']} runs "
+        f"collapse, {first['collapsed']} of {first['runs']} there."
+    )
+
+
+def _listed(rows: Sequence[Mapping[str, Any]]) -> str:
+    names = [str(row["arm"]) for row in rows]
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def answer(molecule: MoleculeSummary, changes: Mapping[str, str]) -> str:
     """The result of a molecule as a sentence, without its name.
 
@@ -120,8 +153,8 @@ def cautions(molecule: MoleculeSummary, duration_ps: float, temperature_K: float
     here = paper[paper["molecule"] == molecule.name]
     if short := duration_ps < paper_ps:
         sentences.append(
-            f"Too short to mean much: these runs last {duration_ps:g} ps, the paper's {paper_ps:g} ps. A run that "
-            "is intact here may collapse later."
+            f"These runs last {duration_ps:g} ps, the paper's {paper_ps:g} ps: a run that survives here may collapse "
+            "later."
         )
     if not here.empty and (not short or temperature_K != float(here["temperature_K"].iloc[0])):
         sentences += filter(None, [conditions_differ(here, duration_ps, temperature_K)])
@@ -198,14 +231,16 @@ def _molecule(molecule: MoleculeSummary, part: MoleculesPart, with_figures: bool
         )
     return {
         "name": molecule.name,
+        "headline": headline(molecule),
         "answer": answer(molecule, part.changes),
         "cautions": cautions(molecule, part.duration_ps, part.temperature_K, per_seed=part.per_seed),
         "movies": molecule.movies if with_figures else None,
         "figures": [
-            {"title": item.title, "caption": item.caption, "uri": embedded(molecule.figures[name])}
+            {"title": item.title, "caption": item.caption, "uri": embedded(molecule.figures[name]), "name": name}
             for name, item in MOLECULE_FIGURES.items()
             if with_figures
         ],
+        "lead": "survival",
     }
 
 
@@ -214,15 +249,17 @@ def _model(model: ModelSummary, with_figures: bool) -> dict[str, Any]:
     liquid_summary.check_figures(model)
     return {
         "name": model.name,
+        "headline": liquid_summary.headline(model),
         "answer": liquid_summary.answer(model),
         "cautions": liquid_summary.cautions(model),
         "facts": liquid_summary.facts(model),
         "tables": liquid_summary.tables(model),
         "figures": [
-            {"title": title, "caption": caption, "uri": embedded(path)}
+            {"title": title, "caption": caption, "uri": embedded(path), "name": path.stem}
             for title, caption, path in liquid_summary.shown_figures(model)
             if with_figures
         ],
+        "lead": "densities",
     }
 
 

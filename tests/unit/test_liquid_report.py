@@ -365,7 +365,7 @@ def test_cautions_name_everything_that_limits_the_result(
     short = summary(studies["all too short"], tmp_path)
     found = "\n".join(cautions(short))
     for text in (
-        "The NPT runs last 10 ps, the paper's 1000 ps: a demonstration, too short to mean anything.",
+        "The NPT runs last 10 ps, the paper's 1000 ps; the errors say what that is worth.",
         "The viscosity runs last 20 ps, the paper's 5000 ps: a demonstration",
         "No a1 at α = +0.05: ",
         "Of 4 densities, 4 cannot be judged (too short: EMC uncorrected, EMC corrected, EC uncorrected, EC corrected).",

@@ -41,6 +41,7 @@ from physembed.report.summary import (
     answer,
     cautions,
     change_in_words,
+    headline,
     write_summary,
 )
 from physembed.report.survival_figures import collapse_causes, collapse_fraction, conditions_differ, survival
@@ -288,7 +289,7 @@ def test_axes_carry_units(made: Made) -> None:
     for name, figure in Made(bends=True).draw().items():
         shared = [label for label in (figure.get_supxlabel(), figure.get_supylabel()) if label]
         labels = shared + [axes.get_xlabel() for axes in figure.axes] + [axes.get_ylabel() for axes in figure.axes]
-        notes = re.compile("first to fail|.*log-rank|These runs")
+        notes = re.compile("first to fail|.* over .* seeds|These runs")
         named = [label for label in labels if label and not notes.match(label)]
         assert named, name
         for label in named:
@@ -513,6 +514,14 @@ def test_answer_in_a_sentence() -> None:
     assert "log-rank" not in answer(runs_with(18), CHANGES)
 
 
+def test_the_headline_follows_the_test_over_seeds() -> None:
+    assert headline(runs_with(18, 4)) == "The test over seeds shows no difference between original and adaptive."
+    assert headline(runs_with(18, 2, seeds=4)) == (
+        "Models of adaptive survive longer than those of original: 2 of 20 runs collapse, 18 of 20 there."
+    )
+    assert headline(runs_with(18)) == "2 of 20 runs of original survive."
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -528,7 +537,7 @@ def test_what_an_arm_does_in_words(settings: dict[str, Any], words: str) -> None
 
 def test_cautions_name_what_limits_the_result() -> None:
     short = "\n".join(cautions(runs_with(18, 0), 2.0, 800.0, per_seed=False)).replace("\N{NO-BREAK SPACE}", " ")
-    assert "Too short to mean much: these runs last 2 ps, the paper's 100 ps" in short
+    assert "These runs last 2 ps, the paper's 100 ps" in short
     # 1 - 0.05^(1/20) = 13.9 %
     assert "No collapse in the 20 runs of adaptive shows only that at least 86 % of such runs" in short
     assert "So few seeds can give no p-value below 0.33" in short
@@ -585,9 +594,9 @@ def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str
     assert sum(link.startswith("data:image/svg+xml") for link in links.loaded) == len(MOLECULE_FIGURES)
     text = " ".join(links.text)
     assert name in text and "b" in links.tags
-    for expected in (answer(molecule, CHANGES), "Too short to mean much", "training.seeds", "[1, 2]", "2.11.0"):
+    for expected in (answer(molecule, CHANGES), headline(molecule), "training.seeds", "[1, 2]", "2.11.0"):
         assert expected in text
-    assert "Which models hold? Study “demo”" in text and "Liquids" not in text
+    assert "Which models survive? Study “demo”" in text and "Liquids" not in text
     write_summary(tmp_path / "short.html", part, [], **arguments | {"with_figures": False})
     short = (tmp_path / "short.html").read_text("utf-8")
     assert "<figure>" not in short and "<img" not in short and html.escape(answer(molecule, CHANGES)) in short
