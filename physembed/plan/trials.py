@@ -8,9 +8,9 @@ that nothing moves, because the models are those that a training of two epochs g
 
 from __future__ import annotations
 
-import logging
 import os
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -36,7 +36,6 @@ from physembed.plan.numbers import Point
 from physembed.study import ModelStudy, Study
 from physembed.trajectory import write_trajectory
 
-log = logging.getLogger(__name__)
 STILL_FS = 1e-5
 """Time step of MD trials."""
 LONG_ENOUGH_SECONDS = 2.0
@@ -98,13 +97,14 @@ class Trials:
         gpu = bool(visible_cards()) and self._device(trial, model) != "cpu"
         clock = time.monotonic if gpu else None
         points = []
-        for atoms, first, run in self._systems(trial, model):
-            log.info("trial: %s%s, %d atoms", trial, f" of {model}" if model else "", atoms)
-            with (
-                (self.folder / "printed.txt").open("a") as printed,
-                redirect_stdout(printed),
-                redirect_stderr(printed),
-            ):
+        with (
+            (self.folder / "printed.txt").open("a") as printed,
+            redirect_stdout(printed),
+            redirect_stderr(printed),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            for atoms, first, run in self._systems(trial, model):
                 points.append(Point(atoms, seconds_per_unit(run, first, clock), gpu))
         return points
 

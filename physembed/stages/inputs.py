@@ -18,10 +18,9 @@ def _results(study: Study, *parts: str) -> str:
     return "/".join(["results", study.config.study, *parts])
 
 
-def structure_file(study: Study, molecule: str) -> list[str]:
-    """The structure file of a molecule that has no SMILES."""
-    structure = study.structures[molecule].structure
-    return [structure] if structure else []
+def structure_file(study: Study, molecule: str) -> str | list[str]:
+    """The structure file of a molecule that has no SMILES; no file of one that has."""
+    return study.structures[molecule].structure or []
 
 
 def topology_files(study: Study, molecule: str) -> dict[str, str | list[str]]:
@@ -87,9 +86,9 @@ def model_file(study: Study, model: str) -> str:
     return study.model(model).settings.file or _results(study, "models", model, "training/mace.model")
 
 
-def tuning_of_variant(study: Study, model: str, variant: str) -> list[str]:
+def tuning_of_variant(study: Study, model: str, variant: str) -> str | list[str]:
     """The tuning of a corrected model; the uncorrected runs do not wait for it, nor change with it."""
-    return [_results(study, "models", model, "tuning/tuning.csv")] if variant == "corrected" else []
+    return _results(study, "models", model, "tuning/tuning.csv") if variant == "corrected" else []
 
 
 def of_liquids(study: Study, model: str, stage: str, name: str) -> list[str]:

@@ -197,6 +197,8 @@ def test_inputs(study_of: Callable[..., Study]) -> None:
     assert inputs.training_frames(study, "ours") == [f"{base}/models/ours/labels/DMC_298K.xyz"]
     assert inputs.model_file(study, "ours") == f"{base}/models/ours/training/mace.model"
     assert inputs.tuning_of_variant(study, "ours", "uncorrected") == []
+    # One file is a string: of a list Snakemake gives the script a list.
+    assert inputs.tuning_of_variant(study, "ours", "corrected") == f"{base}/models/ours/tuning/tuning.csv"
     assert inputs.of_liquids(study, "ours", "npt", "runs.csv") == [
         f"{base}/models/ours/npt/{liquid}/{variant}/runs.csv"
         for liquid in ("EMC_298K", "DMC_298K")

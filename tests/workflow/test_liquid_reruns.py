@@ -92,6 +92,35 @@ def test_a_longer_viscosity_run_reruns_no_npt(copy_of_finished_liquids: Checkout
         assert np.array_equal(blocks[: len(before[replica])], before[replica])
 
 
+def test_another_density_begins_the_viscosity_run_anew(copy_of_finished_liquids: Checkout) -> None:
+    """Pressures belong to the volume at which they were recorded: none of another volume is taken over."""
+    study = copy_of_finished_liquids
+    base = "results/minimal_liquids/models/tiny"
+    target = f"{base}/viscosity/DMC_298K/uncorrected/pressure.npz"
+
+    def volumes() -> np.ndarray:
+        with np.load(study.root / target) as file:
+            return np.array(file["volume_A3"])
+
+    def rerun() -> str:
+        done = study.snakemake("--cores", "1", target)
+        assert done.returncode == 0, done.stderr
+        log = study.root / base / "logs/viscosity_run_DMC_298K_uncorrected.log"
+        text = log.read_text()
+        log.unlink()
+        return text
+
+    before = volumes()
+    # Only the script that computes the density changes; the runs and the code of `viscosity_run` stay as they are.
+    study.edit("workflow/scripts/density.py", ").to_csv(", ").assign(effective_samples=7.0).to_csv(")
+    assert "pressure: resumes at" in rerun()
+    np.testing.assert_array_equal(volumes(), before)
+    shifted = ").assign(density_g_cm3=lambda table: table.density_g_cm3 * 1.01).to_csv("
+    study.edit("workflow/scripts/density.py", ").assign(effective_samples=7.0).to_csv(", shifted)
+    assert "resumes" not in rerun()
+    np.testing.assert_allclose(volumes(), before / 1.01, rtol=1e-9)
+
+
 def test_the_estimate_of_viscosity_reruns_no_md(copy_of_finished_liquids: Checkout) -> None:
     copy_of_finished_liquids.edit(LIQUIDS, "viscosity:\n", "viscosity:\n  relative_error: 0.2\n")
     assert set(copy_of_finished_liquids.planned()) == {"viscosity"} | REPORT
