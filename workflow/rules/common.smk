@@ -9,7 +9,7 @@ sys.path.insert(0, str(workflow.basedir))
 from physembed import stages
 from physembed.engine.cards import visible_cards
 from physembed.errors import PhysEmbedError
-from physembed.files import check_writable
+from physembed.files import check_python, check_writable
 from physembed.provenance import code_hash
 from physembed.report import catalogue
 from physembed.stages import inputs
@@ -25,6 +25,7 @@ def in_one_line(check, argument):
         sys.exit(str(error))
 
 
+in_one_line(check_python, sys.executable)
 STUDY = in_one_line(load_study, config)
 MOLECULES = [molecule.name for molecule in STUDY.molecules]
 ARMS = STUDY.config.arm_names
