@@ -110,7 +110,7 @@ def headline(molecule: MoleculeSummary) -> str:
     )
 
 
-def _listed(rows: Sequence[Mapping[str, Any]]) -> str:
+def _listed(rows: Sequence[Mapping[Any, Any]]) -> str:
     names = [str(row["arm"]) for row in rows]
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
