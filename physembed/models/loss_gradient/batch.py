@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from physembed.models.cso.model import unique_pairs
+from physembed.models.pairs import unique_pairs
 from physembed.models.loss_gradient.plan import Plan, harmonic_steps
 
 
