@@ -21,7 +21,7 @@ from nvalchemiops.torch.neighbors import batch_cell_list  # type: ignore[import-
 from torch import Tensor
 
 from physembed.engine.cells import inverse
-from physembed.models.cso.model import unique_pairs
+from physembed.models.pairs import unique_pairs
 
 
 def all_pairs(sizes: Sequence[int]) -> Tensor:

@@ -21,8 +21,8 @@ from physembed.models.cso import (
     CSOParameters,
     Cutoffs,
     get_convention,
-    unique_pairs,
 )
+from physembed.models.pairs import unique_pairs
 
 CPU = torch.device("cpu")
 PARAMETERS = CSOParameters(a1=0.6, alpha=0.8)

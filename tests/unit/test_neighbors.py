@@ -6,7 +6,7 @@ import torch
 from matscipy.neighbours import neighbour_list
 
 from physembed.engine.neighbors import SkinList
-from physembed.models.cso import unique_pairs
+from physembed.models.pairs import unique_pairs
 
 from .models_for_tests import box
 

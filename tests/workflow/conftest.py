@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from . import forked
+
 ROOT = Path(__file__).parents[2]
 CONFIG = "tests/workflow/minimal.yaml"
 LIQUIDS = "tests/workflow/minimal_liquids.yaml"
@@ -25,13 +27,15 @@ class Checkout:
     root: Path
     config: str = CONFIG
 
+    def environment(self, prefix: Path | None = None) -> dict[str, str]:
+        """Variables of a call in the copy, with the copy's own library; `prefix` goes first on PATH."""
+        path = [str(prefix)] if prefix else []
+        path.append(os.environ["PATH"])
+        return os.environ | {"PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1", "PATH": os.pathsep.join(path)}
+
     def snakemake(self, *arguments: str, prefix: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run Snakemake in the copy, with the copy's own library; `prefix` goes first on PATH."""
-        environment = os.environ | {"PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1"}
-        if prefix:
-            environment["PATH"] = f"{prefix}{os.pathsep}{environment['PATH']}"
-        command = [sys.executable, "-m", "snakemake", "--configfile", self.config, *arguments]
-        return subprocess.run(command, cwd=self.root, env=environment, text=True, capture_output=True)
+        """Run Snakemake in the copy."""
+        return forked.snakemake(["--configfile", self.config, *arguments], self.root, self.environment(prefix))
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Jobs that a dry-run would run, by rule, without `all`."""
@@ -62,8 +66,9 @@ def copy_repository(target: Path, config: str = CONFIG) -> Checkout:
 
 
 def run_to_the_end(checkout: Checkout) -> Checkout:
-    """Run the whole study of a copy."""
-    done = checkout.snakemake("--cores", "all")
+    """Run the whole study of a copy, as a user does."""
+    command = [sys.executable, "-m", "snakemake", "--configfile", checkout.config, "--cores", "all"]
+    done = subprocess.run(command, cwd=checkout.root, env=checkout.environment(), text=True, capture_output=True)
     logs = "".join(log.read_text()[-2000:] for log in checkout.root.glob("results/**/logs/*.log"))
     assert done.returncode == 0, done.stderr[-6000:] + logs[-6000:]
     return checkout

@@ -2,7 +2,7 @@
 
 from physembed.models.cso.calculator import CSOCalculator
 from physembed.models.cso.energy import CSOInteraction, CSOParameters, CSOResult
-from physembed.models.cso.model import CSOModel, unique_pairs
+from physembed.models.cso.model import CSOModel
 from physembed.models.cso.parameters import CONVENTIONS, Convention, Cutoffs, get_convention
 
 __all__ = [
@@ -15,5 +15,4 @@ __all__ = [
     "Convention",
     "Cutoffs",
     "get_convention",
-    "unique_pairs",
 ]

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physembed.models.cso.model import unique_pairs
 from physembed.models.loss_gradient.plan import Plan, harmonic_steps
+from physembed.models.pairs import unique_pairs
 
 
 @dataclass(frozen=True)
