@@ -20,6 +20,9 @@ from physembed.sampling.ranges import foreign_to, read_parameter_set
 
 log = logging.getLogger(__name__)
 
+NARROW_DEGREES = 3.0
+"""A segment narrower than this counts as empty: between the largest angle in the frames and 180 degrees, say."""
+
 
 def reference_angle_constant(
     settings: Arm, bonds: pd.DataFrame, angles: pd.DataFrame, parameter_set: Literal["gaff", "gaff2"]
@@ -70,8 +73,8 @@ def angle_ranges(positions: np.ndarray, angles: pd.DataFrame, settings: Arm, ref
     Closing goes over [theta_mean - limit, theta_min], opening over [theta_max, theta_mean + limit], at least 0 and at
     most 180 degrees, with limit = bend_degrees * sqrt(k_ref / k) and k times `terminal_k_factor` for terminal angles.
     theta_min, theta_mean and theta_max are those over all frames and all angles of the type; where a topology gives
-    angles of one type different force constants, k is their mean. A segment whose limit does not go beyond the data
-    is empty; the log warns of it.
+    angles of one type different force constants, k is their mean. A segment whose limit goes beyond the data by less
+    than `NARROW_DEGREES` is empty; the log warns of it.
 
     Angles of which both bonds lie in rings are never bent, and an arm without bends samples only the angles of the
     data: the ranges are [theta_min, theta_max].
@@ -128,8 +131,8 @@ def angle_ranges(positions: np.ndarray, angles: pd.DataFrame, settings: Arm, ref
     ranges["closing_low_degrees"] = np.where(bent, closing, low)
     ranges["opening_high_degrees"] = np.where(bent, opening, high)
     ranges["terminal"], ranges["bendable"] = terminal, bendable
-    ranges["closing_empty"] = bent & (closing >= low)
-    ranges["opening_empty"] = bent & (opening <= high)
+    ranges["closing_empty"] = bent & (low - closing < NARROW_DEGREES)
+    ranges["opening_empty"] = bent & (opening - high < NARROW_DEGREES)
     for row in ranges[ranges["closing_empty"] | ranges["opening_empty"]].to_dict("records"):
         _warn_of_empty(row)
     return ranges

@@ -227,6 +227,21 @@ def test_straight_angles_are_only_closed(caplog) -> None:
         assert frame.get_angle(1, 0, 2) == pytest.approx(record["to_degrees"], abs=1e-3)
 
 
+def test_a_sliver_below_180_degrees_is_no_segment() -> None:
+    """Frames of a nearly straight molecule reach 178 degrees: what is left up to 180 would teach nothing."""
+    _, _, angles = molecule("C#N")
+    frames = []
+    for degrees in (170.0, 178.0):
+        theta = np.radians(degrees)
+        frames.append([[0, 0, 0], [0, 0, 1.15], [0, 1.06 * np.sin(theta), 1.06 * np.cos(theta)]])
+    (row,) = angle_ranges(np.array(frames), angles, Arm(**BENDS), K_REF).to_dict("records")
+    assert row["theta_max_degrees"] == pytest.approx(178.0)
+    assert (row["opening_high_degrees"], row["opening_empty"], row["closing_empty"]) == (180.0, True, False)
+    frames[1] = frames[0]
+    (row,) = angle_ranges(np.array(frames), angles, Arm(**BENDS), K_REF).to_dict("records")
+    assert not row["opening_empty"]  # from 170 degrees
+
+
 def test_angles_that_cannot_be_bent_further_are_left_alone(caplog) -> None:
     made = molecule("O")
     atoms, bonds, angles = made

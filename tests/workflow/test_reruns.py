@@ -49,6 +49,22 @@ def test_training_change_reruns_no_md(copy_of_finished: Checkout) -> None:
     assert set(copy_of_finished.planned()) == {"training"} | AFTER_TRAINING
 
 
+def test_what_an_arm_trains_otherwise_makes_no_frames_again(copy_of_finished: Checkout) -> None:
+    own = "angles_per_frame: 1\n    training: {repulsion: zbl, forces_weight: 10}"
+    copy_of_finished.edit(CONFIG, "angles_per_frame: 1", own)
+    planned = copy_of_finished.planned()
+    assert set(planned) == {"training"} | AFTER_TRAINING
+    assert (planned["training"], planned["evaluation"], planned["stability"]) == (2, 1, 2)
+
+
+def test_another_arm_leaves_the_others_alone(copy_of_finished: Checkout) -> None:
+    copy_of_finished.edit(CONFIG, "angles_per_frame: 1", "angles_per_frame: 1\n  few: {frames: 4}")
+    planned = copy_of_finished.planned()
+    assert set(planned) == {"bond_sampling", "labels", "training"} | AFTER_TRAINING
+    once = ("bond_sampling", "labels", "evaluation")
+    assert [planned[rule] for rule in (*once, "training", "stability")] == [1, 1, 1, 2, 2]
+
+
 def test_one_more_seed_leaves_the_others(copy_of_finished: Checkout) -> None:
     copy_of_finished.edit(CONFIG, "seeds: [1, 2]", "seeds: [1, 2, 3]")
     planned = copy_of_finished.planned()
@@ -80,8 +96,7 @@ def test_a_data_set_for_each_seed_reruns_no_gaff(copy_of_finished: Checkout) -> 
 
 
 def test_arm_change_leaves_the_other_arm(copy_of_finished: Checkout) -> None:
-    with (copy_of_finished.root / CONFIG).open("a") as file:
-        file.write("arms:\n  adaptive:\n    stretch_A: 0.2\n")
+    copy_of_finished.edit(CONFIG, "angles_per_frame: 1", "angles_per_frame: 1\n    stretch_A: 0.2")
     planned = copy_of_finished.planned()
     assert set(planned) == {"bond_sampling", "labels", "training"} | AFTER_TRAINING
     assert (planned["bond_sampling"], planned["labels"], planned["training"]) == (1, 1, 2)
@@ -118,8 +133,9 @@ def test_comment_in_physics_reruns_nothing(copy_of_finished: Checkout) -> None:
 
 
 def test_swapped_values_are_noticed(copy_of_finished: Checkout) -> None:
-    with (copy_of_finished.root / CONFIG).open("a") as file:
-        file.write("arms:\n  adaptive:\n    compression_to_stretching: [4.0, 1.0]\n")
+    copy_of_finished.edit(
+        CONFIG, "angles_per_frame: 1", "angles_per_frame: 1\n    compression_to_stretching: [4.0, 1.0]"
+    )
     assert copy_of_finished.planned()["bond_sampling"] == 1
 
 

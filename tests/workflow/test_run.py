@@ -37,10 +37,11 @@ def test_training_sets_of_the_arms(finished: Checkout) -> None:
     for before, after in zip(original, adaptive, strict=True):
         assert before.info["source_frame"] == after.info["source_frame"]
         assert json.loads(before.info["modifications"]) == []
-        (change,) = json.loads(after.info["modifications"])
+        change, bend = json.loads(after.info["modifications"])
         i, j = change["bond"]
         assert after.get_distance(i, j) == pytest.approx(change["to_A"], abs=1e-6)
         assert before.get_distance(i, j) == pytest.approx(change["from_A"], abs=1e-6)
+        assert after.get_angle(*bend["angle"]) == pytest.approx(bend["to_degrees"], abs=1e-3)
         assert after.arrays["REF_forces"].shape == (6, 3)
 
 
@@ -86,7 +87,7 @@ def test_results_say_where_they_come_from(finished: Checkout) -> None:
     )
     assert record["settings"]["stability"]["temperature_K"] == 800
     assert record["versions"]["mace-torch"] != "not installed"
-    assert len(record["inputs_sha256"]) == 5
+    assert len(record["inputs_sha256"]) == 6
     assert isinstance(record["settings"]["seed"], int)
 
 
