@@ -1,6 +1,6 @@
 """PhysEmbed: machine-learning force fields for organic matter that hold and get the liquid right.
 
-The names below are the public surface (docs/library.md). Each is imported when it is first used, so that
+The names below are the public surface (docs/how-to/library.md). Each is imported when it is first used, so that
 `import physembed` loads no torch.
 """
 

@@ -20,7 +20,7 @@ def keep_memory() -> bool:
 
     glibc gives a block of more than 128 KiB (32 MiB at most) back to the system when it is freed, and the next tensor
     of that size costs a page fault for each 4 KiB again. In MD and training with large models these were a third to
-    two fifths of the CPU time (docs/performance.md).
+    two fifths of the CPU time (docs/development/performance.md).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

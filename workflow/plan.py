@@ -1,4 +1,4 @@
-"""Print what a study would cost before anything runs: `python workflow/plan.py [config/x.yaml]` (docs/plan.md).
+"""Print what a study would cost before anything runs: `python workflow/plan.py [config/x.yaml]` (docs/how-to/plan.md).
 
 The jobs and the reasons are those of Snakemake's own dry run, taken from the events that it sends to logger plugins.
 """

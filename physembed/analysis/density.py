@@ -23,11 +23,11 @@ EVAPORATED_BELOW = 0.5
 """A density below this fraction of the first frame's is no longer that of the liquid."""
 MINIMUM_EFFECTIVE_SAMPLES = 50
 """Independent frames needed for an error. 95 % intervals cover the true mean in at least 93 % of runs that hold 50
-independent frames; of runs that hold 40, in 91 % (docs/scan.md)."""
+independent frames; of runs that hold 40, in 91 % (docs/background/scan.md)."""
 SELECTION_BIAS = 8.0
 """The squared error of a mean over N independent frames comes out too small by SELECTION_BIAS / N of its value,
 because the start of the equilibrated part is the one that makes the rest look least correlated, and because runs that
-look too correlated are refused. Measured on series with exponential correlation (docs/scan.md)."""
+look too correlated are refused. Measured on series with exponential correlation (docs/background/scan.md)."""
 MINIMUM_BLOCKS = 8
 """The standard error from 8 blocks is itself uncertain by 1 / sqrt(2 (8 - 1)) = 27 %."""
 DRIFT_PROBABILITY = 0.01

@@ -11,7 +11,7 @@ from physembed.errors import PhysEmbedError
 
 log = logging.getLogger(__name__)
 CPU_SYSTEMS = 20
-"""Molecules evaluated at once on a CPU; 100 at once took 10 to 25 % longer each (docs/performance.md)."""
+"""Molecules evaluated at once on a CPU; 100 at once took 10 to 25 % longer each (docs/development/performance.md)."""
 
 
 def resolve_device(device: str) -> str:

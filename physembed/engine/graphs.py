@@ -1,6 +1,6 @@
 """Functions of fixed shapes, called on a CPU and replayed as CUDA graphs on a GPU.
 
-Launching its kernels one by one takes most of the time of a step on a GPU: see docs/performance.md.
+Launching its kernels one by one takes most of the time of a step on a GPU: see docs/development/performance.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Molecular dynamics of a batch of periodic liquids, through torch-sim's integrators.
 
-The systems hold the same atoms, each with its own start, temperature and pressure. docs/npt.md says which ensemble
+The systems hold the same atoms, each with its own start, temperature and pressure. docs/background/npt.md says which ensemble
 each integrator samples and how that was checked.
 """
 

@@ -186,7 +186,7 @@ def load_liquid(
         model_file: a MACE model.
         device: `auto`, `cpu` or `cuda`.
         dtype: `float32` or `float64`; the model is converted to it.
-        convention: `d3` or `d2` (see docs/cso.md).
+        convention: `d3` or `d2` (see docs/background/cso.md).
         alpha: prefactor of the correction, one value for all systems or one for each.
         a1: its medium-range strength, likewise.
         cutoffs: its ranges; the default is that of the convention.

@@ -101,7 +101,7 @@ class Measurement:
 
 
 def read_liquids(path: str | Path) -> list[LiquidSpec]:
-    """The liquids of a tab-separated table, all of its rows checked; docs/liquids.md describes the columns.
+    """The liquids of a tab-separated table, all of its rows checked; docs/how-to/liquids.md describes the columns.
 
     Raises:
         PhysEmbedError: one line that names the file, the line, the liquid, the column, the value and the problem.
@@ -131,7 +131,7 @@ def read_liquids(path: str | Path) -> list[LiquidSpec]:
 
 
 def read_experiment(path: str | Path) -> list[Measurement]:
-    """The measurements of a tab-separated table, all of its rows checked; docs/liquids.md describes the columns.
+    """The measurements of a tab-separated table, all of its rows checked; docs/how-to/liquids.md describes the columns.
 
     Raises:
         PhysEmbedError: one line that names the file, the line, the components, the column, the value and the problem.

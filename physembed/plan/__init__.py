@@ -1,1 +1,1 @@
-"""What a study would cost before it runs: jobs, reasons, hours and memory (docs/plan.md)."""
+"""What a study would cost before it runs: jobs, reasons, hours and memory (docs/how-to/plan.md)."""

@@ -2,7 +2,7 @@
 
 The idea of bond-length sampling (Hu, Hou, Jiang, CCS Chemistry 2026, 10.31635/ccschem.026.202506780) carried over to
 angles, which the paper does not do: what hangs on a bond outside rings turns rigidly about the bond's other end.
-docs/angle_sampling.md has the rule and the reasons.
+docs/background/angle_sampling.md has the rule and the reasons.
 """
 
 from __future__ import annotations

@@ -211,7 +211,7 @@ def test_job_that_is_cut_off_cancelled_and_orphaned_goes_on(tmp_path: Path) -> N
     assert orphan.asked.minutes == 1
     assert state(1) == "RUNNING"
 
-    # As docs/clusters.md says.
+    # As docs/how-to/clusters.md says.
     scancel(study, orphan)
     refused = study.snakemake(*ON_SLURM, TRAJECTORY)
     assert refused.returncode != 0
@@ -237,7 +237,7 @@ def test_job_that_is_cut_off_cancelled_and_orphaned_goes_on(tmp_path: Path) -> N
     assert 0 < resumed[0] < resumed[1] < resumed[2] < frames
     times = [frame.info["time_fs"] for frame in ase.io.read(study.root / TRAJECTORY, ":")]
     np.testing.assert_allclose(times, FRAME_INTERVAL * np.arange(1.0, frames + 1))
-    # Slurm's logs of the jobs that failed are kept, where docs/clusters.md says.
+    # Slurm's logs of the jobs that failed are kept, where docs/how-to/clusters.md says.
     of_slurm = study.root / ".snakemake/slurm_logs/rule_gaff_md/cluster_methanol"
     kept = {job.number: job.log for job in attempts if job.log.exists()}
     assert kept.keys() >= {attempts[0].number, cancelled.number}

@@ -299,8 +299,8 @@ def test_models_of_the_paper_run_the_original_correction() -> None:
     assert {model.convention for model in models.values()} == {"d3"}
     assert models["MACE-EC-EMC"].training.max_ell == 2
     text = (CONFIG / "config.yaml").read_text()
-    assert "not known (docs/cso.md)" in text
-    assert "**Not known.**" in (CONFIG.parent / "docs/cso.md").read_text()
+    assert "not known (docs/background/cso.md)" in text
+    assert "**Not known.**" in (CONFIG.parent / "docs/background/cso.md").read_text()
 
 
 def test_a_batch_of_a_liquid_fits_its_training_set_before_anything_runs() -> None:

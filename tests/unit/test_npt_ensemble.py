@@ -1,7 +1,7 @@
 """Both barostats sample the isobaric ensemble: ideal gas, stiff molecules, and the Lennard-Jones liquid.
 
 With the centre of mass at rest, or thermostatted but with the strain ln V as the coordinate of the cell, the volume of
-N atoms is distributed as p(V) ~ Z(V) / V exp(-P V / kT), Z ~ V^N for an ideal gas (docs/npt.md derives it).
+N atoms is distributed as p(V) ~ Z(V) / V exp(-P V / kT), Z ~ V^N for an ideal gas (docs/background/npt.md derives it).
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The examples of docs/use_elsewhere.md run as they stand there."""
+"""The examples of docs/how-to/use_elsewhere.md run as they stand there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ase.io import write
 from tests.unit.models_for_tests import box, random_mace
 from tests.unit.test_export import CORRECTION
 
-PAGE = (Path(__file__).parents[2] / "docs/use_elsewhere.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/how-to/use_elsewhere.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n.*?```python\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE))
 (FIRST,) = re.findall(r"```python\n(import ase.io\n.*?)```", PAGE, re.DOTALL)
 

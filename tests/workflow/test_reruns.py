@@ -102,7 +102,7 @@ def test_arm_change_leaves_the_other_arm(copy_of_finished: Checkout) -> None:
     assert (planned["bond_sampling"], planned["labels"], planned["training"]) == (1, 1, 2)
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/stability.md", "config/config.yaml", "Makefile"])
+@pytest.mark.parametrize("path", ["README.md", "docs/background/stability.md", "config/config.yaml", "Makefile"])
 def test_a_comment_elsewhere_reruns_nothing(copy_of_finished: Checkout, path: str) -> None:
     with (copy_of_finished.root / path).open("a") as file:
         file.write("\n# a comment\n")
