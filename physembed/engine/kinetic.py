@@ -3,8 +3,8 @@
 Velocity Verlet at a time step h gives the momentum p of each atom at full steps, together with its force F; the
 momenta of the half steps before and after are p - F h / 2 and p + F h / 2. In a vibration of angular frequency w the
 kinetic energy of full steps is too low by a factor 1 - (w h)^2 / 6 and that of half steps too high by
-1 + (w h)^2 / 12, to leading order: docs/background/npt.md derives this and says which quantity needs which. Everything here is of
-fixed shapes and waits for nothing, so a CUDA graph can hold it.
+1 + (w h)^2 / 12, to leading order: docs/background/npt.md derives this and says which quantity needs which. Everything
+here is of fixed shapes and waits for nothing, so a CUDA graph can hold it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Molecular dynamics of a batch of periodic liquids, through torch-sim's integrators.
 
-The systems hold the same atoms, each with its own start, temperature and pressure. docs/background/npt.md says which ensemble
-each integrator samples and how that was checked.
+The systems hold the same atoms, each with its own start, temperature and pressure. docs/background/npt.md says
+which ensemble each integrator samples and how that was checked.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from physembed.report.survival_figures import format_p
 PAPER_NPT_PS = 1000.0
 PAPER_VISCOSITY_PS = 5000.0
 FEW_SAMPLES = 100
-"""Below this many independent frames the standard error is itself uncertain by 20 % or more (docs/background/scan.md)."""
+"""Below this many independent frames the standard error is itself uncertain by 20 % or more."""
 SMALL_BOX_A = 20.0
 """Below this the dispersion, which reaches 10 Å, and the radial distributions see a molecule's own images."""
 NOT_CONFIRMED = 0.05

@@ -1,7 +1,8 @@
 """The angles over which each angle type is sampled, from the data and the force constants.
 
 The rule is that of bonds (`physembed.sampling.ranges`), with one difference: the limit goes with the square root of
-k_ref / k, so that at their limits all types store the same harmonic energy. docs/background/angle_sampling.md has the reasons.
+k_ref / k, so that at their limits all types store the same harmonic energy
+(docs/background/angle_sampling.md).
 """
 
 from __future__ import annotations

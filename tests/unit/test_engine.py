@@ -224,7 +224,7 @@ def test_replicas_sample_the_canonical_ensemble() -> None:
 
 @pytest.mark.parametrize("ensemble", ["npt-crescale", "npt-langevin"])
 def test_boxes_sample_the_isobaric_ensemble(ensemble: Any) -> None:
-    """Volumes of an ideal gas, p(V) ~ V^(N - 1) exp(-P V / kT) (docs/background/npt.md): Gamma(N) in units of kT / P."""
+    """Volumes of an ideal gas, p(V) ~ V^(N - 1) exp(-P V / kT): Gamma(N) in units of kT / P."""
     atoms, count, kT_P = 16, 400, 300 * KB / (100 * units.bar)
     batch = LiquidBatch(
         IdealGas(device=DEVICE), [gas(atoms, (atoms * kT_P) ** (1 / 3), seed=seed) for seed in range(count)],

@@ -237,7 +237,7 @@ def test_one_femtosecond_gives_the_density_and_temperature_of_a_quarter() -> Non
 
 
 def test_the_langevin_piston_is_at_most_as_cold_as_theory_allows() -> None:
-    """It balances the half steps, so that slow motion is between 1 - <W^2> / 3 and 1 times as hot (docs/background/npt.md)."""
+    """It balances the half steps, so that slow motion is between 1 - <W^2> / 3 and 1 times as hot."""
     run, lowest = Sample("npt-langevin", 1.0, 128, 0.5, 2.0), 1 - StiffMolecules().mean_square_frequency() / 3
     (centres, error), (reported, own_error) = run.centres, run.reported
     assert error < 0.01 and own_error < 0.004
