@@ -33,7 +33,7 @@ def comparison_lines(comparison: pd.DataFrame) -> list[str]:
     """One line per pair of arms: both p-values of `physembed.analysis.survival.compare_arms`, over seeds first."""
     return [
         f"{row['arm_a']} against {row['arm_b']}: {format_p(row['p_value_seeds'])} over {row['seeds_a']} + "
-        f"{row['seeds_b']} seeds (permutation), {format_p(row['p_value'])} over runs of these models (log-rank)"
+        f"{row['seeds_b']} seeds; log-rank {format_p(row['p_value'])} over runs, for these models alone"
         for row in comparison.to_dict("records")
     ]
 

@@ -307,6 +307,7 @@ def test_a_batch_of_a_liquid_fits_its_training_set_before_anything_runs() -> Non
     """Two liquids at two densities: four runs of three frames and a volume scan of one, 3 of them for validation."""
     merged = load_configfile(CONFIG / "config.yaml")
     update_config(merged, load_configfile(ROOT / "tests/workflow/minimal_liquids.yaml"))
+    merged["models"]["tiny"]["reference"]["liquids"] = ["DMC_298K", "DMC_320K"]
     merged["models"]["tiny"]["training"]["batch_size"] = 13
     load_study(merged)
     merged["models"]["tiny"]["training"]["batch_size"] = 14

@@ -97,7 +97,8 @@ def test_null_drops_an_arm_as_snakemake_merges(tmp_path: Path) -> None:
 
 
 def test_a_study_of_liquids_alone_needs_no_arm() -> None:
-    settings = {"arms": {}, "molecules": {"names": []}, "liquids": {"models": ["MACE-OFF23-S"]}}
+    models = {"mine": {"tune_on": "EMC_298K"}}
+    settings = {"arms": {}, "molecules": {"names": []}, "liquids": {"models": ["mine"]}, "models": models}
     assert load(settings).arms == {}
     with pytest.raises(PhysEmbedError, match=r"arms: \{\}: names no training set"):
         load({"arms": {}})
