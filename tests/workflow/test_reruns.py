@@ -18,7 +18,7 @@ import pytest
 from .conftest import CONFIG, Checkout, copy_repository
 
 REPORT = {"figures", "tables", "summary"}
-AFTER_STABILITY = {"survival"} | REPORT
+AFTER_STABILITY = {"survival", "viewer"} | REPORT
 AFTER_TRAINING = {"evaluation", "stability"} | AFTER_STABILITY
 
 
