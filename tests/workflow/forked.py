@@ -19,6 +19,8 @@ from pathlib import Path
 def _server() -> subprocess.Popen[str]:
     """The process of this test session; it ends when its standard input does."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # No thread but the main one, because a fork has no other: not that of PyArrow's memory pool either.
+    environment["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
     command = [sys.executable, __file__]
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
