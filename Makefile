@@ -23,6 +23,8 @@ help:  ## this list
 install: $(INSTALLED) system-libraries  ## everything into .venv, from envs/requirements.lock
 
 $(INSTALLED): envs/requirements.lock pyproject.toml
+	@case "$(CURDIR)" in *[[:space:]]*) echo "'$(CURDIR)' has a blank in it, and Snakemake cannot call a Python there;" \
+	  "move PhysEmbed to a path without blanks." >&2; exit 1;; esac
 	@python=$$(envs/find-python) && { test -x $(BIN)/python || "$$python" -m venv $(VENV); }
 	@echo "installing $$(grep -c == envs/requirements.lock) packages into $(VENV)"
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(OFFLINE) uv==$(UV)

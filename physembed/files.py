@@ -71,3 +71,19 @@ def check_writable(folder: str | Path) -> None:
         nearest = nearest.parent
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise PhysEmbedError(f"{folder}: cannot be written: {nearest} is read-only for this user; nothing was run")
+
+
+def check_python(program: str) -> None:
+    """Refuse a Python whose path has a blank: Snakemake calls it by that path, unquoted, in each job.
+
+    Args:
+        program: path of the Python that runs Snakemake (`sys.executable`). Other paths may have blanks.
+
+    Raises:
+        PhysEmbedError: it has one.
+    """
+    if any(character.isspace() for character in program):
+        raise PhysEmbedError(
+            f"{program!r}: Snakemake cannot call a Python in a folder with a blank in its name; move PhysEmbed, or its "
+            "environment, to a path without blanks and install it there again"
+        )

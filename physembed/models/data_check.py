@@ -135,10 +135,16 @@ def _check_complete(where: str, model: str, contents: _Contents, keys: Keys, str
         which = contents.lacking.get(label, [])
         if not which:
             continue
-        others = [other for other in OTHER_NAMES[label] if other != name and other in contents.first_names]
+        others = {
+            other: found[0]
+            for other, own in wanted.items()
+            if contents.lacking.get(other)
+            and (found := [word for word in OTHER_NAMES[other] if word != own and word in contents.first_names])
+        }
         remedy = ""
-        if others:
-            remedy = f"; it has {others[0]}: set {model}.{label}_key: {others[0]} if that is what is meant"
+        if label in others:
+            settings = ", ".join(f"{other}_key: {found}" for other, found in others.items())
+            remedy = f"; it has {', '.join(others.values())}: set {model}.{settings}, if that is what is meant"
         elif label == "stress":
             virial = [name for name in contents.first_names if "virial" in name.lower()]
             remedy = "; add it (eV/Å^3, dE/dstrain over volume) or set training.stress_weight to 0"

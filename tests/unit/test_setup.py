@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
+
+from physembed.errors import PhysEmbedError
+from physembed.files import check_python
 
 ROOT = Path(__file__).parents[2]
 ENVS = ROOT / "envs"
@@ -56,6 +61,26 @@ def test_root_installs_what_is_missing(tmp_path: Path) -> None:
     done = run("system-libraries", "libnothing.so.9:libnothing9", path=tmp_path)
     assert done.returncode == 0
     assert "install --yes --no-install-recommends libnothing9" in (tmp_path / "calls").read_text()
+
+
+def test_a_folder_with_a_blank_in_its_name_is_refused_before_anything_is_installed(tmp_path: Path) -> None:
+    folder = tmp_path / "my project"
+    (folder / "envs").mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml", "envs/requirements.lock"):
+        shutil.copy(ROOT / name, folder / name)
+    done = subprocess.run(["make", "install"], cwd=folder, text=True, capture_output=True)
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("make: ")]
+    assert line.startswith(f"'{folder}' has a blank in it")
+    assert not (folder / ".venv").exists()
+
+
+def test_a_python_with_a_blank_in_its_path_is_refused() -> None:
+    check_python("/home/user/project/.venv/bin/python")
+    with pytest.raises(
+        PhysEmbedError, match="my project/.venv/bin/python': Snakemake cannot call"
+    ):
+        check_python("/home/user/my project/.venv/bin/python")
 
 
 def test_conda_environment_holds_the_lock() -> None:

@@ -155,7 +155,8 @@ def with_ase_names(frames: list[Atoms]) -> list[Atoms]:
 def test_other_names_are_found_and_taken_from_the_configuration(data: Data) -> None:
     message = data.refused(with_ase_names(frames()))
     lacking = "frame 0 lacks REF_energy, as do 10 of 10 frames"
-    assert message.startswith(f"{lacking}; it has energy: set models.mine.energy_key: energy if")
+    settings = "energy_key: energy, forces_key: forces, stress_key: stress"
+    assert message == f"{lacking}; it has energy, forces, stress: set models.mine.{settings}, if that is what is meant"
     message = data.refused(keys=Keys(energy="energy"))
     assert "lacks REF_forces" in message and "set models.mine.forces_key: forces" in message
     message = data.refused(keys=Keys(energy="energy", forces="forces"))
