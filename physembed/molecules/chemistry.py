@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ def read_smiles(smiles: str) -> Mol | str:
     # RDKit takes a second of start-up that a study without SMILES need not pay, and prints what it dislikes.
     from rdkit import Chem, rdBase
 
-    with rdBase.BlockLogs():
+    with rdBase.CaptureErrorLog() as told:
         raw = Chem.MolFromSmiles(smiles, sanitize=False)
-        if raw is None or not raw.GetNumAtoms():
-            return "is not a SMILES that RDKit can read"
+    if raw is None or not raw.GetNumAtoms():
+        errors = re.findall(r"SMILES Parse Error: (.*?)(?: while parsing: .*| for input: .*|:)?$", told.messages, re.M)
+        return f"is not a SMILES that RDKit can read{f': {", ".join(errors[:2])}' if errors else ''}"
+    with rdBase.BlockLogs():
         if problems := Chem.DetectChemistryProblems(raw):
             return f"RDKit refuses it: {problems[0].Message()}"
         molecule: Mol = Chem.MolFromSmiles(smiles)

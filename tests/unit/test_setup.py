@@ -77,9 +77,7 @@ def test_a_folder_with_a_blank_in_its_name_is_refused_before_anything_is_install
 
 def test_a_python_with_a_blank_in_its_path_is_refused() -> None:
     check_python("/home/user/project/.venv/bin/python")
-    with pytest.raises(
-        PhysEmbedError, match="my project/.venv/bin/python': Snakemake cannot call"
-    ):
+    with pytest.raises(PhysEmbedError, match=r"my project/\.venv/bin/python': Snakemake cannot call"):
         check_python("/home/user/my project/.venv/bin/python")
 
 

@@ -72,7 +72,8 @@ def refusal(path: Path, names: list[str] | None = None) -> str:
 # A row, and the column, the value and the advice of its message.
 BAD_ROWS = [
     # SMILES and what the chain cannot treat
-    ("x\tC1CC", "smiles", "'C1CC'", "not a SMILES that RDKit can read"),
+    ("x\tC1CC", "smiles", "'C1CC'", "not a SMILES that RDKit can read: unclosed ring"),
+    ("x\tCC(", "smiles", "'CC('", "RDKit can read: syntax error, check for mistakes around position 3"),
     ("x\tC(C)(C)(C)(C)C", "smiles", "'C(C)(C)(C)(C)C'", "valence"),
     ("x\tc1cccc1", "smiles", "'c1cccc1'", "kekulize"),
     ("x\tCCO ethanol", "smiles", "'CCO ethanol'", "no blanks"),
