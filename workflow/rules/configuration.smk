@@ -7,6 +7,7 @@ sys.path.insert(0, str(workflow.basedir))
 
 from physembed.config.files import check_files
 from physembed.errors import PhysEmbedError
+from physembed.files import check_python
 
 
 def in_one_line(check, argument):
@@ -17,4 +18,5 @@ def in_one_line(check, argument):
         sys.exit(str(error))
 
 
+in_one_line(check_python, sys.executable)
 in_one_line(check_files, ["config/config.yaml", *workflow.configfiles])
