@@ -197,7 +197,9 @@ def _described(file: _File, what: str) -> dict[str, Any]:
     model, name = file.model, type(file.model).__name__
     buffers = getattr(model, "_buffers", {})
     if isinstance(model, dict):
-        raise _NoModelError("holds a dictionary, as a checkpoint does, not a MACE model; give the file that ends in .model")
+        raise _NoModelError(
+            "holds a dictionary, as a checkpoint does, not a MACE model; give the file that ends in .model"
+        )
     if name.startswith("LAMMPS") or name in ("MACEEdgeForcesWrapper", "OptimizedModule"):
         raise _NoModelError(f"holds {name}, converted for LAMMPS or by torch.compile; give the one it was made from")
     if name in WITHOUT_ENERGY:
