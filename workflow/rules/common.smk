@@ -4,14 +4,13 @@ import re
 
 from physembed import stages
 from physembed.engine.cards import visible_cards
-from physembed.files import check_python, check_writable
+from physembed.files import check_writable
 from physembed.provenance import code_hash
 from physembed.report import catalogue
 from physembed.stages import inputs
 from physembed.stages.values import data_sets, named
 from physembed.study import load_study
 
-in_one_line(check_python, sys.executable)
 STUDY = in_one_line(load_study, config)
 MOLECULES = [molecule.name for molecule in STUDY.molecules]
 ARMS = STUDY.config.arm_names
