@@ -259,7 +259,7 @@ def _relax(
             f"{len(starts)} frames: {closest}; check the topology, the charge and the frames"
         )
     log.warning(
-        "labels: %s is not stable in %s: relaxed it has %s; frames are compared with the first one instead",
+        "%s is not stable in %s: relaxed it has %s; frames are compared with the first one instead",
         name, settings.method, changed or "no converged SCF",
     )  # fmt: skip
     return intact
@@ -298,7 +298,7 @@ def _relaxed(
     except (PhysEmbedError, np.linalg.LinAlgError, ValueError) as error:  # atoms that coincide, an SCF without end
         if method.last is None:
             raise
-        log.info("labels: %s: relaxation ended early: %s", start.get_chemical_formula(), error)
+        log.info("%s: relaxation ended early: %s", start.get_chemical_formula(), error)
     assert method.last is not None
     atoms.calc, (atoms.positions, label) = None, method.last
     if path:
@@ -326,7 +326,7 @@ def warn_if_far(frames: Sequence[Atoms], labels: Sequence[Label], molecules: Seq
         found.append(f"root mean square force component {force:.1f} eV/Å (about 1 is usual at 300 K)")
     if found:
         log.warning(
-            "labels: the force field of the %d unmodified frames is far from %s: %s; compare with the literature, and "
+            "the force field of the %d unmodified frames is far from %s: %s; compare with the literature, and "
             "give a topology of your own if it is the force field that is wrong",
             len(chosen), method, "; ".join(found),
         )  # fmt: skip
