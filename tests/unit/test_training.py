@@ -209,11 +209,7 @@ def test_fewer_frames_than_a_batch_are_an_error(tmp_path, data):
 
 
 def test_frames_that_fill_no_batch_are_left_out_of_an_epoch_in_turn(data):
-<<<<<<< HEAD
-    """Six frames in batches of four are one batch, each time another."""
-=======
     """As docs/background/science.md says: six frames in batches of four are one batch, each time another."""
->>>>>>> statistics
     arguments = tools.build_default_arg_parser().parse_args(
         trainer_arguments(TINY.model_copy(update={"batch_size": 4}), "train.xyz", "validation.xyz", 1, data)
     )
