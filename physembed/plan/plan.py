@@ -20,7 +20,7 @@ ORDER = (
     "molecule", "gaff_topology", "given_topology", "gaff_md", "frames", "starts", "bond_sampling", "labels", "training",
     "evaluation", "stability", "survival", "figures", "tables", "box", "gaff_npt", "reference_frames",
     "reference_labels", "liquid_training", "liquid_model", "scan", "tuning", "npt", "density", "corrected_model",
-    "viscosity_run", "viscosity", "structure", "volume_scan",
+    "certificate", "viscosity_run", "viscosity", "structure", "volume_scan",
 )  # fmt: skip
 """Stages in the order of the table; those of the report come last."""
 REASONS = (
