@@ -1,8 +1,8 @@
 """Langevin dynamics of a batch of replicas of one molecule: BAOAB on a state of torch-sim.
 
 B. Leimkuhler and C. Matthews, Appl. Math. Res. Express 2013, 34. The step is that of torch-sim's `nvt_langevin_step`,
-bit for bit, written so that a CUDA graph can hold it. The state is complete: saved and loaded again it continues bit
-for bit on the same build of torch on a CPU.
+bit for bit, written so that a CUDA graph can hold it, and compiled on a CPU. The state is complete: saved and loaded
+again it continues bit for bit on the same build of torch on a CPU.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch_sim as ts
 from ase import Atoms
 from torch_sim.integrators import nvt_langevin_init
 
+from physembed.engine.compiled.steps import LangevinSteps
 from physembed.engine.graphs import Replayed
 from physembed.engine.temperature import kinetic_temperatures
 from physembed.md.collapse import CollapseDetector
@@ -74,12 +75,24 @@ class LangevinBatch:
         self.state, self._stopped_at = state, stopped_at
         self._places = torch.arange(state.n_systems, device=state.device)
         on_gpu, changed = state.device.type == "cuda", [getattr(state, name) for name in MOVING]
+        self._steps: LangevinSteps | None = None
+        if state.device.type == "cpu":
+            factors = {"half": self._half, "damping": self._damping, "noise_factor": self._noise}
+            self._steps = LangevinSteps(
+                state, stopped_at, self.n_atoms, **{name: float(value) for name, value in factors.items()}
+            )
         self._advance = Replayed(self._step, on_gpu, [*changed, self._taken], state.rng)
         self._look = Replayed(self._stop_collapsed, on_gpu, [self._stopped_at])
 
     def _step(self) -> None:
         """One step, in place: half a kick and a drift, friction and noise, half a drift, forces, half a kick."""
         state, half = self.state, self._half
+        if self._steps is not None:
+            self._taken += 1
+            noise = torch.randn(state.momenta.shape, dtype=state.momenta.dtype, generator=state.rng)
+            self._steps.to_new_positions(noise)
+            self._steps.with_new_forces(self.model(state))
+            return
         masses, in_motion = state.masses[:, None], self._stopped_at < 0
         moving = in_motion[state.system_idx, None]
         self._taken += 1
