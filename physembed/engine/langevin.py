@@ -40,7 +40,8 @@ class LangevinBatch:
         friction_per_ps: friction coefficient.
         seed: of the momenta and of the noise.
         detector: says which replicas have collapsed, on the device of the model; None if nobody looks.
-        keep_places: whether a replica that leaves keeps its place; by default on a GPU.
+        fixed_shapes: whether a step is one of tensors of fixed shapes, which a CUDA graph can hold, and a replica that
+            leaves keeps its place; by default on a GPU. On a CPU the step is compiled otherwise.
     """
 
     def __init__(
@@ -53,11 +54,11 @@ class LangevinBatch:
         friction_per_ps: float,
         seed: int,
         detector: CollapseDetector | None = None,
-        keep_places: bool | None = None,
+        fixed_shapes: bool | None = None,
     ) -> None:
         self.model, self._detector = model, detector
         self.n_atoms = len(starts[0])
-        self._keep_places = model.device.type == "cuda" if keep_places is None else keep_places
+        self._fixed_shapes = model.device.type == "cuda" if fixed_shapes is None else fixed_shapes
         dt = torch.tensor(timestep_fs * FS, dtype=model.dtype, device=model.device)
         kT = torch.tensor(temperature_K * KB, dtype=model.dtype, device=model.device)
         self._half = dt / 2
@@ -76,7 +77,7 @@ class LangevinBatch:
         self._places = torch.arange(state.n_systems, device=state.device)
         on_gpu, changed = state.device.type == "cuda", [getattr(state, name) for name in MOVING]
         self._steps: LangevinSteps | None = None
-        if state.device.type == "cpu":
+        if state.device.type == "cpu" and not self._fixed_shapes:
             factors = {"half": self._half, "damping": self._damping, "noise_factor": self._noise}
             self._steps = LangevinSteps(
                 state, stopped_at, self.n_atoms, **{name: float(value) for name, value in factors.items()}
@@ -132,7 +133,7 @@ class LangevinBatch:
 
     def keep(self, mask: torch.Tensor) -> None:
         """Go on with the replicas where `mask` (n_replicas,) is true; the others leave the batch."""
-        if not self._keep_places or 2 * int(mask.sum()) <= self.state.n_systems:
+        if not self._fixed_shapes or 2 * int(mask.sum()) <= self.state.n_systems:
             self._gather(self._places[mask])
             return
         left = self._places[~mask]
