@@ -1,8 +1,8 @@
 """Langevin dynamics of a batch of replicas of one molecule: BAOAB on a state of torch-sim.
 
 B. Leimkuhler and C. Matthews, Appl. Math. Res. Express 2013, 34. The step is torch-sim's `nvt_langevin_step`, bit for
-bit, written so that a CUDA graph can hold it. The saved state is complete: a batch that loads it continues bit for bit
-on the same build of torch on a CPU.
+bit; on a GPU it is written so that a CUDA graph can hold it, and on a CPU it is compiled. The saved state is complete: a
+batch that loads it continues bit for bit on the same build of torch on a CPU.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch_sim as ts
 from ase import Atoms
 from torch_sim.integrators import MDState
 
+from physembed.engine.compiled.steps import LangevinSteps
 from physembed.engine.graphs import Replayed
 from physembed.engine.kinetic import kinetic_temperatures, thermal_momenta
 from physembed.md.collapse import CollapseDetector
@@ -40,7 +41,8 @@ class LangevinBatch:
         friction_per_ps: friction coefficient.
         seed: of the momenta and of the noise.
         detector: says which replicas have collapsed, on the device of the model; None if nobody looks.
-        keep_places: whether a replica that leaves keeps its place; by default on a GPU.
+        fixed_shapes: whether a step is one of tensors of fixed shapes, which a CUDA graph can hold, and a replica that
+            leaves keeps its place; by default on a GPU. On a CPU the step is compiled otherwise.
     """
 
     def __init__(
@@ -53,11 +55,11 @@ class LangevinBatch:
         friction_per_ps: float,
         seed: int,
         detector: CollapseDetector | None = None,
-        keep_places: bool | None = None,
+        fixed_shapes: bool | None = None,
     ) -> None:
         self.model, self._detector = model, detector
         self.n_atoms = len(starts[0])
-        self._keep_places = model.device.type == "cuda" if keep_places is None else keep_places
+        self._fixed_shapes = model.device.type == "cuda" if fixed_shapes is None else fixed_shapes
         dt = torch.tensor(timestep_fs * FS, dtype=model.dtype, device=model.device)
         kT = torch.tensor(temperature_K * KB, dtype=model.dtype, device=model.device)
         self._half = dt / 2
@@ -82,12 +84,24 @@ class LangevinBatch:
         self.state, self._stopped_at = state, stopped_at
         self._places = torch.arange(state.n_systems, device=state.device)
         on_gpu, changed = state.device.type == "cuda", [getattr(state, name) for name in MOVING]
+        self._steps: LangevinSteps | None = None
+        if state.device.type == "cpu" and not self._fixed_shapes:
+            factors = {"half": self._half, "damping": self._damping, "noise_factor": self._noise}
+            self._steps = LangevinSteps(
+                state, stopped_at, self.n_atoms, **{name: float(value) for name, value in factors.items()}
+            )
         self._advance = Replayed(self._step, on_gpu, [*changed, self._taken], state.rng)
         self._look = Replayed(self._stop_collapsed, on_gpu, [self._stopped_at])
 
     def _step(self) -> None:
         """One step, in place: half a kick and a drift, friction and noise, half a drift, forces, half a kick."""
         state, half = self.state, self._half
+        if self._steps is not None:
+            self._taken += 1
+            noise = torch.randn(state.momenta.shape, dtype=state.momenta.dtype, generator=state.rng)
+            self._steps.to_new_positions(noise)
+            self._steps.with_new_forces(self.model(state))
+            return
         masses, in_motion = state.masses[:, None], self._stopped_at < 0
         moving = in_motion[state.system_idx, None]
         self._taken += 1
@@ -127,7 +141,7 @@ class LangevinBatch:
 
     def keep(self, mask: torch.Tensor) -> None:
         """Go on with the replicas where `mask` (n_replicas,) is true; the others leave the batch."""
-        if not self._keep_places or 2 * int(mask.sum()) <= self.state.n_systems:
+        if not self._fixed_shapes or 2 * int(mask.sum()) <= self.state.n_systems:
             self._gather(self._places[mask])
             return
         left = self._places[~mask]

@@ -217,14 +217,14 @@ def test_forces_are_derivatives_of_the_energy() -> None:
     """To the rounding of a difference of fourth order."""
     model, start = evaluator(mace(max_ell=3)), molecule("CH3OH")
     starts = np.array([0, len(start)])
-    _, forces = model.molecules(start.positions, start.numbers, starts)
+    _, forces = model.batch(start.numbers, starts)(start.positions)
     step = 2e-3
     for atom, axis in ((0, 0), (1, 2), (4, 1)):
         moved = []
         for shift in (-2, -1, 1, 2):
             positions = start.positions.copy()
             positions[atom, axis] += shift * step
-            moved.append(model.molecules(positions, start.numbers, starts)[0][0])
+            moved.append(model.batch(start.numbers, starts)(positions)[0][0])
         derivative = (moved[0] - 8 * moved[1] + 8 * moved[2] - moved[3]) / (12 * step)
         assert forces[atom, axis] == pytest.approx(-derivative, abs=2e-9 * np.abs(forces).max() / step)
 
@@ -235,9 +235,9 @@ def test_a_poisoned_position_shows_in_its_own_molecule_alone(value: float, dtype
     model, one = evaluator(mace(max_ell=3), dtype), molecule("CH3OH")
     positions, numbers = np.tile(one.positions, (3, 1)), np.tile(one.numbers, 3)
     starts = np.arange(4) * len(one)
-    energies, forces = model.molecules(positions, numbers, starts)
+    energies, forces = model.batch(numbers, starts)(positions)
     positions[len(one) + 2, 1] = value
-    bad_energies, bad_forces = model.molecules(positions, numbers, starts)
+    bad_energies, bad_forces = model.batch(numbers, starts)(positions)
     bad = np.isfinite(bad_energies)
     assert bad.tolist() == [True, False, True]
     assert not np.isfinite(bad_forces[starts[1] : starts[2]]).all(1).any()
@@ -248,7 +248,7 @@ def test_a_poisoned_position_shows_in_its_own_molecule_alone(value: float, dtype
 
 
 def test_two_atoms_at_one_place_are_not_finite() -> None:
-    energies, _ = evaluator(mace()).molecules(np.zeros((2, 3)), np.array([1, 8]), np.array([0, 2]))
+    energies, _ = evaluator(mace()).batch(np.array([1, 8]), np.array([0, 2]))(np.zeros((2, 3)))
     assert np.isnan(energies).all()
 
 
@@ -269,11 +269,11 @@ def test_results_depend_on_neither_threads_nor_company(dtype: str) -> None:
     for threads in (1, 2, 3):
         liquid.prepare(state)
         model.threads = threads
-        results.append([*model.molecules(positions, numbers, starts), *liquid.evaluate(*edges).values()])
+        results.append([*model.batch(numbers, starts)(positions), *liquid.evaluate(*edges).values()])
     for other in results[1:]:
         for one, same in zip(results[0], other, strict=True):
             assert np.array_equal(one, same)
-    alone = model.molecules(molecules[2].positions, molecules[2].numbers, np.array([0, 12]))
+    alone = model.batch(molecules[2].numbers, np.array([0, 12]))(molecules[2].positions)
     assert alone[0][0] == results[0][0][2]
     assert np.array_equal(alone[1], results[0][1][starts[2] : starts[3]])
     single = CompiledLiquid(model)(ts.io.atoms_to_state(frames[2:3], CPU, getattr(torch, dtype)))
@@ -354,7 +354,7 @@ def test_a_model_whose_numbers_differ_is_not_taken(
 
 def test_an_element_that_the_model_lacks_is_named() -> None:
     with pytest.raises(PhysEmbedError, match=r"model: has no N \(elements: H C O\)"):
-        evaluator(mace()).molecules(np.zeros((1, 3)), np.array([7]), np.array([0, 1]))
+        evaluator(mace()).batch(np.array([7]), np.array([0, 1]))
 
 
 @pytest.fixture
@@ -375,7 +375,7 @@ def test_machine_code_is_kept_and_a_damaged_file_is_made_anew(
 ) -> None:
     with caplog.at_level(logging.INFO):
         evaluator(mace(**SMALLEST))
-    assert caplog.text.count("compiling") == 1
+    assert caplog.text.count("compiling mace") == 1
     (file,) = fresh.iterdir()
     monkeypatch.setattr(library, "_loaded", {})
     made = library.compiled
@@ -385,7 +385,7 @@ def test_machine_code_is_kept_and_a_damaged_file_is_made_anew(
     monkeypatch.setattr(library, "compiled", made)
     content = file.read_bytes()
     file.write_bytes(content[:-10] + bytes(10))
-    energies, _ = evaluator(mace(**SMALLEST)).molecules(np.eye(3), np.array([1, 6, 8]), np.array([0, 3]))
+    energies, _ = evaluator(mace(**SMALLEST)).batch(np.array([1, 6, 8]), np.array([0, 3]))(np.eye(3))
     assert np.isfinite(energies).all()
     assert file.read_bytes() == content
 
@@ -408,7 +408,7 @@ def test_a_cache_that_cannot_be_written_is_passed_over(
 def test_two_processes_may_compile_at_once(fresh: Path) -> None:
     program = (
         "from tests.unit.test_compiled_mace import *\n"
-        "print(evaluator(mace(**SMALLEST)).molecules(np.eye(3), np.array([1, 6, 8]), np.array([0, 3]))[0][0].hex())"
+        "print(evaluator(mace(**SMALLEST)).batch(np.array([1, 6, 8]), np.array([0, 3]))(np.eye(3))[0][0].hex())"
     )
     jobs = [
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=Path.cwd())

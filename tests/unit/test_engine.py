@@ -24,8 +24,9 @@ from physembed.engine.langevin import LangevinBatch
 from physembed.engine.liquid_batch import LiquidBatch
 from physembed.engine.liquid_model import load_liquid
 from physembed.engine.liquid_steps import STEPS
-from physembed.engine.mace import load_isolated
+from physembed.engine.mace import IsolatedMace, load_isolated
 from physembed.models.evaluation import predict
+from physembed.models.file import load_module
 from physembed.units import FS, KB
 
 from .capture import Capturable
@@ -95,11 +96,11 @@ def assert_replayed(graph: Any, step: Callable[[], None]) -> None:
 
 
 def replicas(model_file: Path, captured: bool) -> LangevinBatch:
-    model = load_isolated(model_file, DEVICE, "float64")
+    model = IsolatedMace(load_module(model_file, DEVICE), torch.device(DEVICE), torch.float64)
     model.prune = False
     batch = LangevinBatch(
         model, starts(6), temperature_K=300.0, timestep_fs=0.5, friction_per_ps=10.0, seed=3,
-        detector=detector(DEVICE), keep_places=True,
+        detector=detector(DEVICE), fixed_shapes=True,
     )  # fmt: skip
     for repeated in (batch._advance, batch._look):
         repeated._captured = captured and GPU
@@ -208,7 +209,7 @@ def test_replicas_sample_the_canonical_ensemble() -> None:
     omega = math.sqrt(Wells.k / Atoms("C").get_masses()[0]) * FS
     batch = LangevinBatch(
         Wells(), [Atoms("C4", positions=np.zeros((4, 3)))] * 1000, temperature_K=300.0, timestep_fs=omega_dt / omega,
-        friction_per_ps=2000 * omega, seed=11,
+        friction_per_ps=2000 * omega, seed=11, fixed_shapes=True,
     )  # fmt: skip
     batch.advance(100)
     squares = []

@@ -51,7 +51,7 @@ def test_what_a_graph_cannot_hold_is_found(bad):
 
 
 def test_a_graph_can_hold_the_step(mace):
-    batch = LangevinBatch(mace, starts(), **SETTINGS, keep_places=True)
+    batch = LangevinBatch(mace, starts(), **SETTINGS, fixed_shapes=True)
     batch.keep(torch.tensor([True, False, True, True, True, True]))
     batch.advance(WARM_UP_CALLS)  # e3nn's compiled code is optimised at its first calls
     with Capturable():
@@ -68,7 +68,7 @@ def detector(device="cpu"):
 
 def test_a_graph_can_hold_the_look_for_collapses(mace):
     watch = detector()
-    batch = LangevinBatch(mace, starts(), **SETTINGS, detector=watch, keep_places=True)
+    batch = LangevinBatch(mace, starts(), **SETTINGS, detector=watch, fixed_shapes=True)
     batch.keep(torch.tensor([True, False, True, True, True, True]))
     address = batch._stopped_at.data_ptr()
     with Capturable():
@@ -79,7 +79,7 @@ def test_a_graph_can_hold_the_look_for_collapses(mace):
 def test_a_replica_that_has_collapsed_stops_as_it_is(mace):
     """Two of six are torn after five steps, one of them to no number at all; neither changes from then on."""
     frames, watch = starts(), detector()
-    batch = LangevinBatch(mace, frames, **SETTINGS, detector=watch, keep_places=True)
+    batch = LangevinBatch(mace, frames, **SETTINGS, detector=watch, fixed_shapes=True)
     alone = LangevinBatch(mace, frames, **SETTINGS)
     for each in (batch, alone):
         each.advance(5)
@@ -112,7 +112,7 @@ def test_a_replica_that_has_collapsed_stops_as_it_is(mace):
 
 def test_a_step_works_on_the_same_tensors(mace):
     """A replayed graph knows nothing but addresses."""
-    batch = LangevinBatch(mace, starts(), **SETTINGS, keep_places=True)
+    batch = LangevinBatch(mace, starts(), **SETTINGS, fixed_shapes=True)
     before = {name: (getattr(batch.state, name).data_ptr(), getattr(batch.state, name).clone()) for name in MOVING}
     batch.advance(2)
     batch.keep(torch.tensor([True, False, True, True, True, True]))
@@ -122,10 +122,12 @@ def test_a_step_works_on_the_same_tensors(mace):
         assert not torch.equal(getattr(batch.state, name), values)
 
 
-def test_the_step_is_torch_sims(mace):
+@pytest.mark.parametrize("fixed_shapes", [False, True])
+def test_the_step_is_torch_sims(mace, fixed_shapes):
+    """Bit for bit: the compiled one and that of tensors."""
     arguments = {"kT": torch.tensor(300 * KB, dtype=torch.float64), "dt": torch.tensor(0.5 * FS, dtype=torch.float64),
                  "gamma": torch.tensor(10 / (1000 * FS), dtype=torch.float64)}  # fmt: skip
-    batch, other = LangevinBatch(mace, starts(), **SETTINGS), LangevinBatch(mace, starts(), **SETTINGS)
+    batch, other = (LangevinBatch(mace, starts(), **SETTINGS, fixed_shapes=fixed_shapes) for _ in range(2))
     state = other.state
     for _ in range(10):
         state = nvt_langevin_step(state, mace, **arguments)
@@ -147,7 +149,7 @@ def test_a_replica_that_leaves_stands_still_and_disturbs_nobody(mace):
     """Its place keeps its share of the noise, so the others move as if it were there."""
     mask = torch.tensor([True, False, True, True, False, True])
     all_there = LangevinBatch(mace, starts(), **SETTINGS)
-    batch = LangevinBatch(mace, starts(), **SETTINGS, keep_places=True)
+    batch = LangevinBatch(mace, starts(), **SETTINGS, fixed_shapes=True)
     for each in (all_there, batch):
         each.advance(5)
     batch.state.positions.view(6, -1)[1] = torch.nan  # as of a replica that blew up
@@ -166,7 +168,7 @@ def test_a_replica_that_leaves_stands_still_and_disturbs_nobody(mace):
 
 
 def test_the_batch_is_made_anew_when_half_of_it_is_gone(mace):
-    batch = LangevinBatch(mace, starts(), **SETTINGS, keep_places=True)
+    batch = LangevinBatch(mace, starts(), **SETTINGS, fixed_shapes=True)
     batch.advance(3)
     batch.keep(torch.tensor([True, False, True, True, False, True]))
     before = {name: values.clone() for name, values in seen(batch).items()}
@@ -180,11 +182,11 @@ def test_the_batch_is_made_anew_when_half_of_it_is_gone(mace):
 
 
 def test_a_saved_batch_with_empty_places_is_loaded_without_them(mace):
-    batch = LangevinBatch(mace, starts(), **SETTINGS, keep_places=True)
+    batch = LangevinBatch(mace, starts(), **SETTINGS, fixed_shapes=True)
     mask = torch.tensor([True, False, True, True, True, True])
     batch.keep(mask)
     batch.advance(4)
-    again = LangevinBatch(mace, starts(), **SETTINGS, keep_places=True)
+    again = LangevinBatch(mace, starts(), **SETTINGS, fixed_shapes=True)
     again.load(batch.save(), mask)
     for name, values in seen(batch).items():
         assert torch.equal(getattr(again, name), values), name

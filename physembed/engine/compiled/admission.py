@@ -59,7 +59,7 @@ def _compare(module: torch.nn.Module, evaluator: CompiledMace, dtype: str) -> No
     positions = positions.astype(dtype).astype(float)
     species = rng.choice(numbers, len(positions))
     starts = np.array([0, len(cluster), len(cluster) + 2, len(positions)])
-    energies, forces = evaluator.molecules(positions, species, starts)
+    energies, forces = evaluator.batch(species, starts)(positions)
     reference = [
         _reference(own, positions[first:end], species[first:end], tables.numbers, tables.r_max_A)
         for first, end in pairwise(starts)

@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 from physembed.engine.compiled import kernels, library
 from physembed.engine.compiled.edges import Couplings
 from physembed.engine.compiled.geometry import Layout
-from physembed.engine.compiled.pack import Packed, empty, shape_of
+from physembed.engine.compiled.pack import Packed, address, empty, shape_of
 from physembed.engine.compiled.shape import Shape
 from physembed.engine.compiled.tables import Tables
 from physembed.errors import PhysEmbedError
@@ -28,6 +28,7 @@ class _Workspace:
         self._real = np.dtype(np.float64 if shape.double else np.float32)
         self._slots = {name: index for index, name in enumerate(kernels.slots(shape))}
         self.table = np.zeros(len(self._slots), dtype=np.int64)
+        self.address = address(self.table)
         self._kept: dict[str, np.ndarray] = {}
         self.atoms = self.groups = 0
         for name, array in packed.arrays.items():
@@ -46,8 +47,10 @@ class _Workspace:
 
     def set(self, name: str, array: np.ndarray) -> None:
         """Let a slot point to an array."""
+        if self._kept.get(name) is array:
+            return
         self._kept[name] = array
-        self.table[self._slots[name]] = array.ctypes.data
+        self.table[self._slots[name]] = address(array)
 
     def number(self, name: str, value: int) -> None:
         """Set a slot to a number."""
@@ -92,50 +95,29 @@ class CompiledMace:
         self.tables, self.threads = tables, 1
         self.dtype = np.dtype(dtype)
         self.shape = shape_of(tables, dtype == "float64", library.vector_bytes())
-        self._library = library.load(self.shape)
+        self._library = kernels.load(self.shape)
         self._couplings = max((len(Couplings(layer).stored) for layer in self.shape.layers[1:]), default=0)
         self._present: list[int] = []
         self._element = np.full(int(max(tables.numbers)) + 1, -1, dtype=np.int32)
         self._own: dict[int, _Workspace] = {}
         self._pool: ThreadPoolExecutor | None = None
 
-    def molecules(
-        self, positions: np.ndarray, numbers: np.ndarray, starts: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Energies (n_systems,) in eV, in float64, and forces (n_atoms, 3) in eV/Å of isolated systems.
+    def batch(self, numbers: np.ndarray, starts: np.ndarray) -> Molecules:
+        """Isolated systems, to be evaluated at many positions.
 
         Args:
-            positions: (n_atoms, 3) Å, of the systems one after another.
-            numbers: (n_atoms,) atomic numbers.
+            numbers: (n_atoms,) atomic numbers, of the systems one after another.
             starts: (n_systems + 1,) first atom of each system, and the number of atoms.
 
         Raises:
             PhysEmbedError: the model has no such element.
         """
-        species = self._for_elements(numbers)
-        positions = np.ascontiguousarray(positions, dtype=self.dtype)
-        starts = np.ascontiguousarray(starts, dtype=np.int64)
-        energies, forces = np.zeros(len(starts) - 1), np.empty_like(positions)
-        largest = int(np.diff(starts).max(initial=0))
-        each = -(-max(largest - 1, 1) // self.shape.lanes)
-
-        def part(index: int, first: int, end: int) -> None:
-            own, scratch = self._workspace(index), self._scratch(each)
-            own.reserve(largest, largest * each + 1)
-            own.set("starts", starts)
-            own.set("positions", positions)
-            own.set("all_species", species)
-            own.set("forces", forces)
-            own.set("energies", energies)
-            self._call("molecules", own, first, end, scratch)
-
-        self._shared(part, len(energies))
-        return energies, forces
+        return Molecules(self, numbers, starts)
 
     def systems(
         self, first: np.ndarray, second: np.ndarray, vectors: np.ndarray, numbers: np.ndarray, starts: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Energies and forces as `molecules`, and virials (n_systems, 3, 3) in eV, of systems with given edges.
+        """Energies and forces as of `Molecules`, and virials (n_systems, 3, 3) in eV, of systems with given edges.
 
         The virial is the sum of r g^T over the edges, with g the gradient of the energy by the edge r; in float64.
 
@@ -144,7 +126,7 @@ class CompiledMace:
             second: (n_edges,) atoms that they end at; each pair of atoms is there in both directions.
             vectors: (n_edges, 3) Å; edges beyond the cutoff add nothing.
             numbers: (n_atoms,) atomic numbers.
-            starts: as in `molecules`.
+            starts: as in `batch`.
 
         Raises:
             PhysEmbedError: the model has no such element.
@@ -239,7 +221,7 @@ class CompiledMace:
         return empty(max(18, groups_per_atom * self._couplings * self.shape.lanes), self.dtype)
 
     def _call(self, name: str, own: _Workspace, first: int, end: int, scratch: np.ndarray) -> None:
-        self._library[name](own.table.ctypes.data, first, end, scratch.ctypes.data)
+        self._library[name](own.address, first, end, address(scratch))
 
     def _shared(self, part: Callable[[int, int, int], None], count: int, threads: int | None = None) -> None:
         """Call `part` with the number of a thread and its share of a range."""
@@ -254,3 +236,40 @@ class CompiledMace:
         for share in shares:
             share.result()
         return None
+
+
+class Molecules:
+    """Isolated systems that a model is evaluated for again and again."""
+
+    def __init__(self, model: CompiledMace, numbers: np.ndarray, starts: np.ndarray) -> None:
+        self._model, self._numbers = model, np.asarray(numbers)
+        self._starts = np.ascontiguousarray(starts, dtype=np.int64)
+        self._count = len(starts) - 1
+        self._largest = int(np.diff(self._starts).max(initial=0))
+        self._groups = -(-max(self._largest - 1, 1) // model.shape.lanes)
+        self._species = model._for_elements(self._numbers)
+        self._scratches: dict[int, np.ndarray] = {}
+        self._own: dict[int, _Workspace] = {}
+
+    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (n_systems,) in eV, in float64, and forces (n_atoms, 3) in eV/Å, at positions (n_atoms, 3) in Å."""
+        model = self._model
+        positions = np.ascontiguousarray(positions, dtype=model.dtype)
+        energies, forces = np.empty(self._count), np.empty_like(positions)
+
+        def part(index: int, first: int, end: int) -> None:
+            own = model._workspace(index)
+            if self._own.get(index) is not own:
+                # First of all, or after the model has met other elements.
+                self._own[index] = own
+                self._species = model._for_elements(self._numbers)
+                self._scratches[index] = model._scratch(self._groups)
+            own.reserve(self._largest, self._largest * self._groups + 1)
+            for name, array in (("starts", self._starts), ("all_species", self._species)):
+                own.set(name, array)
+            for name, array in (("positions", positions), ("forces", forces), ("energies", energies)):
+                own.set(name, array)
+            model._call("molecules", own, first, end, self._scratches[index])
+
+        model._shared(part, self._count)
+        return energies, forces

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from physembed.engine.compiled import contraction, edges, geometry, linear, repulsion
+from physembed.engine.compiled import contraction, edges, geometry, library, linear, repulsion
 from physembed.engine.compiled.emit import I1, I32, I64, Kernel
+from physembed.engine.compiled.library import Library
 from physembed.engine.compiled.shape import LayerShape, Shape, components
 
 FIXED_SLOTS = (
@@ -57,6 +58,11 @@ FIXED_SLOTS = (
     "repulsion_charge",
     "repulsion_weights",
 )
+
+
+def load(shape: Shape) -> Library:
+    """The kernels of a shape."""
+    return library.load(f"mace-{shape.key}", lambda: module(shape), ["molecules", "fill", "forces", *stages(shape)])
 
 
 def slots(shape: Shape) -> list[str]:

@@ -1,4 +1,4 @@
-"""Machine code of the kernels: made by LLVM once per shape of a model, kept on disk, and loaded from there.
+"""Machine code of kernels: made by LLVM once, for MACE once per shape of a model, kept on disk, and loaded from there.
 
 The object files lie in the folder of caches of the user (`PHYSEMBED_CACHE`, or `XDG_CACHE_HOME/physembed`, or
 `~/.cache/physembed`), or in a temporary one where that cannot be written. Their names hold a hash of the shape, of the
@@ -14,19 +14,30 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import llvmlite
 from llvmlite import binding as llvm
-
-from physembed.engine.compiled import kernels
-from physembed.engine.compiled.shape import Shape
+from llvmlite import ir
 
 log = logging.getLogger(__name__)
 
-MAKERS = ("contraction", "edges", "emit", "geometry", "kernels", "library", "linear", "radial", "repulsion", "shape")
+MAKERS = (
+    "contraction",
+    "edges",
+    "emit",
+    "geometry",
+    "kernels",
+    "library",
+    "linear",
+    "radial",
+    "repulsion",
+    "shape",
+    "steps",
+)
 """Modules that the machine code depends on."""
 
 _Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
@@ -35,9 +46,9 @@ _loaded: dict[str, Library] = {}
 
 
 class Library:
-    """The kernels of a shape; a call lets other threads of Python run meanwhile."""
+    """Some kernels; a call lets other threads of Python run meanwhile."""
 
-    def __init__(self, machine_code: bytes, names: list[str]) -> None:
+    def __init__(self, machine_code: bytes, names: Sequence[str]) -> None:
         # Contiguous memory: the code refers to its constants by their distance.
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine(), use_lmm=True)
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(machine_code))
@@ -96,18 +107,23 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "physembed"
 
 
-def load(shape: Shape) -> Library:
-    """The kernels of a shape, compiled if they are not on disk."""
+def load(what: str, make: Callable[[], ir.Module], names: Sequence[str]) -> Library:
+    """Kernels, compiled if they are not on disk.
+
+    Args:
+        what: a name for them, of which all that they depend on but the modules `MAKERS` follows.
+        make: gives their code.
+        names: of their functions.
+    """
     with _lock:
-        if shape.key not in _loaded:
-            names = ["molecules", "fill", "forces", *kernels.stages(shape)]
-            _loaded[shape.key] = _from_disk(shape, names) or Library(_made(shape), names)
-        return _loaded[shape.key]
+        if what not in _loaded:
+            _loaded[what] = _from_disk(what, names) or Library(_made(what, make), names)
+        return _loaded[what]
 
 
-def _from_disk(shape: Shape, names: list[str]) -> Library | None:
+def _from_disk(what: str, names: Sequence[str]) -> Library | None:
     for folder in _folders():
-        path = folder / _name(shape)
+        path = folder / _name(what)
         try:
             content = path.read_bytes()
         except OSError:
@@ -116,12 +132,12 @@ def _from_disk(shape: Shape, names: list[str]) -> Library | None:
         digest, code = content[:32], content[32:]
         if hashlib.sha256(code).digest() == digest:
             return Library(code, names)
-        log.warning("compiled MACE: %s is damaged and is made anew", path)
+        log.warning("machine code: %s is damaged and is made anew", path)
     return None
 
 
-def _name(shape: Shape) -> str:
-    return f"mace-{shape.key}-{_here()}.o"
+def _name(what: str) -> str:
+    return f"{what}-{_here()}.o"
 
 
 def _folders() -> list[Path]:
@@ -129,19 +145,19 @@ def _folders() -> list[Path]:
     return [cache_folder(), temporary]
 
 
-def _made(shape: Shape) -> bytes:
+def _made(what: str, make: Callable[[], ir.Module]) -> bytes:
     began = time.perf_counter()
-    log.info("compiled MACE: compiling the evaluator for models of this shape (once, up to a minute)")
-    code = compiled(shape)
-    log.info("compiled MACE: compiled in %.0f s", time.perf_counter() - began)
+    log.info("machine code: compiling %s (once; up to a minute)", what)
+    code = compiled(make())
+    log.info("machine code: compiled %s in %.0f s", what, time.perf_counter() - began)
     for folder in _folders():
         try:
-            _write(folder / _name(shape), code)
+            _write(folder / _name(what), code)
         except OSError:
             continue
         break
     else:
-        log.warning("compiled MACE: no folder of caches can be written (set PHYSEMBED_CACHE); every start compiles")
+        log.warning("machine code: no folder of caches can be written (set PHYSEMBED_CACHE); every start compiles")
     return code
 
 
@@ -160,10 +176,10 @@ def _write(path: Path, code: bytes) -> None:
         raise
 
 
-def compiled(shape: Shape) -> bytes:
-    """Machine code of the kernels of a shape, an object file."""
+def compiled(module: ir.Module) -> bytes:
+    """Machine code of kernels, an object file."""
     _target()
-    assembly = llvm.parse_assembly(str(kernels.module(shape)))
+    assembly = llvm.parse_assembly(str(module))
     assembly.verify()
     machine = _target_machine()
     # Loops over vectors are written out already; other transformations of them only take time.

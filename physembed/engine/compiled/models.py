@@ -41,9 +41,13 @@ class _Compiled(ModelInterface):
             self._prepared_for = state.atomic_numbers, state.system_idx
             self._numbers = state.atomic_numbers.numpy()
             self._starts = np.append(0, np.cumsum(np.bincount(state.system_idx.numpy())))
+            self._made()
+
+    def _made(self) -> None:
+        """Called after another batch has been prepared."""
 
     def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self._dtype)
+        return torch.from_numpy(values if values.dtype == self.model.dtype else values.astype(self.model.dtype))
 
 
 class CompiledIsolated(_Compiled):
@@ -52,6 +56,9 @@ class CompiledIsolated(_Compiled):
     def __init__(self, model: CompiledMace) -> None:
         super().__init__(model, stress=False)
 
+    def _made(self) -> None:
+        self._batch = self.model.batch(self._numbers, self._starts)
+
     def forward(self, state: Any, **_: object) -> dict[str, Tensor]:
         """Evaluate a batch; as `physembed.engine.mace.IsolatedMace`.
 
@@ -59,7 +66,7 @@ class CompiledIsolated(_Compiled):
             PhysEmbedError: the model has no such element.
         """
         self.prepare(state)
-        energies, forces = self.model.molecules(state.positions.detach().numpy(), self._numbers, self._starts)
+        energies, forces = self._batch(state.positions.detach().numpy())
         return {"energy": self._tensor(energies), "forces": self._tensor(forces)}
 
 

@@ -233,6 +233,11 @@ class Packed:
         self._store("repulsion_weights", np.pad(zbl.c, (0, self._shape.lanes - len(zbl.c))))
 
 
+def address(array: np.ndarray) -> int:
+    """Where an array begins. (`array.ctypes` makes a cycle of references in each use.)"""
+    return int(array.__array_interface__["data"][0])
+
+
 def aligned(values: np.ndarray) -> np.ndarray:
     """A copy that begins at a multiple of 64 bytes."""
     result = empty(values.size, values.dtype).reshape(values.shape)
@@ -244,5 +249,5 @@ def empty(size: int, dtype: np.dtype | type) -> np.ndarray:
     """An array of zeros that begins at a multiple of 64 bytes."""
     dtype = np.dtype(dtype)
     raw = np.zeros(size * dtype.itemsize + 64, dtype=np.uint8)
-    start = -raw.ctypes.data % 64
+    start = -address(raw) % 64
     return raw[start : start + size * dtype.itemsize].view(dtype)
