@@ -22,6 +22,7 @@ import pandas as pd
 from scipy import stats
 
 from physembed.errors import PhysEmbedError
+from physembed.md.rearrangements import COLUMNS
 
 CONFIDENCE = 0.95
 """Of every interval."""
@@ -166,6 +167,28 @@ def collapse_fractions(runs: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def rearranged_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs in which the molecule rearranged without a collapse, or before it (`physembed.md.rearrangements`).
+
+    Returns:
+        arm, seed (`all` for the arm as a whole); inverted_runs, cis_trans_runs and new_contact_runs, the runs with at
+        least one inverted stereocentre, change between cis and trans, or new contact of bond length.
+
+    Raises:
+        PhysEmbedError: a column of the counts is missing.
+    """
+    counted = dict(zip(COLUMNS[:3], ("inverted_runs", "cis_trans_runs", "new_contact_runs"), strict=True))
+    missing = [name for name in counted if name not in runs]
+    if missing:
+        raise PhysEmbedError(f"survival: the table of runs has no column {missing[0]!r}; run the stability runs again")
+    return pd.DataFrame(
+        [
+            {"arm": arm, "seed": seed} | {name: int((group[column] > 0).sum()) for column, name in counted.items()}
+            for arm, seed, group in _groups(_checked(runs))
+        ]
+    )
 
 
 def restricted_mean_times(runs: pd.DataFrame) -> pd.DataFrame:

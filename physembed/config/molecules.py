@@ -62,8 +62,10 @@ class GaffMD(Section):
     """Temperature of the thermostat."""
     timestep_fs: Timestep = 1.0
     """Time step; no bond is constrained, so that more than 1 fs is too much for bonds with hydrogen."""
+    equilibration_ps: NotNegative = 5.0
+    """Time before the first frame, not part of the duration: the run starts from a minimum of the energy."""
     duration_ps: Duration = 1000.0
-    """Length of the run."""
+    """Length of the run that is recorded."""
     frame_interval_steps: Count = 100
     """Steps from one written frame to the next."""
     friction_per_ps: Positive = 1.0
@@ -198,7 +200,7 @@ class Stability(Section):
     """Friction of the Langevin thermostat."""
     bond_tolerance_A: Annotated[float, Field(gt=0, le=5)] = 0.5
     """A bond further than this from its mean length over the GAFF run is a collapse."""
-    overlap_margin_A: Annotated[float, Field(ge=-2, le=2)] = 0.0
+    overlap_margin_A: Annotated[float, Field(ge=-2, le=2)] = 0.25
     """Two atoms that are not bonded, nearer than a bond of these elements plus this, are a collapse."""
     check_interval_steps: Count = 10
     """Steps from one look for collapses to the next."""

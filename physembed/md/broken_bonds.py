@@ -1,4 +1,9 @@
-"""Molecules of a liquid that are torn or crushed: their bonds against those of the start frame."""
+"""Broken bonds in liquids: each bond against its length in the start frame.
+
+The rule is that of isolated molecules (`physembed.md.collapse`): a bond is broken once it deviates by more than
+`TOLERANCE_A`, longer or shorter. A liquid has no GAFF run of its own, so the length at the start stands for the mean;
+at room temperature the two differ by less than 0.1 Å.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +17,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from physembed.errors import PhysEmbedError
 
-TORN_A = 1.5
-"""A bond longer than at the start by this much, in Å, is torn."""
-CRUSHED = 0.5
-"""A bond shorter than this fraction of its length at the start is crushed."""
+TOLERANCE_A = 0.5
+"""The default of `stability.bond_tolerance_A`."""
 
 
 class BondWatch:
-    """Bonds of the molecules in boxes of the same atoms.
+    """The bonds of boxes that hold the same molecules.
 
     Args:
         bonds: (n_bonds, 2) indices of bonded atoms, the same in each start; None to watch none.
-        starts: of each box, with whole molecules.
+        starts: start frame of each box, with whole molecules.
 
     Raises:
-        PhysEmbedError: bonds of atoms that are not there, or a start whose molecules are not whole.
+        PhysEmbedError: a bond of an atom that does not exist, or a start whose molecules are not whole.
     """
 
     def __init__(self, bonds: ArrayLike | None, starts: Sequence[Atoms]) -> None:
@@ -55,22 +58,22 @@ class BondWatch:
         return lengths
 
     def broken(self, positions: torch.Tensor, rows: Sequence[int]) -> list[str]:
-        """For each of the boxes in `rows` its worst bond, if that is torn or crushed, in a few words; else nothing.
+        """The worst broken bond of each box in `rows` in words; an empty string where none is broken.
 
         Args:
             positions: (len(rows), n_atoms, 3) Å, not wrapped.
-            rows: which of the starts.
+            rows: indices of the starts.
         """
         if not len(self.bonds):
             return [""] * len(rows)
         first, second = torch.as_tensor(self.bonds.T, device=positions.device)
         lengths = (positions[:, first] - positions[:, second]).norm(dim=2)
         reference = torch.as_tensor(self.lengths[list(rows)], dtype=lengths.dtype, device=lengths.device)
-        crushed = (reference - lengths) / ((1 - CRUSHED) * reference)
-        worst = torch.maximum((lengths - reference) / TORN_A, crushed).nan_to_num(torch.inf).max(dim=1)
+        worst = (lengths - reference).abs().nan_to_num(torch.inf).max(dim=1)
         words = []
-        for row, (amount, bond) in enumerate(zip(worst.values.tolist(), worst.indices.tolist(), strict=True)):
+        for row, (deviation, bond) in enumerate(zip(worst.values.tolist(), worst.indices.tolist(), strict=True)):
             i, j = self.bonds[bond]
             now, then = float(lengths[row, bond]), float(reference[row, bond])
-            words.append(f"bond {i}-{j} is {now:.2f} Å long, {then:.2f} Å at the start" if amount > 1 else "")
+            broken = f"bond {i}-{j} is {now:.2f} Å long, {then:.2f} Å at the start"
+            words.append(broken if deviation > TOLERANCE_A else "")
         return words

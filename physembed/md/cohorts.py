@@ -13,6 +13,7 @@ from ase import Atoms
 from physembed.config import Stability
 from physembed.md.clock import Clock
 from physembed.md.collapse import CollapseDetector, SampledRanges
+from physembed.md.rearrangements import COLUMNS, Rearrangements
 from physembed.md.stability import StabilityRun
 from physembed.provenance import settings_hash
 from physembed.seeds import derive_seed
@@ -31,6 +32,7 @@ class StabilityCohorts:
         starts: one structure for each replica; more of them than before have to follow those that were there.
         detector: says which replicas have collapsed.
         ranges: what the training frames were sampled over.
+        rearrangements: finds what changes without being a collapse.
         settings: `stability` of the configuration.
         seed: of momenta and noise.
         restart: folder with one folder for each cohort. It must belong to the model, the detector, the seed and the
@@ -44,6 +46,7 @@ class StabilityCohorts:
         starts: Sequence[Atoms],
         detector: CollapseDetector,
         ranges: SampledRanges,
+        rearrangements: Rearrangements,
         settings: Stability,
         *,
         seed: int,
@@ -51,6 +54,7 @@ class StabilityCohorts:
         clock: Clock | None = None,
     ) -> None:
         self.runs: list[StabilityRun] = []
+        self.rearrangements = rearrangements
         first = 0
         while first < len(starts):
             cohort = _begun_together(starts[first:], Path(restart))
@@ -70,8 +74,18 @@ class StabilityCohorts:
             run.run()
 
     def replicas(self) -> pd.DataFrame:
-        """The result, one row for each replica, in the order of the starts; columns as of `StabilityRun`."""
-        return self._joined([run.replicas() for run in self.runs])
+        """The result, one row for each replica, in the order of the starts.
+
+        Columns as of `StabilityRun`, then those of `physembed.md.rearrangements`, of what was recorded before a
+        collapse.
+        """
+        table = self._joined([run.replicas() for run in self.runs])
+        found = [
+            self.rearrangements.of(start, [frame for frame in run.trajectory(replica) if "collapsed" not in frame.info])
+            for run in self.runs
+            for replica, start in enumerate(run.starts)
+        ]
+        return pd.concat([table, pd.DataFrame(found, columns=list(COLUMNS))], axis=1)
 
     def thermo(self) -> pd.DataFrame:
         """Potential energy and temperature of each replica at each record, one cohort after the other."""

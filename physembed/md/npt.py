@@ -202,24 +202,24 @@ class NPTRuns:
         pressures = torch.einsum("nii->n", batch.pressure_tensors) / (3 * units.bar)
         seen = (batch.volumes, batch.densities_g_cm3, batch.base_energies, batch.cso_S0, batch.cso_S1)
         values = torch.stack([*seen, batch.temperatures, pressures]).double().cpu().numpy().T
-        torn = self.bonds.broken(batch.positions, self._alive)
-        broken = [lost or bond for lost, bond in zip(batch.lost(), torn, strict=True)]
+        broken = self.bonds.broken(batch.positions, self._alive)
+        reasons = [lost or bond for lost, bond in zip(batch.lost(), broken, strict=True)]
         keep = []
         for place, row in enumerate(self._alive):
             if wanted[place]:
-                self._look(row, place, values[place], broken[place])
+                self._look(row, place, values[place], reasons[place])
             keep.append(self._runs[row].status == "ok" and self._runs[row].step < self.total_steps)
         if not all(keep):
             self._leave(keep)
         if self._alive:
             self._sound = batch.positions.clone(), batch.cells.clone()
 
-    def _look(self, row: int, place: int, values: NDArray[np.float64], broken: str) -> None:
+    def _look(self, row: int, place: int, values: NDArray[np.float64], reason: str) -> None:
         """Note what is seen of one run, or how it was lost."""
         run, time_ps = self._runs[row], self._time_ps(self._runs[row].step)
         density, at_start = values[1], _density(self.starts[row])
-        if broken:
-            run.status, run.reason = "blown_up", f"{broken}, at {time_ps:g} ps"
+        if reason:
+            run.status, run.reason = "blown_up", f"{reason}, at {time_ps:g} ps"
         elif not density >= EVAPORATED_BELOW * at_start:
             run.status = "evaporated"
             run.reason = f"density {density:.3f} g/cm^3, {at_start:.3f} g/cm^3 at the start, at {time_ps:g} ps"

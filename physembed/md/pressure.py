@@ -167,8 +167,8 @@ class PressureRun:
     def _look(self) -> None:
         """Take replicas that are lost out of the batch."""
         record, batch = self.record, self._batch
-        torn = self.bonds.broken(batch.positions, record.alive)
-        reasons = [lost or bond for lost, bond in zip(batch.lost(), torn, strict=True)]
+        broken = self.bonds.broken(batch.positions, record.alive)
+        reasons = [lost or bond for lost, bond in zip(batch.lost(), broken, strict=True)]
         if not any(reasons):
             return
         for replica, reason in zip(record.alive, reasons, strict=True):

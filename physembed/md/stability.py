@@ -195,7 +195,8 @@ class StabilityRun:
         table = pd.DataFrame(rows)[
             [*order, "length_A", "reference_A", "angle_types", "angle_degrees", "in_sampled_range"]
         ]
-        return table.astype({"atom_i": "Int64", "atom_j": "Int64"})
+        lengths = dict.fromkeys(("length_A", "reference_A", "angle_degrees"), "float64")
+        return table.astype({"atom_i": "Int64", "atom_j": "Int64"} | lengths)
 
     def thermo(self) -> pd.DataFrame:
         """Potential energy and temperature of each replica at each record."""

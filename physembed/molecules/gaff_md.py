@@ -1,7 +1,8 @@
 """MD of one isolated molecule with its classical force field, in OpenMM.
 
-No constraints and no cutoff, Langevin middle integrator. The trajectory holds every frame of the run as
-extended XYZ (positions in Å; info: `step`, `time_fs`, `potential_energy_eV`, `temperature_K`).
+No constraints and no cutoff, Langevin middle integrator. The run starts from a minimum of the energy, so nothing is
+recorded before it has equilibrated. The trajectory holds the frames after that as extended XYZ (positions in Å; info:
+`step`, `time_fs`, both counted from the start, `potential_energy_eV`, `temperature_K`).
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from physembed.molecules.openmm_md import ClassicalMD, StoppedError
 from physembed.progress import Progress
 
 log = logging.getLogger(__name__)
-TORN = 2.0
-"""A bond that is so many times as long as at rest is torn: harmonic bonds never reach it."""
+BROKEN_BEYOND = 2.0
+"""A bond that is so many times as long as at rest is broken: harmonic bonds never reach it."""
 
 
 class GaffRun:
@@ -43,6 +44,7 @@ class GaffRun:
         )
         self.seed = seed
         self.frames: list[Atoms] = []
+        self._equilibration_steps = round(settings.equilibration_ps * 1000 / settings.timestep_fs)
         self._bonds = np.array([(bond.atom1.idx, bond.atom2.idx) for bond in structure.bonds], int).reshape(-1, 2)
         self._equilibrium_A = np.array([bond.type.req for bond in structure.bonds])
 
@@ -50,8 +52,8 @@ class GaffRun:
         """All frames, as many as `physembed.durations.frame_count` says.
 
         Raises:
-            PhysEmbedError: if the energy stops being finite, a bond is torn, or the mean temperature is not that of the
-                thermostat.
+            PhysEmbedError: if the energy stops being finite, a bond is broken, or the mean temperature is not that of
+                the thermostat.
         """
         every = self.settings.frame_interval_steps
         total = frame_count(self.settings.duration_ps, self.settings.timestep_fs, every)
@@ -61,6 +63,7 @@ class GaffRun:
             except StoppedError as error:
                 raise PhysEmbedError(f"gaff_md: cannot be minimised: {error}; check the topology") from error
             self.md.heat(self.seed)
+            self._advance(self._equilibration_steps)
         progress = Progress("GAFF MD", total, "frames", start=len(self.frames))
         save_every = max(1, total // 20)
         while len(self.frames) < total:
@@ -83,7 +86,7 @@ class GaffRun:
 
     def _frame(self) -> Atoms:
         state = self.md.state()
-        step = (len(self.frames) + 1) * self.settings.frame_interval_steps
+        step = self._equilibration_steps + (len(self.frames) + 1) * self.settings.frame_interval_steps
         if not np.isfinite(state.potential_energy_eV):
             raise PhysEmbedError(
                 f"gaff_md: the energy is not finite at step {step}; lower gaff_md.timestep_fs or check the topology"
@@ -102,12 +105,12 @@ class GaffRun:
 
     def _check_bonds(self, positions: NDArray[np.float64], step: int) -> None:
         lengths = np.linalg.norm(positions[self._bonds[:, 0]] - positions[self._bonds[:, 1]], axis=1)
-        torn = np.flatnonzero(~(lengths < TORN * self._equilibrium_A))
-        if torn.size:
-            names = [f"{self.structure.atoms[atom].name} ({atom})" for atom in self._bonds[torn[0]]]
+        broken = np.flatnonzero(~(lengths < BROKEN_BEYOND * self._equilibrium_A))
+        if broken.size:
+            names = [f"{self.structure.atoms[atom].name} ({atom})" for atom in self._bonds[broken[0]]]
             raise PhysEmbedError(
-                f"gaff_md: at step {step} the bond of {names[0]} and {names[1]} is {lengths[torn[0]]:.3g} Å long "
-                f"({self._equilibrium_A[torn[0]]:.3g} Å in equilibrium); lower gaff_md.timestep_fs or "
+                f"gaff_md: at step {step} the bond of {names[0]} and {names[1]} is {lengths[broken[0]]:.3g} Å long "
+                f"({self._equilibrium_A[broken[0]]:.3g} Å in equilibrium); lower gaff_md.timestep_fs or "
                 "gaff_md.temperature_K, or check the topology and its coordinates"
             )
 
@@ -120,7 +123,8 @@ class GaffRun:
         settings = self.settings
         begin_fs = 5000 / settings.friction_per_ps
         values = [frame.info["temperature_K"] for frame in self.frames if frame.info["time_fs"] > begin_fs]
-        independent = min(len(values), (settings.duration_ps - begin_fs / 1000) * settings.friction_per_ps / 2)
+        recorded_ps = settings.duration_ps - max(0.0, begin_fs / 1000 - settings.equilibration_ps)
+        independent = min(len(values), recorded_ps * settings.friction_per_ps / 2)
         if independent < 1:
             return
         mean, wanted = float(np.mean(values)), settings.temperature_K

@@ -212,6 +212,7 @@ class Trials:
         from physembed.engine.mace import load_isolated
         from physembed.md.cohorts import StabilityCohorts
         from physembed.md.collapse import CollapseDetector, SampledRanges
+        from physembed.md.rearrangements import Rearrangements
 
         section, starts = self.study.config.stability, self.study.config.frames.starts
         structure, device = self.topology(spec), resolve_device(section.device)
@@ -234,8 +235,9 @@ class Trials:
             )
             detector = CollapseDetector(bonds, lengths, rest, *limits, device=device)
             unsampled = SampledRanges(pd.DataFrame(), pd.DataFrame())
+            changes = Rearrangements(bonds, frame.numbers, rest)
             runs = StabilityCohorts(
-                model, [frame] * starts, detector, unsampled, settings, seed=1, restart=self._new_folder()
+                model, [frame] * starts, detector, unsampled, changes, settings, seed=1, restart=self._new_folder()
             )
             runs.run()
             if runs.replicas().collapsed.any():

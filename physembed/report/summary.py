@@ -193,10 +193,14 @@ def _stability_rows(table: pd.DataFrame) -> Table:
             [
                 row["molecule"], row["arm"], str(row["labels"]), f"{row['collapsed']} of {row['runs']}",
                 _percent(row["fraction"]), f"{_percent(row['low'])} to {_percent(row['high'])}",
+                f"{row['inverted_runs']} / {row['cis_trans_runs']} / {row['new_contact_runs']}",
                 f"{row['duration_ps']:g} ps, {row['temperature_K']:g} K", paper,
             ]
         )  # fmt: skip
-    headings = ["molecule", "arm", "labels", "collapsed", "fraction", "95 % interval", "conditions", "paper"]
+    headings = [
+        "molecule", "arm", "labels", "collapsed", "fraction", "95 % interval",
+        "runs inverted / cis-trans / new contacts", "conditions", "paper",
+    ]  # fmt: skip
     return Table(MOLECULE_TABLES["stability"].title, headings, rows)
 
 

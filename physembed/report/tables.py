@@ -29,14 +29,15 @@ def stability_table(
     """Collapse of each molecule and arm beside the paper's, and what the arm cost.
 
     Args:
-        fractions: from `physembed.analysis.survival.collapse_fractions`, by molecule.
+        fractions: from `physembed.analysis.survival.collapse_fractions` and `rearranged_runs`, by molecule.
         ledgers: the ledger of each set of labels, by molecule.
         duration_ps: length of the runs.
         temperature_K: their temperature.
 
     Returns:
         molecule, arm, labels (spent on the arm's training frames, rejected ones included), runs, collapsed, fraction,
-        low, high (exact two-sided 95 % interval), upper_one_sided (exact 95 % limit), duration_ps, temperature_K;
+        low, high (exact two-sided 95 % interval), upper_one_sided (exact 95 % limit), inverted_runs, cis_trans_runs,
+        new_contact_runs (runs with such a rearrangement, which is no collapse), duration_ps, temperature_K;
         paper_runs, paper_collapsed_percent, paper_duration_ps and paper_temperature_K, empty where the paper has no
         such molecule and arm.
     """
@@ -48,8 +49,9 @@ def stability_table(
     ours["labels"] = [len(ledgers[molecule][arm]) for molecule, arm in zip(ours["molecule"], ours["arm"], strict=True)]
     paper = paper_stability().rename(columns=lambda name: name if name in ("molecule", "arm") else f"paper_{name}")
     columns = [
-        "molecule", "arm", "labels", "runs", "collapsed", "fraction", "low", "high", "upper_one_sided", "duration_ps",
-        "temperature_K", "paper_runs", "paper_collapsed_percent", "paper_duration_ps", "paper_temperature_K",
+        "molecule", "arm", "labels", "runs", "collapsed", "fraction", "low", "high", "upper_one_sided", "inverted_runs",
+        "cis_trans_runs", "new_contact_runs", "duration_ps", "temperature_K", "paper_runs", "paper_collapsed_percent",
+        "paper_duration_ps", "paper_temperature_K",
     ]  # fmt: skip
     return ours.merge(paper, how="left", on=["molecule", "arm"])[columns]
 

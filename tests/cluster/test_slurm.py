@@ -152,7 +152,7 @@ def whole_study(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def make_long(study: Checkout, seconds: float, scratch: Path) -> int:
     """Let the study's GAFF MD last so many seconds on this machine; the number of its frames."""
     structure = load_topology(study.root / TOPOLOGY, (study.root / TOPOLOGY).with_suffix(".inpcrd"))
-    trial = GaffMD(duration_ps=1000, frame_interval_steps=FRAME_INTERVAL)
+    trial = GaffMD(equilibration_ps=0, duration_ps=1000, frame_interval_steps=FRAME_INTERVAL)
     took = []
     for attempt in range(3):
         began = time.monotonic()

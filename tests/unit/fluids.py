@@ -1,6 +1,7 @@
 """Model fluids whose thermodynamics are known: ideal gas and Lennard-Jones, as torch-sim models."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +25,12 @@ class IdealGas(ModelInterface):
 
     fixed_shapes = True
 
-    def __init__(self, dtype=torch.float64, device="cpu"):
+    def __init__(self, dtype: torch.dtype = torch.float64, device: str = "cpu") -> None:
         super().__init__()
         self._device, self._dtype = torch.device(device), dtype
         self._compute_stress = self._compute_forces = True
 
-    def forward(self, state, **_):
+    def forward(self, state: Any, **_: object) -> dict[str, torch.Tensor]:
         return {
             "energy": state.cell.new_zeros(len(state.cell)),
             "forces": torch.zeros_like(state.positions),
@@ -45,13 +46,13 @@ class LennardJones(ModelInterface):
     Liquids, eq. 2.144), so that energy and stress belong together.
     """
 
-    def __init__(self, cutoff=3.0, tail=True, dtype=torch.float32):
+    def __init__(self, cutoff: float = 3.0, tail: bool = True, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self._device, self._dtype = torch.device("cpu"), dtype
         self._compute_stress = self._compute_forces = True
         self.cutoff, self.tail = cutoff, tail
 
-    def forward(self, state, **_):
+    def forward(self, state: Any, **_: object) -> dict[str, torch.Tensor]:
         n = state.n_systems
         box = torch.linalg.det(state.cell) ** (1 / 3)
         scaled = (state.positions.view(n, -1, 3) / box[:, None, None]).permute(2, 0, 1).contiguous()
@@ -88,7 +89,7 @@ class LennardJones(ModelInterface):
         }
 
 
-def argon(cells, density, rattle=0.05, seed=0):
+def argon(cells: int, density: float, rattle: float = 0.05, seed: int = 0) -> Atoms:
     """4 cells^3 atoms on an fcc lattice of a reduced density, displaced at random."""
     atoms = bulk("Ar", "fcc", a=SIGMA * (4 / density) ** (1 / 3), cubic=True).repeat(cells)
     atoms.set_masses([MASS] * len(atoms))
@@ -96,13 +97,13 @@ def argon(cells, density, rattle=0.05, seed=0):
     return atoms
 
 
-def gas(n_atoms, edge, seed=0):
+def gas(n_atoms: int, edge: float, seed: int = 0) -> Atoms:
     """Argon atoms anywhere in a cubic box."""
     positions = np.random.default_rng(seed).uniform(0, edge, (n_atoms, 3))
     return Atoms(f"Ar{n_atoms}", positions=positions, cell=[edge] * 3, pbc=True)
 
 
-def liquid_argon(model, cells, density, count):
+def liquid_argon(model: LennardJones, cells: int, density: float, count: int) -> list[Atoms]:
     """Boxes of liquid argon: the lattice at a reduced density, molten at a reduced temperature of 3."""
     batch = LiquidBatch(
         model, [argon(cells, density, seed=seed) for seed in range(count)], temperatures_K=[3 * EPSILON / KB] * count,

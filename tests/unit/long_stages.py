@@ -32,7 +32,9 @@ FRAMES, EPOCHS = 5000, 12
 
 def gaff_md(folder: Path) -> dict[str, Any]:
     """A GAFF run of methanol, whose topology lies in the folder."""
-    settings = GaffMD(duration_ps=FRAMES * 0.2, timestep_fs=0.5, frame_interval_steps=400, friction_per_ps=5)
+    settings = GaffMD(
+        equilibration_ps=0, duration_ps=FRAMES * 0.2, timestep_fs=0.5, frame_interval_steps=400, friction_per_ps=5
+    )
     structure = load_topology(folder / "methanol.prmtop", folder / "methanol.inpcrd")
     return {"frames": GaffRun(structure, settings, seed=3, restart=folder / "restart").run()}
 

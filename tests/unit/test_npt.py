@@ -6,10 +6,12 @@ import torch
 from ase import Atoms, units
 
 from physembed.analysis.density import mean_density
+from physembed.config import Stability
 from physembed.config.liquids import NPT
 from physembed.engine.liquid_batch import LiquidBatch
 from physembed.errors import PhysEmbedError
 from physembed.md import clock
+from physembed.md.broken_bonds import TOLERANCE_A, BondWatch
 from physembed.md.clock import Clock
 from physembed.md.npt import NPTPoint, NPTRuns
 from physembed.units import G_CM3
@@ -377,18 +379,31 @@ def test_an_evaporating_run_is_recorded_as_such(tmp_path):
     assert runs.trajectory("gas")[-1].info["time_ps"] == pytest.approx(rows.time_ps.max())
 
 
-def test_a_torn_and_a_crushed_molecule_blow_a_run_up(tmp_path):
+def test_the_rule_for_broken_bonds_is_that_of_isolated_molecules():
+    assert Stability().bond_tolerance_A == TOLERANCE_A
+    start = Atoms("CHCHCH", [[0, 0, 0], [1.1, 0, 0], [0, 4, 0], [1.1, 4, 0], [0, 8, 0], [1.1, 8, 0]], cell=[20] * 3)
+    watch = BondWatch([(0, 1), (2, 3), (4, 5)], [start] * 5)
+    positions = torch.tensor(start.positions).repeat(5, 1, 1)
+    for row, shift in enumerate((0.49, 0.51, -0.49, -0.51, float("nan"))):
+        positions[row, 3, 0] += shift
+    assert watch.broken(positions, range(5)) == [
+        "", "bond 2-3 is 1.61 Å long, 1.10 Å at the start", "", "bond 2-3 is 0.59 Å long, 1.10 Å at the start",
+        "bond 2-3 is nan Å long, 1.10 Å at the start",
+    ]  # fmt: skip
+
+
+def test_broken_bonds_end_a_run(tmp_path):
     # Argon atoms are no molecules: sooner or later two neighbours part.
-    runs = finished(tmp_path / "torn", bonds=BONDS, duration_ps=15.0)
+    runs = finished(tmp_path / "broken", bonds=BONDS, duration_ps=15.0)
     table = runs.runs()
     assert (table.status == "blown_up").all()
     assert table.reason.str.match(r"bond \d+-\d+ is [\d.]+ Å long, [\d.]+ Å at the start, at [\d.]+ ps").all()
     for label in "ab":
         first, last = (runs.trajectory(label)[frame] for frame in (0, -1))
         for i, j in BONDS:
-            assert last.get_distance(i, j) < first.get_distance(i, j) + 1.5
-    # The same runs without a look at the bonds hold, and are not taken for the same.
-    assert (finished(tmp_path / "torn").runs().status == "ok").all()
+            assert last.get_distance(i, j) < first.get_distance(i, j) + 0.5
+    # The same runs without a look at the bonds survive, and are not taken for the same.
+    assert (finished(tmp_path / "broken").runs().status == "ok").all()
 
 
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path):

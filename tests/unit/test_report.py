@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
-from physembed.analysis.survival import collapse_fractions, compare_arms, survival_curves
+from physembed.analysis.survival import collapse_fractions, compare_arms, rearranged_runs, survival_curves
 from physembed.config import Arm
 from physembed.errors import PhysEmbedError
 from physembed.molecules.angles import COLUMNS as ANGLE_COLUMNS
@@ -467,8 +467,14 @@ def test_ledger_bars_add_up(made: Made) -> None:
         ledger_counts({"train": pd.DataFrame({"status": ["lost"], "scf_retries": [0]})})
 
 
+def with_rearrangements(runs: pd.DataFrame) -> pd.DataFrame:
+    """Collapse fractions as the survival stage writes them; every tenth run has a new contact."""
+    changed = runs.assign(inverted_stereocentres=0, cis_trans_changes=0, new_contacts=3 * (runs["replica"] % 10 == 0))
+    return collapse_fractions(runs).merge(rearranged_runs(changed), on=["arm", "seed"])
+
+
 def test_tables_of_the_study(made: Made) -> None:
-    fractions = collapse_fractions(made.runs)
+    fractions = with_rearrangements(made.runs)
     few = made.ledgers | {"adaptive": made.ledgers["adaptive"][:30]}
     ledgers = {"paracetamol": made.ledgers, "ethanol": few}
     stability = stability_table({"paracetamol": fractions, "ethanol": fractions}, ledgers, 2.0, 800.0)
@@ -477,6 +483,7 @@ def test_tables_of_the_study(made: Made) -> None:
     assert list(stability["paper_collapsed_percent"][:2]) == [77, 0]
     assert stability["paper_collapsed_percent"][2:].isna().all()
     assert (stability["runs"] == 100).all()
+    assert (stability["new_contact_runs"] == 10).all() and (stability["inverted_runs"] == 0).all()
     errors = model_error_table({"a": made.frames}, {"a": made.forces})
     np.testing.assert_allclose(errors["energy_rmse_meV_atom"], 10)
     # The mean square error of a set is the mean over its frames, all having as many atoms.
@@ -568,7 +575,7 @@ class Links(HTMLParser):
 
 
 def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str, Path]) -> None:
-    name, fractions = "<b>x & y", collapse_fractions(made.runs)
+    name, fractions = "<b>x & y", with_rearrangements(made.runs)
     molecule = MoleculeSummary(name, fractions, compare_arms(made.runs), svgs)
     part = MoleculesPart(
         [molecule],

@@ -13,6 +13,7 @@ from physembed.analysis.survival import (
     collapse_fractions,
     compare_arms,
     log_rank_scores,
+    rearranged_runs,
     restricted_mean_times,
     survival_curves,
 )
@@ -377,3 +378,17 @@ def test_a_table_that_cannot_be_is_refused(function, spoil, message):
     with pytest.raises(PhysEmbedError, match=message) as caught:
         function(spoil(runs("a", [1.0, 2.0], [True, False])))
     assert "\n" not in str(caught.value)
+
+
+def test_runs_that_rearranged_are_counted_by_arm_and_seed():
+    table = pd.concat([runs("a", [1.0] * 4, False), runs("a", [1.0] * 4, True, seed=2), runs("b", [1.0] * 2, False)])
+    with pytest.raises(PhysEmbedError, match="no column 'inverted_stereocentres'; run the stability runs again"):
+        rearranged_runs(table)
+    table = table.assign(
+        inverted_stereocentres=[1, 0, 2, 0, 0, 0, 0, 3, 0, 0], cis_trans_changes=[0] * 9 + [1], new_contacts=5
+    )
+    found = rearranged_runs(table).set_index(["arm", "seed"])
+    assert found.loc[("a", "all")].tolist() == [3, 0, 8]
+    assert found.loc[("a", "1")].tolist() == [2, 0, 4]
+    assert found.loc[("a", "2")].tolist() == [1, 0, 4]
+    assert found.loc[("b", "all")].tolist() == [0, 1, 2]

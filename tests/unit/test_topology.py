@@ -233,7 +233,7 @@ def test_terms_that_amber_lacks_are_refused(tmp_path, methanol):
     assert list(tmp_path.iterdir()) == []
 
 
-MD = GaffMD(duration_ps=2.01, timestep_fs=0.5, frame_interval_steps=20, friction_per_ps=5)
+MD = GaffMD(equilibration_ps=0.1, duration_ps=2.01, timestep_fs=0.5, frame_interval_steps=20, friction_per_ps=5)
 
 
 def same(frames, others):
@@ -246,8 +246,11 @@ def same(frames, others):
 def test_gaff_run(tmp_path, methanol):
     frames = GaffRun(methanol, MD, seed=3, restart=tmp_path / "a").run()
     assert len(frames) == 201
-    assert [frame.info["step"] for frame in frames] == list(range(20, 4021, 20))
-    assert frames[-1].info["time_fs"] == 2010
+    assert [frame.info["step"] for frame in frames] == list(range(220, 4221, 20))
+    assert frames[-1].info["time_fs"] == 2110
+    # What comes before the first frame is the same run, unrecorded.
+    whole = MD.model_copy(update={"equilibration_ps": 0.0, "duration_ps": 2.11})
+    assert same(frames, GaffRun(methanol, whole, seed=3, restart=tmp_path / "whole").run()[10:])
     for frame in frames[::50]:
         # parmed: kcal/mol and Å
         energy_eV = energy(methanol, frame.positions * unit.angstrom) * 0.0103642697

@@ -13,6 +13,7 @@ with stage(snakemake):
     from physembed.md.clock import Clock
     from physembed.md.cohorts import StabilityCohorts
     from physembed.md.collapse import CollapseDetector, SampledRanges
+    from physembed.md.rearrangements import Rearrangements
     from physembed.molecules.bonds import equilibrium_length_matrix, read_bond_table
     from physembed.restart import restart_folder
     from physembed.tables import read_table
@@ -24,19 +25,16 @@ with stage(snakemake):
     restart = restart_folder(snakemake, starts=None)
     device = resolve_device(settings.device)
     starts, bonds = ase.io.read(snakemake.input.starts, ":"), read_bond_table(snakemake.input.bonds)
-    detector = CollapseDetector(
-        bonds,
-        read_table(snakemake.input.bond_lengths)["mean_A"].to_numpy(),
-        equilibrium_length_matrix(bonds, starts[0].numbers),
-        settings.bond_tolerance_A,
-        settings.overlap_margin_A,
-        device=device,
-    )
+    lengths = equilibrium_length_matrix(bonds, starts[0].numbers)
+    means = read_table(snakemake.input.bond_lengths)["mean_A"].to_numpy()
+    limits = settings.bond_tolerance_A, settings.overlap_margin_A
+    detector = CollapseDetector(bonds, means, lengths, *limits, device=device)
     model = load_isolated(snakemake.input.model, device, settings.dtype)
     ranges = SampledRanges(read_table(snakemake.input.ranges), read_table(snakemake.input.angle_ranges))
-    clock = Clock.of(snakemake.config)
+    changes = Rearrangements(bonds, starts[0].numbers, lengths)
     runs = StabilityCohorts(
-        model, starts, detector, ranges, settings, seed=values["seed"], restart=restart, clock=clock
-    )
+        model, starts, detector, ranges, changes, settings,
+        seed=values["seed"], restart=restart, clock=Clock.of(snakemake.config),
+    )  # fmt: skip
     runs.run()
     runs.write(snakemake.output.replicas, snakemake.output.thermo, snakemake.output.trajectories)
