@@ -15,7 +15,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 TESTS_AT_ONCE ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install wheels demo run plan report archive test unit-test test-cluster lint format lock schema clean
+.PHONY: help install wheels demo run plan report archive test unit-test test-long test-cluster lint format lock schema clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,12 +61,15 @@ report:  ## Snakemake's report as one HTML file (CONFIG=config/x.yaml STUDY=x)
 	  && echo "Look at results/$(STUDY)/summary.html and results/$(STUDY)/report.html"; \
 	fi
 
-test: install lint  ## formatters, linters, types and all tests
+test: install lint  ## formatters, linters, types and all tests but the long ones
 	@envs/system-libraries chromium:chromium chromedriver:chromium-driver
-	@$(PYTEST) --durations 25
+	@$(PYTEST) -m "not long" --durations 25 --cov physembed --cov-report term
 
 unit-test: install  ## the unit tests alone
-	@$(PYTEST) tests/unit
+	@$(PYTEST) -m "not long" tests/unit
+
+test-long: install  ## long statistics: MD against values of the literature
+	@$(PYTEST) -m long tests/unit
 
 test-cluster: install  ## the workflow on a Slurm that is started on this machine (root, Debian, 6 minutes)
 	@$(BIN)/python -m pytest tests/cluster
@@ -83,7 +86,7 @@ format: install  ## format Python and Snakemake code
 
 lock: install  ## resolve the dependencies of pyproject.toml again
 	@$(BIN)/uv pip compile --quiet --upgrade --python-version 3.12 --no-emit-index-url --no-annotate --no-header \
-	  --all-extras pyproject.toml --output-file envs/requirements.lock
+	  --extra workflow --extra dev pyproject.toml --output-file envs/requirements.lock
 	@$(BIN)/python envs/conda-environment > envs/physembed.yaml
 
 schema: install  ## what is generated: config/schema.json, the tables of config/README.md, the captions in workflow/report

@@ -1,5 +1,56 @@
-"""One OpenMP thread, set before any library loads: sums in a fixed order, also where an SCF is nearly degenerate."""
+"""One OpenMP thread, set before any library loads; and tests of random quantities, which may fail by chance.
 
+A test marked `chance(probability)` looks at numbers that differ from machine to machine, because rounding decides where
+MD goes. It states an upper bound of the probability that it fails by chance in one attempt, and takes the fixture
+`seed`. It is repeated with other seeds until its false failure is less probable than 1e-5, and fails only if every
+attempt does: what is wrong fails in all of them. (Draws of NumPy alone are the same on any machine, so that a test of
+them needs no mark.) To see what one attempt does: `pytest -m chance --attempts 1 --seed-offset 7`.
+"""
+
+from __future__ import annotations
+
+import math
 import os
+import warnings
+
+import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"
+
+FALSE_FAILURE = 1e-5
+"""What the false failure of a test has to be less probable than."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed-offset", type=int, default=0, help="other seeds for tests marked `chance`")
+    parser.addoption("--attempts", type=int, help="attempts of tests marked `chance`, whatever they state")
+
+
+def attempts(probability: float) -> int:
+    """How often a test is run until its false failure is improbable enough."""
+    assert 0 < probability < 1
+    return math.floor(math.log(FALSE_FAILURE) / math.log(probability)) + 1
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Seed of a test marked `chance`; each attempt has its own."""
+    return 1000 * int(request.config.getoption("--seed-offset"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    marker = pyfuncitem.get_closest_marker("chance")
+    if marker is None:
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    count = pyfuncitem.config.getoption("--attempts") or attempts(*marker.args)
+    for attempt in range(count):
+        try:
+            pyfuncitem.obj(**arguments | {"seed": arguments["seed"] + attempt})
+            return True
+        except AssertionError as error:
+            if attempt == count - 1:
+                raise
+            warnings.warn(f"attempt {attempt + 1} of {count} failed: {str(error).splitlines()[0]}", stacklevel=1)
+    return True

@@ -103,11 +103,11 @@ def gas(n_atoms: int, edge: float, seed: int = 0) -> Atoms:
     return Atoms(f"Ar{n_atoms}", positions=positions, cell=[edge] * 3, pbc=True)
 
 
-def liquid_argon(model: LennardJones, cells: int, density: float, count: int) -> list[Atoms]:
+def liquid_argon(model: LennardJones, cells: int, density: float, count: int, seed: int = 0) -> list[Atoms]:
     """Boxes of liquid argon: the lattice at a reduced density, molten at a reduced temperature of 3."""
     batch = LiquidBatch(
-        model, [argon(cells, density, seed=seed) for seed in range(count)], temperatures_K=[3 * EPSILON / KB] * count,
-        ensemble="nvt", timestep_fs=0.003 * TAU_FS, thermostat_ps=0.2, seed=5,
+        model, [argon(cells, density, seed=seed + i) for i in range(count)], temperatures_K=[3 * EPSILON / KB] * count,
+        ensemble="nvt", timestep_fs=0.003 * TAU_FS, thermostat_ps=0.2, seed=5 + seed,
     )  # fmt: skip
     batch.advance(800)
     boxes = []

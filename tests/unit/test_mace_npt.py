@@ -38,12 +38,12 @@ def model() -> Disturbed:
     return Disturbed(corrected(module, "cpu", "float32", convention="d3", alpha=0.0, a1=0.0))
 
 
-def densities(model: Disturbed, ensemble: str, starts: list) -> np.ndarray:
+def densities(model: Disturbed, ensemble: str, starts: list, seed: int) -> np.ndarray:
     """(n_samples, n_replicas) in g/cm^3."""
     batch = LiquidBatch(
         model, starts, temperatures_K=[0.9 * EPSILON / KB] * len(starts),
         pressures_bar=[PRESSURE_BAR] * len(starts), ensemble=ensemble, timestep_fs=0.005 * TAU_FS,
-        thermostat_ps=0.2, barostat_ps=0.35, compressibility_per_bar=1.7e-4, seed=3,
+        thermostat_ps=0.2, barostat_ps=0.35, compressibility_per_bar=1.7e-4, seed=seed,
     )  # fmt: skip
     batch.advance(250)
     samples = []
@@ -54,13 +54,16 @@ def densities(model: Disturbed, ensemble: str, starts: list) -> np.ndarray:
     return np.array(samples)
 
 
-def test_both_barostats_give_the_density_of_a_box_with_mace(model: Disturbed) -> None:
-    starts = liquid_argon(LennardJones(cutoff=2.4), 3, 0.8, 6)
+# Two means of six replicas each: with five degrees of freedom or more, 4 standard errors are exceeded by one pair in a
+# hundred. The error itself is 0.6 to 1.1 % of the density, and 2.5 % would be 4 standard deviations of it above that.
+@pytest.mark.chance(0.015)
+def test_both_barostats_give_the_density_of_a_box_with_mace(model: Disturbed, seed: int) -> None:
+    starts = liquid_argon(LennardJones(cutoff=2.4), 3, 0.8, 6, seed)
     found = []
     for ensemble in ("npt-crescale", "npt-langevin"):
-        means = densities(model, ensemble, starts).mean(axis=0)
+        means = densities(model, ensemble, starts, seed).mean(axis=0)
         found.append((means.mean(), means.std(ddof=1) / math.sqrt(len(means))))
     (first, first_error), (second, second_error) = found
     error = math.hypot(first_error, second_error)
-    assert error < 0.01 * first
+    assert error < 0.025 * first
     assert first == pytest.approx(second, abs=4 * error)
