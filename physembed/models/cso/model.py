@@ -30,7 +30,8 @@ def unique_pairs(pairs: Tensor, shifts: Tensor) -> Tensor:
     return (pairs[0] < pairs[1]) | ((pairs[0] == pairs[1]) & positive)
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are equal."""
     # By identity first: to compare, the host would have to wait for the device.
     return one is other or torch.equal(one, other)
 
@@ -99,7 +100,7 @@ class CSOModel(ModelInterface):
             PhysEmbedError: an element has no parameters, or a parameter has the wrong number of values.
         """
         atoms = (state.atomic_numbers, state.system_idx)
-        if self._interaction is None or self._atoms is None or not all(map(_same, atoms, self._atoms)):
+        if self._interaction is None or self._atoms is None or not all(map(same, atoms, self._atoms)):
             self._interaction = CSOInteraction(
                 self.convention, self.cutoffs, self.parameters, *atoms, state.n_systems, self.dtype
             )
