@@ -28,7 +28,7 @@ from physembed.units import G_CM3, KB
 Array = NDArray[np.float64]
 FRAMES_PER_DEGREE_OF_FREEDOM = 4.0
 """Independent frames behind one degree of freedom of an error that is taken from the statistical inefficiency: the
-logarithm of the squared error of a run scatters by sqrt(8 / N) (measured by `benchmarks/coverage.py`)."""
+logarithm of the squared error of a run scatters by sqrt(8 / N) (measured by `benchmarks/interval_coverage.py`)."""
 
 
 @dataclass(frozen=True)

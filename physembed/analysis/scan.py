@@ -5,7 +5,8 @@ the paper; `reweighted_tuning` finds the same a1 on the exact curve that `Reweig
 `next_point` says where another run is needed. An a1 belongs to the convention and cutoffs of the CSO model.
 
 Errors come from few independent frames and are themselves uncertain, so every interval and test takes Student's t (or
-F) with the degrees of freedom of those errors. `benchmarks/coverage.py` measures how often the intervals cover.
+F) with the degrees of freedom of those errors. `benchmarks/interval_coverage.py` measures how often the intervals
+cover.
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ from physembed.engine.mace import LiquidMace
 from physembed.engine.neighbors import OnPairs, PaddedList, SkinList
 from physembed.models.check import vanishes_beyond_cutoff
 from physembed.models.cso import CSOModel, CSOParameters, Cutoffs
+from physembed.models.cso.compiled import CompiledCSO
 from physembed.models.cso.energy import Values
+from physembed.models.cso.model import same
 from physembed.models.file import load_module
 
 
@@ -41,15 +43,32 @@ class ListedCSO(OnPairs, CSOModel):
     ) -> None:
         super().__init__(parameters, convention, cutoffs, device=device, dtype=dtype)
         self.fixed_shapes = fixed_shapes
+        self._compiled: CompiledCSO | None = None
+        self._compiled_for: tuple[Tensor, Tensor] | None = None
         self.list = PaddedList(self.reach, half=True) if fixed_shapes else SkinList(half=True)
 
     def forward(self, state: SimState, **_kwargs: object) -> dict[str, Tensor]:
         """Evaluate the correction; input, output and errors are those of `CSOModel`."""
-        first, second, vectors = self.edges(state)
-        result = self.interaction(state).evaluate(vectors, first, second)
+        if isinstance(self.list, SkinList) and self.device.type == "cpu":
+            structure = state.positions, state.row_vector_cell, state.pbc
+            kept = self.list.kept(*structure, self.reach, state.system_idx)
+            result = self.compiled(state).evaluate(self.list.rows, kept, torch.get_num_threads())
+        else:
+            first, second, vectors = self.edges(state)
+            result = self.interaction(state).evaluate(vectors, first, second)
         stress = result.virial / volumes(state.row_vector_cell)[:, None, None]
         names = {"energy": result.energy, "forces": result.forces, "stress": stress}
         return names | {"cso_S0": result.s0, "cso_S1": result.s1}
+
+    def compiled(self, state: SimState) -> CompiledCSO:
+        """As `interaction`, compiled for a CPU."""
+        atoms = state.atomic_numbers, state.system_idx
+        if self._compiled is None or self._compiled_for is None or not all(map(same, atoms, self._compiled_for)):
+            self._compiled = CompiledCSO(
+                self.convention, self.cutoffs, self.parameters, *atoms, state.n_systems, self.dtype
+            )
+        self._compiled_for = atoms
+        return self._compiled
 
     @property
     def reach(self) -> float:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from nvalchemiops.neighbors.neighbor_utils import (  # type: ignore[import-untyped]
     NeighborOverflowError,
@@ -21,6 +23,8 @@ from nvalchemiops.torch.neighbors import batch_cell_list  # type: ignore[import-
 from torch import Tensor
 
 from physembed.engine.cells import inverse
+from physembed.engine.numba_kernels import Array, compiled
+from physembed.engine.pair_search import search, shift_ranges
 from physembed.models.pairs import unique_pairs
 
 
@@ -52,6 +56,64 @@ class Pairs:
     """(n_systems, 3, 3) cells."""
     fractional: Tensor
     """(n_atoms, 3) coordinates, not wrapped."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The pairs of a list by their first atoms, for compiled code."""
+
+    starts: Array
+    """(n_atoms + 1,) first pair of each atom, and the number of pairs."""
+    second: Array
+    """(n_pairs,) second atoms."""
+    image: Array
+    """(n_pairs,) numbers of the shifts of these when the list was made."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where the atoms of a list are now: the pair of i and j with the shift number k has the vector
+
+    positions[j] + lattice[system, k + left[i] - left[j]] - positions[i].
+    """
+
+    positions: Tensor
+    """(n_atoms, 3) Å, in their cells."""
+    lattice: Tensor
+    """(n_systems, n_shifts, 3) Å."""
+    left: Tensor
+    """(n_atoms,) what numbers of shifts change by, because the atom has left its cell."""
+
+
+@compiled
+def near_pairs(
+    starts: Array,
+    seconds: Array,
+    images: Array,
+    positions: Array,
+    lattice: Array,
+    left: Array,
+    system: Array,
+    square: float,
+    first: Array,
+    second: Array,
+    vectors: Array,
+) -> int:
+    """Write the pairs of a list whose square distance is below `square`, and give their number; see `Rows`, `Kept`."""
+    found = 0
+    for atom in range(len(starts) - 1):
+        x, y, z = positions[atom, 0], positions[atom, 1], positions[atom, 2]
+        shifts = lattice[system[atom]]
+        for pair in range(starts[atom], starts[atom + 1]):
+            other = seconds[pair]
+            shift = shifts[images[pair] + left[atom] - left[other]]
+            dx = positions[other, 0] + shift[0] - x
+            dy = positions[other, 1] + shift[1] - y
+            dz = positions[other, 2] + shift[2] - z
+            first[found], second[found] = atom, other
+            vectors[found, 0], vectors[found, 1], vectors[found, 2] = dx, dy, dz
+            found += dx * dx + dy * dy + dz * dz < square
+    return found
 
 
 class SkinList:
@@ -94,20 +156,41 @@ class SkinList:
         self.rebuilds = 0
         self._made_for: tuple[Any, ...] | None = None
         self._max_neighbors = 0
+        self._rows: Rows | None = None
 
     def pairs(
         self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: Any, system_idx: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """First and second atoms of the edges (n_edges,) and the vectors between them, (n_edges, 3) in Å."""
-        vectors = self._vectors(positions, cell, pbc, float(cutoff), system_idx)
-        # This leaves out the skin, which bounds a CPU.
-        x, y, z = vectors.unbind(1)
-        near = (x * x + y * y + z * z < cutoff**2).nonzero()[:, 0]
+        kept = self.kept(positions, cell, pbc, float(cutoff), system_idx)
+        if positions.device.type == "cpu":
+            return self._compiled_pairs(kept, float(cutoff), system_idx)
+        image = self._image + kept.left.index_select(0, self._first) - kept.left.index_select(0, self._second)
+        image += system_idx.index_select(0, self._first) * len(self._shifts)
+        vectors = kept.positions.index_select(0, self._second) + kept.lattice.view(-1, 3).index_select(0, image)
+        vectors -= kept.positions.index_select(0, self._first)
+        near = (vectors.square().sum(1) < cutoff**2).nonzero()[:, 0]
         first, second = self._first.index_select(0, near), self._second.index_select(0, near)
         return first, second, vectors.index_select(0, near)
 
-    def _vectors(self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor) -> Tensor:
-        """Vectors of all pairs of the list, (n_pairs, 3); makes it if it must."""
+    def _compiled_pairs(self, kept: Kept, cutoff: float, system_idx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rows, n_pairs = self.rows, len(self._first)
+        first, second = np.empty(n_pairs, np.int64), np.empty(n_pairs, np.int64)
+        vectors = np.empty((n_pairs, 3), kept.positions.numpy().dtype)
+        places = kept.positions.numpy(), kept.lattice.numpy(), kept.left.numpy(), system_idx.numpy()
+        n = near_pairs(
+            rows.starts, rows.second, rows.image, *places, vectors.dtype.type(cutoff**2), first, second, vectors
+        )
+        return torch.from_numpy(first[:n]), torch.from_numpy(second[:n]), torch.from_numpy(vectors[:n])
+
+    @property
+    def rows(self) -> Rows:
+        """The list as it was made last, on a CPU."""
+        assert self._rows is not None
+        return self._rows
+
+    def kept(self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor) -> Kept:
+        """Where the atoms of the list and their images are; makes the list if it must."""
         frame, pbc = _frame(cell, pbc)
         fractional = _transform(positions, torch.linalg.inv(frame), system_idx)
         cells = torch.where(pbc.index_select(0, system_idx), fractional.floor(), 0.0)
@@ -115,24 +198,14 @@ class SkinList:
         if wraps is None:
             wraps = cells
             self._make(fractional - cells, frame, pbc, cutoff, system_idx)
-        wrapped = _transform(fractional - cells, frame, system_idx)
-        lattice = _lattice(self._shifts, frame[:, None]).index_select(0, system_idx)
-        images = (wrapped[:, None] + lattice).reshape(-1, 3)
-        vectors = images.index_select(0, self._image) - wrapped.index_select(0, self._first)
-        # Atoms that have left the cell that they were in, and came back on its other side.
-        left = wraps - cells
-        has_left = left.any(1)
-        if bool(has_left.any()):
-            rows = (has_left.index_select(0, self._first) | has_left.index_select(0, self._second)).nonzero()[:, 0]
-            first, second = self._first.index_select(0, rows), self._second.index_select(0, rows)
-            shifts = self._shifts.index_select(0, self._image.index_select(0, rows) % len(self._shifts))
-            shifts = shifts + left.index_select(0, first) - left.index_select(0, second)
-            vectors[rows] = (
-                wrapped.index_select(0, second)
-                + _lattice(shifts, frame.index_select(0, system_idx.index_select(0, first)))
-                - wrapped.index_select(0, first)
-            )
-        return vectors
+        # An atom that has left the cell that it was in comes back on its other side. It has not moved by half a cell
+        # since the list was made, or is lost.
+        left = torch.nan_to_num(wraps - cells).clamp(-1.0, 1.0).long()
+        return Kept(
+            positions=_transform(fractional - cells, frame, system_idx),
+            lattice=_lattice(self._shifts, frame[:, None]),
+            left=(left * left.new_tensor(self._strides)).sum(1),
+        )
 
     def made(self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor) -> Pairs:
         """All pairs of a list that is made of this structure, in their order."""
@@ -140,7 +213,7 @@ class SkinList:
         fractional = _transform(positions, torch.linalg.inv(frame), system_idx)
         cells = torch.where(pbc.index_select(0, system_idx), fractional.floor(), 0.0)
         self._make(fractional - cells, frame, pbc, cutoff, system_idx)
-        shifts = self._shifts.index_select(0, self._image % len(self._shifts))
+        shifts = self._shifts.index_select(0, self._image)
         shifts = shifts + cells.index_select(0, self._first) - cells.index_select(0, self._second)
         return Pairs(self._first, self._second, shifts, frame, fractional)
 
@@ -161,30 +234,58 @@ class SkinList:
 
     def _make(self, fractional: Tensor, frame: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor) -> None:
         """Search the pairs within cutoff + skin and keep them with what their use depends on."""
-        positions = _transform(fractional, frame, system_idx)
-        pairs, shifts = self._search(positions, frame, pbc, cutoff + self.skin_A, system_idx)
-        if self.half:
-            once = unique_pairs(pairs, shifts).nonzero()[:, 0]
-            pairs, shifts = pairs.index_select(1, once), shifts.index_select(0, once)
-        # There are far fewer images of atoms than pairs: a table of images, made anew in each call, and a look-up
-        # for each pair cost less than the vectors of the pairs one by one.
-        bounds = torch.cat([shifts, shifts.new_zeros(1, 3)])
-        low, high = bounds.amin(0).tolist(), bounds.amax(0).tolist()
-        ranges = [torch.arange(a, b + 1, device=shifts.device) for a, b in zip(low, high, strict=True)]
-        self._shifts = torch.cartesian_prod(*ranges).to(positions.dtype)
-        x, y, z = (shifts - torch.tensor(low, device=shifts.device)).unbind(1)
-        number = (x * len(ranges[1]) + y) * len(ranges[2]) + z
-        # By first atom, second atom and shift: an order that the wrapping of atoms does not change, because it moves
-        # all images of a pair alike.
-        n_images = len(positions) * len(self._shifts)
-        code, _ = (pairs[0] * n_images + pairs[1] * len(self._shifts) + number).sort()
-        self._first, self._image = code // n_images, code % n_images
-        self._second = self._image // len(self._shifts)
+        reach = cutoff + self.skin_A
+        if fractional.device.type == "cpu":
+            ranges = self._compiled_search(fractional, frame, pbc, reach, system_idx)
+        else:
+            ranges = self._search(_transform(fractional, frame, system_idx), frame, pbc, reach, system_idx)
+        self._shifts = torch.cartesian_prod(*[torch.arange(-n, n + 1, device=frame.device) for n in ranges]).to(frame)
+        self._strides = (2 * ranges[1] + 1) * (2 * ranges[2] + 1), 2 * ranges[2] + 1, 1
         self._made_for = (cutoff, system_idx.clone(), pbc.clone())
         self._fractional, self._frame = fractional, frame.clone()
         self.rebuilds += 1
 
-    def _search(
+    # Pairs are in the order of first atom, second atom and shift, which the wrapping of atoms does not change, because
+    # it moves all images of a pair alike. Shifts are numbered; those of a pair change by up to 2 in each direction when
+    # its atoms leave their cells, and there are numbers for that.
+
+    def _compiled_search(
+        self, fractional: Tensor, frame: Tensor, pbc: Tensor, reach: float, system_idx: Tensor
+    ) -> list[int]:
+        """Set the pairs and give the ranges of their shifts."""
+        frames, periodic = frame.double().numpy(), pbc.numpy()
+        ranges = shift_ranges(frames, periodic, reach) + 2
+        ends = np.cumsum(np.bincount(system_idx.numpy(), minlength=len(frames)))
+        coordinates, starts, found, n_pairs = fractional.double().numpy(), [np.zeros(1, np.int64)], [], 0
+        for system, (begin, end) in enumerate(pairwise([0, *ends.tolist()])):
+            mine = coordinates[begin:end]
+            own = np.empty(len(mine) + 1, np.int64)
+            second, image = search(mine, frames[system], periodic[system], ranges, reach, self.half, own)
+            found.append((second + begin, image))
+            starts.append(own[1:] + n_pairs)
+            n_pairs += len(second)
+        second, image = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        self._rows = Rows(np.concatenate(starts), second.astype(np.int32), image.astype(np.int32))
+        self._first = torch.from_numpy(np.repeat(np.arange(len(fractional)), np.diff(self._rows.starts)))
+        self._second, self._image = torch.from_numpy(second), torch.from_numpy(image)
+        return ranges.tolist()
+
+    def _search(self, positions: Tensor, frame: Tensor, pbc: Tensor, reach: float, system_idx: Tensor) -> list[int]:
+        """As `_compiled_search`, on any device."""
+        pairs, shifts = self._all_pairs(positions, frame, pbc, reach, system_idx)
+        if self.half:
+            once = unique_pairs(pairs, shifts).nonzero()[:, 0]
+            pairs, shifts = pairs.index_select(1, once), shifts.index_select(0, once)
+        ranges = (torch.cat([shifts, shifts.new_zeros(1, 3)]).abs().amax(0) + 2).tolist()
+        y, z = 2 * ranges[1] + 1, 2 * ranges[2] + 1
+        n_shifts = (2 * ranges[0] + 1) * y * z
+        number = ((shifts + shifts.new_tensor(ranges)) * shifts.new_tensor([y * z, z, 1])).sum(1)
+        code, _ = ((pairs[0] * len(positions) + pairs[1]) * n_shifts + number).sort()
+        both = code // n_shifts
+        self._first, self._second, self._image = both // len(positions), both % len(positions), code % n_shifts
+        return ranges
+
+    def _all_pairs(
         self, positions: Tensor, frame: Tensor, pbc: Tensor, reach: float, system_idx: Tensor
     ) -> tuple[Tensor, Tensor]:
         """All pairs within `reach` in both directions, (2, n), and their shifts (n, 3), as integers.

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import numba
+import numpy as np
+
+Array = np.ndarray[Any, Any]
 
 OPTIONS: dict[str, Any] = {
     "nogil": True,

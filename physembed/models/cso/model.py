@@ -15,7 +15,8 @@ from physembed.models.cso.parameters import Cutoffs, get_convention
 from physembed.models.pairs import unique_pairs
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are equal."""
     # By identity first: to compare, the host would have to wait for the device.
     return one is other or torch.equal(one, other)
 
@@ -84,7 +85,7 @@ class CSOModel(ModelInterface):
             PhysEmbedError: an element has no parameters, or a parameter has the wrong number of values.
         """
         atoms = (state.atomic_numbers, state.system_idx)
-        if self._interaction is None or self._atoms is None or not all(map(_same, atoms, self._atoms)):
+        if self._interaction is None or self._atoms is None or not all(map(same, atoms, self._atoms)):
             self._interaction = CSOInteraction(
                 self.convention, self.cutoffs, self.parameters, *atoms, state.n_systems, self.dtype
             )

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from physembed.engine.numba_kernels import Array
 from physembed.models.loss_gradient import kernels
 from physembed.models.loss_gradient.batch import Pairs
-from physembed.models.loss_gradient.kernels import Array
 from physembed.models.loss_gradient.plan import Convolution, Product
 
 

@@ -13,13 +13,9 @@ shape of the quantity itself.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from physembed.engine.numba_kernels import compiled
-
-Array = np.ndarray[Any, Any]
+from physembed.engine.numba_kernels import Array, compiled
 
 
 @compiled

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from physembed.engine.numba_kernels import Array
 from physembed.models.loss_gradient import kernels
 from physembed.models.loss_gradient.linear import products
 from physembed.models.loss_gradient.plan import Network
@@ -89,5 +90,5 @@ def activate_total(hidden: Hidden, factor: float, tangent: Tensor, total: Tensor
     kernels.activate_total(x, sigmoid, factor, slope, _flat(tangent), _flat(hidden.gradient), _flat(total))
 
 
-def _flat(x: Tensor) -> kernels.Array:
+def _flat(x: Tensor) -> Array:
     return x.view(-1).numpy()

@@ -6,7 +6,7 @@ blocks); those that are `ok` go through `direct_line`, so many for each scan. Th
 differ: their variances rise evenly to `--ratio` times the first. With `--reweighted` the runs are boxes whose states
 are sampled exactly (`benchmarks/scan.py`) and go through `reweighted_tuning`.
 
-    python benchmarks/coverage.py 62 125 500
+    python benchmarks/interval_coverage.py 62 125 500
 """
 
 from __future__ import annotations
