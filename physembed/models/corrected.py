@@ -22,6 +22,8 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.mixing import SumCalculator
 from mace.calculators import MACECalculator
 
+from physembed.engine.compiled.admission import compiled
+from physembed.engine.compiled.calculator import CompiledCalculator
 from physembed.engine.device import resolve_device
 from physembed.engine.liquid_model import LiquidModel, corrected
 from physembed.errors import PhysEmbedError
@@ -196,7 +198,9 @@ def torchsim_of(saved: Mapping[str, Any], device: str, dtype: str) -> LiquidMode
 
 
 def load_ase(path: str | Path, device: str = "auto", dtype: str = "float64") -> Calculator:
-    """The corrected model for ASE: energy, forces and stress of MACE's own calculator and of `CSOCalculator`.
+    """The corrected model for ASE: energy, forces and stress of MACE and of `CSOCalculator`.
+
+    On a CPU compiled code evaluates MACE, if it can (docs/engine.md), else MACE's own calculator.
 
     The file is a pickle, which can run any code when it is loaded: load only files that you trust.
 
@@ -209,13 +213,18 @@ def load_ase(path: str | Path, device: str = "auto", dtype: str = "float64") -> 
         PhysEmbedError: the file holds no corrected model.
     """
     saved, device = _load(path), resolve_device(device)
-    mace = MACECalculator(
-        models=[saved["mace"]],
-        device=device,
-        default_dtype=dtype,
-        head=default_head(saved["mace"], str(path)),
-        enable_cueq=device == "cuda",
-    )
+    evaluator = compiled(saved["mace"], dtype) if device == "cpu" else None
+    mace: Calculator
+    if evaluator is not None:
+        mace = CompiledCalculator(evaluator)
+    else:
+        mace = MACECalculator(
+            models=[saved["mace"]],
+            device=device,
+            default_dtype=dtype,
+            head=default_head(saved["mace"], str(path)),
+            enable_cueq=device == "cuda",
+        )
     parameters = CSOParameters(alpha=saved["alpha"], a1=saved["a1"])
     return SumCalculator([mace, CSOCalculator(parameters, saved["convention"], Cutoffs(**saved["cutoffs"]))])
 
