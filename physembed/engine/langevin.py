@@ -1,8 +1,8 @@
 """Langevin dynamics of a batch of replicas of one molecule: BAOAB on a state of torch-sim.
 
 B. Leimkuhler and C. Matthews, Appl. Math. Res. Express 2013, 34. The step is torch-sim's `nvt_langevin_step`, bit for
-bit; on a GPU it is written so that a CUDA graph can hold it, and on a CPU it is compiled. The saved state is complete: a
-batch that loads it continues bit for bit on the same build of torch on a CPU.
+bit; on a GPU it is written so that a CUDA graph can hold it, and on a CPU it is compiled. The saved state is complete:
+a batch that loads it continues bit for bit on the same build of torch on a CPU.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How often the 95 % intervals of a density and of a1 cover the true value, on runs with exponential correlation.
 
 The bounds are wider than what `benchmarks/interval_coverage.py` measures with thousands of scans
-(docs/background/scan.md): given that coverage, a test fails by chance with the probability that `bounds` is given, 2e-6 for each.
+(docs/background/scan.md): given that coverage, a test fails by chance with the probability that `bounds` is given,
+2e-6 for each.
 """
 
 from __future__ import annotations

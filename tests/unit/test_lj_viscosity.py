@@ -17,7 +17,7 @@ UNIT_MPA_S = EPSILON / SIGMA**3 / GPA * TAU_FS / 1000
 
 
 @pytest.mark.long
-# One in ten at most: a z-score of the estimator above 2 (a few in a hundred runs), or a value that is off (one in twenty).
+# One in ten at most: a z-score of the estimator above 2 (a few in a hundred), or a value that is off (one in twenty).
 @pytest.mark.chance(0.1)
 def test_viscosity_near_the_triple_point_is_that_of_the_literature(tmp_path, seed):
     # eta* = 3.24 +- 0.04 at rho* = 0.8442, T* = 0.722 with 2048 atoms: M. Ferrario, G. Ciccotti, B. L. Holian,
