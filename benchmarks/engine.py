@@ -1,13 +1,14 @@
-"""A step of the MD engine against stock torch-sim and against ASE one by one, in one run.
+"""A step of the MD engine against stock torch-sim, ASE one by one and symmetrix-xl, in one run.
 
 Replicas of paracetamol (Langevin): ASE with `MACECalculator`, one replica after the other; torch-sim with MACE's own
-torch-sim model, which searches neighbours in every step; and `LangevinBatch` with the model of `load_isolated`.
+torch-sim model, which searches neighbours in every step; symmetrix-xl through ASE, where it is installed, all replicas
+far apart in one system; and `LangevinBatch` with the model of `load_isolated`.
 Liquid EMC (NPT, stochastic cell rescaling), without and with the CSO correction: torch-sim with MACE's model and
 `CSOModel` on torch-sim's list; and `LiquidBatch` with the model of `load_liquid`.
-The models are untrained; their sizes are those of the paper and of MACE-OFF23(S) on a GPU, and smaller on a CPU. The
-ways take turns, a few steps each, so that a load of the machine hits all alike.
+Models are untrained and are named by channels, max_L and cutoff in Å: `64x1` or `96x0x4.5`. The ways take turns of
+about the same time each, so that a load of the machine hits all alike.
 
-Times are wall times, but with one thread on a CPU those of the process, which other processes disturb least. On a GPU
+Times are wall times, but on a CPU with one thread those of the process, which other processes disturb least. On a GPU
 the share of its kernels in the wall time of ours is printed too.
 
     python benchmarks/engine.py
@@ -50,12 +51,16 @@ from physembed.units import FS, KB
 TEMPERATURE_K, TIMESTEP_FS, FRICTION_PER_PS = 300.0, 0.5, 10.0
 THERMOSTAT_PS, BAROSTAT_PS, COMPRESSIBILITY_PER_BAR = 0.1, 1.0, 8e-5
 ALPHA, A1, CONVENTION = 0.05, 0.6, "d3"
-SIZES = {
-    "small": {"molecule": {"channels": 16}, "liquid": {"channels": 16, "max_ell": 2}},
-    "paper": {"molecule": {"channels": 256, "max_L": 2}, "liquid": {"channels": 96, "r_max": 4.5}},
-}
+MOLECULE_MODELS = {"cpu": ["16x0", "64x0", "64x1", "256x2"], "cuda": ["256x2"]}
+LIQUID_MODELS = {"cpu": ["96x0x4.5", "64x2"], "cuda": ["96x0x4.5", "64x2"]}
 
 Advance = Callable[[int], object]
+
+
+def model(elements: list[int], name: str) -> torch.nn.Module:
+    """The untrained model of a name."""
+    channels, max_L, *cutoff = name.split("x")
+    return random_mace(elements, int(channels), max_L=int(max_L), r_max=float(cutoff[0]) if cutoff else 5.0)
 
 
 def saved(module: torch.nn.Module, folder: Path) -> Path:
@@ -90,6 +95,31 @@ def stock_model(file: Path, device: str, stress: bool) -> MaceTorchSimModel:
     )
 
 
+def all_in_one(file: Path, starts: list[Atoms]) -> Advance | None:
+    """Steps of all replicas with symmetrix-xl and ASE; None where it is not installed or does not take the model."""
+    try:
+        from symmetrix import Symmetrix
+    except ImportError:
+        return None
+    together = Atoms()
+    for index, start in enumerate(starts):
+        together += Atoms(start.numbers, start.positions + np.array([100.0 * index, 0.0, 0.0]))
+    together.cell = [100.0 * len(starts), 100.0, 100.0]
+    together.center()
+    try:
+        together.calc = Symmetrix(str(file), dtype="float32")
+        together.get_forces()
+    except Exception as error:  # it can fail for want of a compiler, or on a model
+        print(f"symmetrix-xl: {' '.join(str(error).split())[:200]}")
+        return None
+    rng = np.random.default_rng(0)
+    thermalize_momenta(together, TEMPERATURE_K, rng=rng)
+    friction = FRICTION_PER_PS / (1000 * units.fs)
+    return Langevin(
+        together, TIMESTEP_FS * units.fs, temperature_K=TEMPERATURE_K, friction=friction, fixcm=False, rng=rng
+    ).run
+
+
 def repeated(step: Callable[..., ts.SimState], state: ts.SimState, **arguments: object) -> Advance:
     """Steps of one of torch-sim's integrators."""
 
@@ -101,9 +131,9 @@ def repeated(step: Callable[..., ts.SimState], state: ts.SimState, **arguments: 
     return advance
 
 
-def molecules(count: int, size: str, device: str, folder: Path) -> dict[str, tuple[Advance, int]]:
+def molecules(count: int, name: str, device: str, folder: Path) -> dict[str, tuple[Advance, int]]:
     """Ways to take a step of replicas of a molecule, and how many replicas each of them moves."""
-    file, starts = saved(random_mace([1, 6, 7, 8], **SIZES[size]["molecule"]), folder), replicas(count)
+    file, starts = saved(model([1, 6, 7, 8], name), folder), replicas(count)
     stock = stock_model(file, device, stress=False)
     tensor = partial(torch.tensor, device=stock.device)
     bare = [Atoms(start.numbers, start.positions, cell=[1, 1, 1]) for start in starts]
@@ -123,27 +153,24 @@ def molecules(count: int, size: str, device: str, folder: Path) -> dict[str, tup
         seed=1,
     )
     state = nvt_langevin_init(state, stock, kT=arguments["kT"])
-    return {
+    ways = {
         "ASE, one by one": (one_by_one(file, starts[0], device), 1),
         "torch-sim as it comes": (repeated(nvt_langevin_step, state, **arguments), count),
-        "PhysEmbed": (ours.advance, count),
     }
+    other = all_in_one(file, starts) if device == "cpu" else None
+    if other is not None:
+        ways["symmetrix-xl"] = (other, count)
+    return ways | {"PhysEmbed": (ours.advance, count)}
 
 
-def liquids(molecules: int, size: str, device: str, folder: Path, corrected: bool) -> dict[str, tuple[Advance, int]]:
-    """Ways to take an NPT step of one box, with MACE alone or corrected by CSO."""
-    file, start = saved(random_mace([1, 6, 8], **SIZES[size]["liquid"]), folder), liquid(molecules)
+def liquids(
+    molecules: int, name: str, device: str, folder: Path, corrected: bool, alone: bool = False
+) -> dict[str, tuple[Advance, int]]:
+    """Ways to take an NPT step of one box, with MACE alone or corrected by CSO; ours alone if asked for."""
+    file, start = saved(model([1, 6, 8], name), folder), liquid(molecules)
     thermalize_momenta(start, temperature_K=TEMPERATURE_K, rng=np.random.default_rng(1))
-    stock = stock_model(file, device, stress=True)
     graphs = device == "cuda"
     ours = load_liquid(file, device, "float32", convention=CONVENTION, alpha=ALPHA, a1=A1, fixed_shapes=graphs)
-    cso = CSOModel(CSOParameters(alpha=ALPHA, a1=A1), CONVENTION, device=stock.device, dtype=stock.dtype)
-    model = SumModel(stock, cso) if corrected else stock
-    tensor = partial(torch.tensor, device=stock.device)
-    arguments = {"model": model, "kT": tensor([TEMPERATURE_K * KB]), "dt": tensor(TIMESTEP_FS * FS)}
-    barostat = {"tau_p": BAROSTAT_PS * 1000 * FS, "isothermal_compressibility": COMPRESSIBILITY_PER_BAR / units.bar}
-    state = npt_crescale_init(ts.io.atoms_to_state([start], stock.device, torch.float32), **arguments, **barostat)
-    arguments |= {"tau": THERMOSTAT_PS * 1000 * FS, "external_pressure": tensor([0.0])}
     batch = LiquidBatch(
         ours if corrected else ours.base,
         [start],
@@ -155,10 +182,21 @@ def liquids(molecules: int, size: str, device: str, folder: Path, corrected: boo
         compressibility_per_bar=COMPRESSIBILITY_PER_BAR,
         seed=1,
     )
-    return {
-        "torch-sim as it comes": (repeated(npt_crescale_isotropic_step, state, **arguments), 1),
-        "PhysEmbed": (batch.advance, 1),
+    way = {"PhysEmbed": (batch.advance, 1)}
+    if alone:
+        return way
+    stock = stock_model(file, device, stress=True)
+    cso = CSOModel(CSOParameters(alpha=ALPHA, a1=A1), CONVENTION, device=stock.device, dtype=stock.dtype)
+    tensor = partial(torch.tensor, device=stock.device)
+    arguments = {
+        "model": SumModel(stock, cso) if corrected else stock,
+        "kT": tensor([TEMPERATURE_K * KB]),
+        "dt": tensor(TIMESTEP_FS * FS),
     }
+    barostat = {"tau_p": BAROSTAT_PS * 1000 * FS, "isothermal_compressibility": COMPRESSIBILITY_PER_BAR / units.bar}
+    state = npt_crescale_init(ts.io.atoms_to_state([start], stock.device, torch.float32), **arguments, **barostat)
+    arguments |= {"tau": THERMOSTAT_PS * 1000 * FS, "external_pressure": tensor([0.0])}
+    return {"torch-sim as it comes": (repeated(npt_crescale_isotropic_step, state, **arguments), 1)} | way
 
 
 def now(device: str) -> float:
@@ -168,16 +206,22 @@ def now(device: str) -> float:
     return time.perf_counter() if device == "cuda" or torch.get_num_threads() > 1 else time.process_time()
 
 
-def milliseconds(ways: dict[str, tuple[Advance, int]], steps: int, rounds: int, device: str) -> dict[str, float]:
-    """Mean time of a step of each way over all its replicas, after a first turn that is not counted."""
-    spent = dict.fromkeys(ways, 0.0)
-    for turn in range(rounds + 1):
+def milliseconds(
+    ways: dict[str, tuple[Advance, int]], seconds: float, rounds: int, device: str
+) -> tuple[dict[str, float], dict[str, int]]:
+    """Mean time of a step of each way over all its replicas, and its steps in a turn, after turns to warm up."""
+    steps, spent = {}, dict.fromkeys(ways, 0.0)
+    for name, (advance, _) in ways.items():
+        advance(1)
+        began = now(device)
+        advance(1)
+        steps[name] = max(1, min(1000, round(seconds / (now(device) - began + 1e-9))))
+    for _ in range(rounds):
         for name, (advance, _) in ways.items():
             began = now(device)
-            advance(steps)
-            if turn:
-                spent[name] += 1000 * (now(device) - began) / (rounds * steps)
-    return spent
+            advance(steps[name])
+            spent[name] += 1000 * (now(device) - began) / (rounds * steps[name])
+    return spent, steps
 
 
 def kernel_share(advance: Advance, steps: int) -> float:
@@ -193,14 +237,18 @@ def kernel_share(advance: Advance, steps: int) -> float:
 
 def report(title: str, ways: dict[str, tuple[Advance, int]], arguments: argparse.Namespace) -> None:
     """Measure and print; ratios are per replica."""
-    times = milliseconds(ways, arguments.steps, arguments.rounds, arguments.device)
+    times, steps = milliseconds(ways, arguments.seconds, arguments.rounds, arguments.device)
     each = {name: times[name] / count for name, (_, count) in ways.items()}
-    print(f"\n{title}; {arguments.rounds} x {arguments.steps} steps")
+    print(f"\n{title}; {arguments.rounds} turns")
     for name, (_, count) in ways.items():
         ratio = each[name] / each["PhysEmbed"]
-        print(f"{name:22s} {times[name]:9.2f} ms a step of {count:3d}, ratio to PhysEmbed {ratio:6.2f}", flush=True)
+        print(
+            f"{name:22s} {times[name]:9.2f} ms a step of {count:3d} ({steps[name]} a turn), "
+            f"ratio to PhysEmbed {ratio:6.2f}",
+            flush=True,
+        )
     if arguments.device == "cuda":
-        share = kernel_share(ways["PhysEmbed"][0], arguments.steps)
+        share = kernel_share(ways["PhysEmbed"][0], steps["PhysEmbed"])
         print(f"kernels take {share:.2f} of the wall time of PhysEmbed")
 
 
@@ -208,25 +256,36 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--size", choices=list(SIZES), help="of the models (default: paper on a GPU, else small)")
     parser.add_argument("--replicas", type=int, nargs="*", default=[20, 100], help="of paracetamol (default: 20 100)")
-    parser.add_argument("--molecules", type=int, default=67, help="of EMC, 15 atoms each (default: 67; 0: none)")
-    parser.add_argument("--steps", type=int, default=10, help="of one turn (default: 10)")
+    parser.add_argument("--molecule-models", nargs="*", help="models of paracetamol (default: see the source)")
+    parser.add_argument("--liquid-models", nargs="*", help="models of the liquid (default: see the source)")
+    parser.add_argument("--molecules", type=int, default=67, help="of EMC, 15 atoms each (default: 67)")
+    parser.add_argument("--growth", type=int, nargs="*", default=[], help="boxes of so many molecules, ours alone")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one turn (default: 1)")
     parser.add_argument("--rounds", type=int, default=3, help="turns that are timed (default: 3)")
     parser.add_argument("--threads", type=int, default=1, help="of torch on a CPU (default: 1)")
     arguments = parser.parse_args()
-    arguments.device = resolve_device(arguments.device)
+    arguments.device = device = resolve_device(arguments.device)
     torch.set_num_threads(arguments.threads)
-    size = arguments.size or ("paper" if arguments.device == "cuda" else "small")
-    print(f"torch {torch.__version__}, {arguments.device}, {arguments.threads} CPU threads, {size} models, float32")
+    of_molecules, of_liquids = arguments.molecule_models, arguments.liquid_models
+    of_molecules = MOLECULE_MODELS[device] if of_molecules is None else of_molecules
+    of_liquids = LIQUID_MODELS[device] if of_liquids is None else of_liquids
+    print(f"torch {torch.__version__}, {device}, {arguments.threads} CPU threads, float32")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for count in arguments.replicas:
-            report(f"{count} x paracetamol, NVT", molecules(count, size, arguments.device, folder), arguments)
-        if arguments.molecules:
+        for size in of_molecules:
+            for count in arguments.replicas:
+                ways = molecules(count, size, device, folder)
+                report(f"{count} x paracetamol, {size}, NVT", ways, arguments)
+        for size in of_liquids:
             for corrected in (False, True):
-                title = f"{15 * arguments.molecules} atoms of liquid EMC, NPT, MACE{' + CSO' if corrected else ''}"
-                report(title, liquids(arguments.molecules, size, arguments.device, folder, corrected), arguments)
+                title = (
+                    f"{15 * arguments.molecules} atoms of liquid EMC, {size}, NPT, MACE{' + CSO' if corrected else ''}"
+                )
+                report(title, liquids(arguments.molecules, size, device, folder, corrected), arguments)
+            for count in arguments.growth:
+                ways = liquids(count, size, device, folder, corrected=False, alone=True)
+                report(f"{15 * count} atoms of liquid EMC, {size}, NPT, MACE", ways, arguments)
 
 
 if __name__ == "__main__":
