@@ -1,82 +1,89 @@
 """Cost of the CSO correction against the MACE step that it is added to, in one run.
 
-MACE has the size of MACE-OFF23(S) (96 channels, max_L 0, r_max 4.5 Å, 2 layers, correlation 3) and untrained
-weights; the box is a periodic liquid of H, C and O. Both are called as torch-sim models, neighbour lists
-included: MACE for energy and forces, CSO for energy, forces and stress. Printed are the seconds of one call
-(the median) and the ratio CSO / MACE, which should stay below 0.1.
+A box of liquid EMC (1005 atoms by default) and untrained MACE models of two sizes: 16 channels (max_ell 2, r_max 5 Å),
+and that of MACE-OFF23(S) (96 channels, r_max 4.5 Å). Both parts are called as in a step of MD, on lists that are kept,
+for energy, forces and stress; what making the lists takes, once in some tens of steps, is printed apart. The calls take
+turns; times are medians, on a CPU with one thread of the CPU time of the process.
 
-    python benchmarks/cso.py --atoms 1000
+    python benchmarks/cso.py
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-import ase
-import numpy as np
 import torch
 import torch_sim
-from mace.calculators.mace_torchsim import MaceTorchSimModel
-from models import random_mace
+from models import liquid, random_mace
 
-from physembed.models.cso import CONVENTIONS, CSOModel, CSOParameters
+from physembed.engine.device import resolve_device
+from physembed.engine.liquid_model import load_liquid
+from physembed.models.cso import CONVENTIONS
 
-ELEMENTS = [1, 6, 8]
-
-
-def liquid(n_atoms: int, density: float, seed: int) -> ase.Atoms:
-    """A cube of `density` atoms/Å^3 on a shaken grid, in the composition of a carbonate."""
-    rng = np.random.default_rng(seed)
-    length = (n_atoms / density) ** (1.0 / 3.0)
-    per_edge = int(np.ceil(n_atoms ** (1.0 / 3.0)))
-    grid = np.array(list(np.ndindex(per_edge, per_edge, per_edge)))[rng.permutation(per_edge**3)[:n_atoms]]
-    positions = grid * (length / per_edge) + rng.normal(0.0, 0.2, (n_atoms, 3))
-    return ase.Atoms(rng.choice(ELEMENTS, n_atoms, p=[0.5, 0.3, 0.2]), positions, cell=[length] * 3, pbc=True)
+SIZES = {"16 channels": {"channels": 16, "max_ell": 2}, "96 channels": {"channels": 96, "r_max": 4.5}}
 
 
-def seconds(call: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """Median time of a call after two that warm up."""
-    times = []
-    for k in range(repeats + 2):
-        began = time.perf_counter()
-        call()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        if k >= 2:
-            times.append(time.perf_counter() - began)
-    return statistics.median(times)
+def now(device: str) -> float:
+    """Seconds, after all that was queued on a GPU."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() if device == "cuda" or torch.get_num_threads() > 1 else time.process_time()
+
+
+def milliseconds(calls: dict[str, Callable[[], object]], repeats: int, device: str) -> dict[str, float]:
+    """Median time of each call; the first two turns warm up."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(repeats + 2):
+        for name, call in calls.items():
+            began = now(device)
+            call()
+            if turn > 1:
+                times[name].append(1000 * (now(device) - began))
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--atoms", type=int, nargs="+", default=[1000], help="sizes of the box (default: 1000)")
-    parser.add_argument("--density", type=float, default=0.1, help="atoms per Å^3 (default: 0.1)")
-    parser.add_argument("--repeats", type=int, default=5, help="calls timed of each model (default: 5)")
+    parser.add_argument("--molecules", type=int, nargs="+", default=[67], help="of EMC, 15 atoms each (default: 67)")
+    parser.add_argument("--repeats", type=int, default=15, help="calls timed of each model (default: 15)")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    device, dtype = torch.device(args.device), getattr(torch, args.dtype)
-
-    module = random_mace(ELEMENTS, 96, r_max=4.5)
-    mace = MaceTorchSimModel(module, device=device, dtype=dtype, compute_stress=False)
-    print(f"{args.dtype}, {args.device}, {args.threads} thread(s), {args.density} atoms/Å^3")
-    print(f"{'atoms':>6} {'MACE s':>9} {'convention':>11} {'cutoff Å':>9} {'CSO s':>9} {'CSO/MACE':>9}")
-    for n_atoms in args.atoms:
-        state = torch_sim.io.atoms_to_state([liquid(n_atoms, args.density, seed=0)], device, dtype)
-        mace_s = seconds(lambda state=state: mace(state), args.repeats, device)
-        for name in CONVENTIONS:
-            cso = CSOModel(CSOParameters(a1=0.6, alpha=0.05), name, device=device, dtype=dtype)
-            cso_s = seconds(lambda cso=cso, state=state: cso(state), args.repeats, device)
-            print(
-                f"{n_atoms:6d} {mace_s:9.3f} {name:>11} {cso.cutoffs.dispersion:9.1f} {cso_s:9.3f} "
-                f"{cso_s / mace_s:9.3f}"
-            )
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    device = resolve_device(arguments.device)
+    print(f"{arguments.dtype}, {device}, {arguments.threads} thread(s); milliseconds")
+    print(f"{'atoms':>6} {'MACE':>12} {'':>9} {'convention':>11} {'CSO':>9} {'CSO/MACE':>9} {'lists: MACE':>12} {'CSO':>7}")
+    with tempfile.TemporaryDirectory() as folder:
+        for count in arguments.molecules:
+            for size, settings in SIZES.items():
+                file = Path(folder) / f"{size}.model"
+                torch.save(random_mace([1, 6, 8], **settings), file)
+                for convention in CONVENTIONS:
+                    model = load_liquid(file, device, arguments.dtype, convention=convention, alpha=0.05, a1=0.6)
+                    state = torch_sim.io.atoms_to_state([liquid(count)], model.device, model.dtype)
+                    base, cso = model.base, model.cso
+                    structure = state.positions, state.row_vector_cell, state.pbc
+                    calls = {
+                        "MACE": lambda base=base, state=state: base(state),
+                        "CSO": lambda cso=cso, state=state: cso(state),
+                        "MACE list": lambda part=base, s=structure, state=state: part.list.made(
+                            *s, part.reach, state.system_idx
+                        ),
+                        "CSO list": lambda part=cso, s=structure, state=state: part.list.made(
+                            *s, part.reach, state.system_idx
+                        ),
+                    }
+                    times = milliseconds(calls, arguments.repeats, device)
+                    row = f"{15 * count:6d} {size:>12} {times['MACE']:9.2f} {convention:>11} {times['CSO']:9.2f}"
+                    row += f" {times['CSO'] / times['MACE']:9.2f} {times['MACE list']:12.1f} {times['CSO list']:7.1f}"
+                    print(row, flush=True)
 
 
 if __name__ == "__main__":

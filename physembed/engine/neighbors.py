@@ -253,7 +253,9 @@ class SkinList:
         self, fractional: Tensor, frame: Tensor, pbc: Tensor, reach: float, system_idx: Tensor
     ) -> list[int]:
         """Set the pairs and give the ranges of their shifts."""
-        frames, periodic = frame.double().numpy(), pbc.numpy()
+        frames, periodic = frame.double().numpy().copy(), pbc.numpy()
+        # In a cell that is lost no coordinate is finite, so that there are no pairs.
+        frames[~np.isfinite(frames).all((1, 2))] = np.eye(3)
         ranges = shift_ranges(frames, periodic, reach) + 2
         ends = np.cumsum(np.bincount(system_idx.numpy(), minlength=len(frames)))
         coordinates, starts, found, n_pairs = fractional.double().numpy(), [np.zeros(1, np.int64)], [], 0

@@ -89,6 +89,10 @@ class CompiledCSO:
         self._half, self._half_slope = (np.empty(shape, self._real) for _ in range(2))
         if not self._counted:
             self._half[:] = self._reference_c6[self._kind, :, 0, :]
+        first_atom = np.append(0, np.cumsum(np.bincount(self._system, minlength=n_systems)))[self._system]
+        chunk = (np.arange(n_atoms) - first_atom) % CHUNKS
+        bounds = np.append(0, np.cumsum(np.bincount(chunk, minlength=CHUNKS)))
+        self._chunks = bounds, np.argsort(chunk, kind="stable")
         self._counts = np.empty(n_atoms * self._n_kinds, np.int64)
         self._rows: Rows | None = None
 
@@ -124,14 +128,14 @@ class CompiledCSO:
 
         def find(first: int, end: int) -> None:
             kernels.find(
-                first, end, CHUNKS, *atoms, positions, lattice, left, self._listed, self._ends, self._constants,
+                first, end, *self._chunks, *atoms, positions, lattice, left, self._listed, self._ends, self._constants,
                 self._bond_length, self._fields, self._partners, self._counts, coordination,
             )  # fmt: skip
 
         def energies(first: int, end: int) -> None:
             memory = np.empty((4, self._longest), self._real)
             kernels.energies(
-                first, end, CHUNKS, *atoms, *near, self._constants, self._pair_table, factors, self._n_ref,
+                first, end, *self._chunks, *atoms, *near, self._constants, self._pair_table, factors, self._n_ref,
                 self._weights, self._weights_slope, self._half, self._half_slope, memory, self._fields,
                 sums, by_coordination,
             )  # fmt: skip
@@ -139,7 +143,7 @@ class CompiledCSO:
         def pull(first: int, end: int) -> None:
             memory = np.empty((4, self._longest), self._real)
             kernels.pull(
-                first, end, CHUNKS, self._n_kinds, self._system, *near, change, memory, self._fields, forces,
+                first, end, *self._chunks, self._n_kinds, self._system, *near, change, memory, self._fields, forces,
                 virials,
             )  # fmt: skip
 

@@ -1,9 +1,9 @@
 """Compiled loops of the CSO correction over the pairs of a kept list; `energy` has the equations.
 
-Atoms are dealt out to a fixed number of chunks, each with places of its own for what it adds to other atoms, so that
-threads can share the chunks and no sum depends on how they do. The pairs of an atom stand together, those with partners
-of one element after another, so that most of what a pair needs is constant in the innermost loops, which fill vector
-registers.
+The atoms of each system are dealt out to a fixed number of chunks, each with places of its own for what it adds to
+other atoms, so that threads can share the chunks, and no sum depends on how they do or on what else is in the batch.
+The pairs of an atom stand together, those with partners of one element after another, so that most of what a pair needs
+is constant in the innermost loops, which fill vector registers.
 
 Distances in tables of pairs are in Å, all else is in Bohr and Hartree until energies are summed.
 """
@@ -102,7 +102,8 @@ def sort_rows(kind: Array, n_kinds: int, starts: Array, second: Array, image: Ar
 def find(
     first: int,
     last: int,
-    n_chunks: int,
+    bounds: Array,
+    dealt: Array,
     kind: Array,
     n_kinds: int,
     system: Array,
@@ -123,7 +124,8 @@ def find(
     Args:
         first: number of the first chunk.
         last: number of the chunk after the last one.
-        n_chunks: how many there are.
+        bounds: (n_chunks + 1,) first place of each chunk in `dealt`.
+        dealt: (n_atoms,) atoms, chunk by chunk.
         kind: (n_atoms,) element of each atom.
         n_kinds: number of elements.
         system: (n_atoms,) system of each atom.
@@ -144,7 +146,7 @@ def find(
     zero = one - one
     for chunk in range(first, last):
         coordination = coordinations[chunk]
-        for atom in range(chunk, len(kind), n_chunks):
+        for atom in dealt[bounds[chunk] : bounds[chunk + 1]]:
             x, y, z = positions[atom, 0], positions[atom, 1], positions[atom, 2]
             images = lattice[system[atom]]
             for k in range(n_kinds):
@@ -242,7 +244,8 @@ def interpolate(
 def energies(
     first: int,
     last: int,
-    n_chunks: int,
+    bounds: Array,
+    dealt: Array,
     kind: Array,
     n_kinds: int,
     system: Array,
@@ -265,7 +268,7 @@ def energies(
     """S0 and S1 of the atoms of chunks, and derivatives of the energy by distances and coordination numbers.
 
     Args:
-        first, last, n_chunks, kind, n_kinds, system, ends, counts, partners, constants, fields: see `find`.
+        first, last, bounds, dealt, kind, n_kinds, system, ends, counts, partners, constants, fields: see `find`.
         pair_table: (n_systems, n_kinds, n_kinds, 4) a2 R0, (a3 R0 + a4)^6, and shifts of the two sums.
         factors: (n_systems, 2) factors of the two sums in the energy.
         n_ref: (n_kinds,) number of reference systems.
@@ -280,7 +283,7 @@ def energies(
     zero = one - one
     for chunk in range(first, last):
         sums, by_coordination = all_sums[chunk], by_coordinations[chunk]
-        for atom in range(chunk, len(kind), n_chunks):
+        for atom in dealt[bounds[chunk] : bounds[chunk + 1]]:
             f0, f1 = factors[system[atom], 0], factors[system[atom], 1]
             own = 0.0
             for k in range(n_kinds):
@@ -344,7 +347,8 @@ def energies(
 def pull(
     first: int,
     last: int,
-    n_chunks: int,
+    bounds: Array,
+    dealt: Array,
     n_kinds: int,
     system: Array,
     ends: Array,
@@ -359,7 +363,7 @@ def pull(
     """Forces and virials of the pairs of chunks.
 
     Args:
-        first, last, n_chunks, n_kinds, system, ends, counts, partners, fields: see `find`.
+        first, last, bounds, dealt, n_kinds, system, ends, counts, partners, fields: see `find`.
         by_coordination: (n_atoms,) derivative of the energy by the coordination numbers; empty without.
         rows: (4, >= longest row) memory.
         all_forces: (n_chunks, n_atoms, 3) added to.
@@ -368,7 +372,7 @@ def pull(
     zero = fields.dtype.type(0)
     for chunk in range(first, last):
         forces, virial = all_forces[chunk], virials[chunk]
-        for atom in range(chunk, len(system), n_chunks):
+        for atom in dealt[bounds[chunk] : bounds[chunk + 1]]:
             fx = fy = fz = 0.0
             for k in range(n_kinds):
                 begin, n = ends[atom * n_kinds + k], counts[atom * n_kinds + k]
