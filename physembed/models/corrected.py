@@ -200,7 +200,7 @@ def torchsim_of(saved: Mapping[str, Any], device: str, dtype: str) -> LiquidMode
 def load_ase(path: str | Path, device: str = "auto", dtype: str = "float64") -> Calculator:
     """The corrected model for ASE: energy, forces and stress of MACE and of `CSOCalculator`.
 
-    On a CPU compiled code evaluates MACE, if it can (docs/engine.md), else MACE's own calculator.
+    On a CPU compiled code evaluates MACE, if it can (docs/development/engine.md), else MACE's own calculator.
 
     The file is a pickle, which can run any code when it is loaded: load only files that you trust.
 
