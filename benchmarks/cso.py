@@ -59,9 +59,17 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     device = resolve_device(arguments.device)
     print(f"{arguments.dtype}, {device}, {arguments.threads} thread(s); milliseconds")
-    print(
-        f"{'atoms':>6} {'MACE':>12} {'':>9} {'convention':>11} {'CSO':>9} {'CSO/MACE':>9} {'lists: MACE':>12} {'CSO':>7}"
+    columns = (
+        ("atoms", 6),
+        ("MACE", 12),
+        ("", 9),
+        ("convention", 11),
+        ("CSO", 9),
+        ("CSO/MACE", 9),
+        ("lists: MACE", 12),
+        ("CSO", 7),
     )
+    print(" ".join(f"{name:>{width}}" for name, width in columns))
     with tempfile.TemporaryDirectory() as folder:
         for count in arguments.molecules:
             for size, settings in SIZES.items():
