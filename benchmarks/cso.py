@@ -60,7 +60,7 @@ def main() -> None:
     device = resolve_device(arguments.device)
     print(f"{arguments.dtype}, {device}, {arguments.threads} thread(s); milliseconds")
     print(
-        f"{'atoms':>6} {'MACE':>12} {'':>9} {'convention':>11} {'CSO':>9} {'CSO/MACE':>9} {'lists: MACE':>12} {'CSO':>7}"
+        f"{'atoms':>6} {'MACE':>12} {'':>9} {'convention':>11} {'CSO':>9} {'CSO/MACE':>9} {'list: MACE':>12} {'CSO':>6}"
     )
     with tempfile.TemporaryDirectory() as folder:
         for count in arguments.molecules:
