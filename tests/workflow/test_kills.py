@@ -102,7 +102,7 @@ def test_jobs_of_a_liquid_that_are_killed(copy_of_finished_liquids: Checkout) ->
     killed = run_again_with_kills(copy_of_finished_liquids, LONG_OF_LIQUIDS, ["gaff_npt", "reference_frames"], targets)
     assert {"liquid_training", "npt", "viscosity_run"} <= set(killed), "the jobs that load torch live long enough"
     model = copy_of_finished_liquids.root / folder
-    assert pd.read_csv(model / "training/curve.csv").epoch.tolist() == list(range(20))
+    assert pd.read_csv(model / "training/curve.csv").epoch.tolist() == list(range(40))
     for of_replica in times(model / "npt/DMC_298K/uncorrected/series.csv", "replica", "time_ps"):
         np.testing.assert_allclose(np.diff(of_replica), 0.001)
         assert len(of_replica) > 10

@@ -142,7 +142,7 @@ def test_another_liquid_leaves_the_first_alone(copy_of_finished_liquids: Checkou
 
 
 def test_training_change_remakes_no_labels(copy_of_finished_liquids: Checkout) -> None:
-    copy_of_finished_liquids.edit(LIQUIDS, "epochs: 20", "epochs: 21")
+    copy_of_finished_liquids.edit(LIQUIDS, "epochs: 40", "epochs: 41")
     planned = copy_of_finished_liquids.planned()
     assert (
         set(planned) == {"liquid_training", "liquid_training_figure", "liquid_model", "scan", "tuning"} | AFTER_TUNING
