@@ -48,9 +48,7 @@ def conservation(model: Any, start: Atoms, arguments: argparse.Namespace) -> tup
         energies.append((batch.energies.double() + kinetic.double()).numpy() / len(start))
         times.append((step + EVERY) * TIMESTEP_FS * 1e-6)
     lines = [stats.linregress(times, one) for one in np.array(energies).T]
-    rest = [
-        np.std(one - line.slope * np.array(times)) for one, line in zip(np.array(energies).T, lines, strict=True)
-    ]
+    rest = [np.std(one - line.slope * np.array(times)) for one, line in zip(np.array(energies).T, lines, strict=True)]
     return 1000 * float(np.mean([line.slope for line in lines])), 1000 * float(np.mean(rest))
 
 
@@ -109,11 +107,10 @@ def main() -> None:
         times[name] = survival(model, start, arguments)
         gone = np.isfinite(times[name])
         middle = f", half of them by {np.median(times[name]):.3f} ps" if gone.mean() > 0.5 else ""
-        print(f"{name:12s} {gone.sum()} of {len(gone)} collapsed{middle}; {time.process_time() - began:.0f} s", flush=True)
+        spent = time.process_time() - began
+        print(f"{name:12s} {gone.sum()} of {len(gone)} collapsed{middle}; {spent:.0f} s", flush=True)
     sets = [
-        stats.CensoredData(
-            uncensored=one[np.isfinite(one)], right=np.full(np.isinf(one).sum(), arguments.ps)
-        )
+        stats.CensoredData(uncensored=one[np.isfinite(one)], right=np.full(np.isinf(one).sum(), arguments.ps))
         for one in times.values()
     ]
     print(f"log-rank test: p = {stats.logrank(*sets).pvalue:.2f}")
