@@ -1,7 +1,7 @@
-"""MD with compiled MACE against MD with MACE's own code: conservation of energy, and how long molecules survive.
+"""MD with compiled MACE against MD with MACE's own code: conserved energy, and how long molecules survive.
 
-Replicas of the first frame of a file start with momenta of their own. Without a thermostat the drift of the total energy
-(slope of a line through it, per atom) and its scatter about that line are printed for both; with one, at another
+Replicas of the first frame of a file start with momenta of their own. Without a thermostat the drift of the total
+energy (slope of a line through it, per atom) and its scatter about that line are printed for both; with one, at another
 temperature, when replicas collapse, and the log-rank test of both sets of times. Trajectories differ soon, because
 rounding errors grow in them; the statistics should not.
 
@@ -32,7 +32,7 @@ TIMESTEP_FS, BOND_TOLERANCE_A, EVERY = 0.5, 0.5, 20
 
 
 def conservation(model: Any, start: Atoms, arguments: argparse.Namespace) -> tuple[float, float]:
-    """Drift in meV/atom/ns and scatter in meV/atom of the energy of a molecule that nothing disturbs, mean of replicas."""
+    """Drift in meV/atom/ns and scatter in meV/atom of the energy of a free molecule, mean of replicas."""
     batch = LangevinBatch(
         model,
         [start] * arguments.free,
