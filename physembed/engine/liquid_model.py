@@ -159,6 +159,25 @@ def evaluator(model: LiquidModel) -> Callable[[Sequence[Atoms]], tuple[np.ndarra
     return evaluate
 
 
+def mace_of_liquids(
+    module: torch.nn.Module, device: str, dtype: str, *, fixed_shapes: bool = False
+) -> LiquidMace | CompiledLiquid:
+    """A MACE model of periodic systems without a correction: on a CPU by compiled code where that takes the model.
+
+    Args:
+        module: the MACE model.
+        device: `cpu` or `cuda`.
+        dtype: `float32` or `float64`.
+        fixed_shapes: as `load_liquid`; not kept for a model to which pairs beyond the cutoff matter.
+    """
+    # Fixed shapes come from pairs in the skin of a list, beyond the cutoff.
+    fixed_shapes = fixed_shapes and vanishes_beyond_cutoff(module)
+    evaluator = compiled(module, dtype) if device == "cpu" and not fixed_shapes else None
+    if evaluator is not None:
+        return CompiledLiquid(evaluator)
+    return LiquidMace(module, torch.device(device), getattr(torch, dtype), fixed_shapes)
+
+
 def corrected(
     module: torch.nn.Module,
     device: str,
@@ -171,14 +190,8 @@ def corrected(
     fixed_shapes: bool = False,
 ) -> LiquidModel:
     """`load_liquid` for a module that is loaded already."""
-    # Fixed shapes come from pairs in the skin of a list, beyond the cutoff.
-    fixed_shapes = fixed_shapes and vanishes_beyond_cutoff(module)
-    evaluator = compiled(module, dtype) if device == "cpu" and not fixed_shapes else None
-    base: LiquidMace | CompiledLiquid
-    if evaluator is not None:
-        base = CompiledLiquid(evaluator)
-    else:
-        base = LiquidMace(module, torch.device(device), getattr(torch, dtype), fixed_shapes)
+    base = mace_of_liquids(module, device, dtype, fixed_shapes=fixed_shapes)
+    fixed_shapes = base.fixed_shapes
     parameters = CSOParameters(alpha=alpha, a1=a1)
     cso = ListedCSO(parameters, convention, cutoffs, device=base.device, dtype=base.dtype, fixed_shapes=fixed_shapes)
     return LiquidModel(base, cso)

@@ -19,7 +19,7 @@ from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
 from physembed.engine.device import resolve_device
-from physembed.engine.mace import LiquidMace
+from physembed.engine.liquid_model import mace_of_liquids
 from physembed.errors import PhysEmbedError
 from physembed.models.corrected import FORMAT, torchsim_of
 from physembed.models.file import as_module, load_pickle
@@ -96,9 +96,7 @@ class Potential:
         """
         if self._models is None:
             torch_device = resolve_device(self.device)
-            self._models = [_load(file, torch_device, self.dtype) for file in self.files]
-            for file, model in zip(self.files, self._models, strict=True):
-                _check_elements(file, model, self.numbers)
+            self._models = [_load(file, torch_device, self.dtype, self.numbers) for file in self.files]
             device = self._models[0].device
             self._numbers = torch.as_tensor(self.numbers, device=device)
             self._systems = torch.zeros(len(self.numbers), dtype=torch.int64, device=device)
@@ -168,16 +166,16 @@ def is_periodic(atoms: Atoms) -> bool:
     return True
 
 
-def _load(file: str, device: str, dtype: str) -> Any:
+def _load(file: str, device: str, dtype: str, numbers: NDArray[np.int_]) -> Any:
     saved = load_pickle(file, device)
-    if isinstance(saved, dict) and saved.get("format") == FORMAT:
-        return torchsim_of(saved, device, dtype)
-    return LiquidMace(as_module(saved, file), torch.device(device), getattr(torch, dtype))
+    is_corrected = isinstance(saved, dict) and saved.get("format") == FORMAT
+    module = saved["mace"] if is_corrected else as_module(saved, file)
+    _check_elements(file, module, numbers)
+    return torchsim_of(saved, device, dtype) if is_corrected else mace_of_liquids(module, device, dtype)
 
 
-def _check_elements(file: str, model: Any, numbers: NDArray[np.int_]) -> None:
-    mace = model if isinstance(model, LiquidMace) else model.base
-    known = {int(z) for z in mace.model.atomic_numbers}
+def _check_elements(file: str, module: torch.nn.Module, numbers: NDArray[np.int_]) -> None:
+    known = set(torch.as_tensor(module.atomic_numbers).tolist())
     if missing := sorted(set(numbers.tolist()) - known):
         raise PhysEmbedError(
             f"model: {file}: does not know {', '.join(chemical_symbols[z] for z in missing)} (it has "
