@@ -6,6 +6,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 pytestmark = pytest.mark.browser
@@ -246,6 +248,37 @@ def test_summary_stands_alone(browser: Browser, report_html: Path, tmp_path: Pat
     assert browser.errors == []
     assert browser.requests[0] == alone.as_uri()
     assert all(address.startswith("data:") for address in browser.requests[1:])
+
+
+def test_the_viewer_plays_the_collapses_of_the_table(browser: Browser, report_html: Path) -> None:
+    """Each replica of the viewer is one of the table, and the atoms that it marks are those that failed there."""
+    (summary,) = report_html.parent.glob("results/**/summary.html")
+    (table,) = summary.parent.glob("*/survival/replicas.csv")
+    replicas = pd.read_csv(table)
+    assert replicas["collapsed"].any(), "nothing to play"
+    browser.open(summary)
+    assert browser.run("document.querySelector('.viewer').dataset.ready") == "yes"
+    chosen = browser.run("[...document.querySelectorAll('[data-part=choice] option')].map(option => option.text)")
+    for number, text in enumerate(chosen):
+        browser.run(
+            "(() => { const choice = document.querySelector('[data-part=choice]');"
+            f" choice.value = {number}; choice.dispatchEvent(new Event('change')); }})()"
+        )
+        arm, seed, replica = re.match(r"(.+), seed (\d+), replica (\d+): collapsed", text).groups()
+        row = replicas.query("arm == @arm and seed == @seed and replica == @replica", local_dict={
+            "arm": arm, "seed": int(seed), "replica": int(replica)
+        }).iloc[0]  # fmt: skip
+        assert row["collapsed"]
+        marked = "" if row["cause"] == "non_finite" else f"{row['atom_i']:.0f}-{row['atom_j']:.0f}"
+        assert browser.run("document.querySelector('[data-part=collapse]').dataset.marked") == marked
+    (canvas,) = browser.run("[...document.querySelectorAll('[data-part=collapse]')].map(c => c.toDataURL().length)")
+    assert canvas > 2000, "the molecule is not drawn"
+    browser.click("[data-part=play]")
+    assert browser.run("document.querySelector('[data-part=play]').textContent") == "Pause"
+    frame = "Number(document.querySelector('[data-part=collapse]').dataset.frame)"
+    first = browser.run(frame)
+    assert browser.run(f"new Promise(done => setTimeout(() => done({frame}), 400))") >= first
+    assert browser.errors == []
 
 
 def test_the_checks_see_a_broken_page(browser: Browser, tmp_path: Path) -> None:
