@@ -308,6 +308,7 @@ def test_a_batch_of_a_liquid_fits_its_training_set_before_anything_runs() -> Non
     merged = load_configfile(CONFIG / "config.yaml")
     update_config(merged, load_configfile(ROOT / "tests/workflow/minimal_liquids.yaml"))
     merged["models"]["tiny"]["reference"]["liquids"] = ["DMC_298K", "DMC_320K"]
+    merged["models"]["tiny"]["reference"]["frames_per_run"] = 3
     merged["models"]["tiny"]["training"]["batch_size"] = 13
     load_study(merged)
     merged["models"]["tiny"]["training"]["batch_size"] = 14

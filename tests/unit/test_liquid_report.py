@@ -366,7 +366,7 @@ def test_cautions_name_everything_that_limits_the_result(
     found = "\n".join(cautions(short))
     for text in (
         "The NPT runs last 10 ps, the paper's 1000 ps; the errors say what that is worth.",
-        "The viscosity runs last 20 ps, the paper's 5000 ps: a demonstration",
+        "The viscosity runs last 20 ps, the paper's 5000 ps; the errors say what that is worth.",
         "No a1 at α = +0.05: ",
         "Of 4 densities, 4 cannot be judged (too short: EMC uncorrected, EMC corrected, EC uncorrected, EC corrected).",
         "Of 4 viscosities, 4 have no number (insufficient: EMC uncorrected",

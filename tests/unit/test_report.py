@@ -523,8 +523,8 @@ def test_answer_in_a_sentence() -> None:
 
 def test_the_headline_follows_the_test_over_seeds() -> None:
     assert headline(runs_with(18, 4)) == "The test over seeds shows no difference between original and adaptive."
-    assert headline(runs_with(18, 2, seeds=4)) == (
-        "Models of adaptive survive longer than those of original: 2 of 20 runs collapse, 18 of 20 there."
+    assert headline(runs_with(36, 8, seeds=4)) == (
+        "Models of adaptive survive longer than those of original: 8 of 40 runs collapse, 36 of 40 there."
     )
     assert headline(runs_with(18)) == "2 of 20 runs of original survive."
 

@@ -1,5 +1,6 @@
 """Tiny trainings with MACE's trainer, their restarts, and the errors of models against their labels."""
 
+import copy
 import itertools
 import json
 import logging
@@ -150,8 +151,10 @@ def test_repulsion_is_part_of_the_model_that_is_trained(data, tmp_path):
     squeezed.set_distance(1, 3, 0.5, fix=0)
     frames = [METHANOL, squeezed]
     with_prior, _ = predict(model, frames)
-    del model.model.pair_repulsion
-    without, _ = predict(model, frames)
+    bare = copy.deepcopy(module)
+    del bare.pair_repulsion
+    torch.save(bare, tmp_path / "bare.model")
+    without, _ = predict(load_isolated(tmp_path / "bare.model", "cpu", "float64"), frames)
     pairs = list(itertools.combinations(range(6), 2))
     numbers = METHANOL.numbers
     for frame, difference in zip(frames, with_prior - without, strict=True):
@@ -333,7 +336,8 @@ def test_settings_reach_the_trainer(tmp_path):
     )  # fmt: skip
     parsed = tools.build_default_arg_parser().parse_args(trainer_arguments(settings, "t.xyz", "v.xyz", 5, tmp_path))
     names = {"r_max_A": "r_max", "epochs": "max_num_epochs", "learning_rate": "lr", "dtype": "default_dtype"}
-    for name, value in settings.model_dump(exclude={"seeds"}).items():
+    assert not parsed.pair_repulsion
+    for name, value in settings.model_dump(exclude={"seeds", "repulsion"}).items():
         assert getattr(parsed, names.get(name, name)) == value, name
     assert (parsed.train_file, parsed.valid_file, parsed.seed) == ("t.xyz", "v.xyz", 5)
     assert parsed.ema and parsed.amsgrad and parsed.restart_latest and not parsed.enable_cueq
