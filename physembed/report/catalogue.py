@@ -87,7 +87,7 @@ MOLECULE_FIGURES = _by_name(
     ),
     Item(
         "bond_lengths",
-        "Bond sampling",
+        "Training frames",
         "Bond lengths before and after sampling",
         "One panel per bond type, stiffest first (Figure 2b of the paper). Softer bonds are stretched further: the "
         "shaded range to the right reaches further as k falls.",
@@ -99,7 +99,7 @@ MOLECULE_FIGURES = _by_name(
     ),
     Item(
         "bond_angles",
-        "Bond sampling",
+        "Training frames",
         "Angles before and after sampling",
         "One panel per angle type that an arm has bent, stiffest first. All types are bent up to the same harmonic "
         "energy: the shaded ranges reach further as k falls.",
@@ -143,7 +143,7 @@ MOLECULE_FIGURES = _by_name(
     ),
     Item(
         "label_ledger",
-        "Labels",
+        "Training frames",
         "What became of each frame",
         "Outcome of the GFN2-xTB labelling by set. Only accepted frames reach training.",
         "A frame is rejected if its SCF does not converge with any electronic temperature tried, if a force is above "

@@ -49,7 +49,7 @@ def counts(rows: Rows) -> dict[str, int]:
 def batches(molecules: int, arms: int, seeds: int) -> dict[str, int]:
     """The batches of work of chain A: one job for each, whatever the number of frames and replicas."""
     models = molecules * arms * seeds
-    once = ("molecule", "gaff_topology", "gaff_md", "frames", "starts", "survival", "figures")
+    once = ("molecule", "gaff_topology", "gaff_md", "frames", "starts", "survival", "figures", "viewer")
     return (
         dict.fromkeys(once, molecules)
         | {"bond_sampling": molecules * arms, "labels": molecules * (arms + 1), "evaluation": molecules * arms}
@@ -93,7 +93,7 @@ def test_models_of_liquids_add_as_many_jobs_as_batches(checkout: Checkout) -> No
     jobs = counts(plan(checkout, "liquids.yaml"))
     molecules, components, liquids, pairs, models = 4, 3, 5, 5, 2
     trained = ("liquid_training", "liquid_training_figure", "liquid_model")
-    tuned = ("scan", "tuning", "corrected_model", "volume_scan", "liquid_figures")
+    tuned = ("scan", "tuning", "corrected_model", "certificate", "volume_scan", "liquid_figures")
     expected = (
         batches(molecules, arms=2, seeds=5)
         | dict.fromkeys(("molecule", "gaff_topology"), molecules + components)
