@@ -11,7 +11,7 @@ from .conftest import LIQUIDS, Checkout
 
 REPORT = {"liquid_figures", "liquid_tables", "summary"}
 AFTER_NPT = {"density", "viscosity_run", "viscosity", "structure", "structure_figure"} | REPORT
-AFTER_TUNING = {"npt", "corrected_model", "volume_scan"} | AFTER_NPT
+AFTER_TUNING = {"npt", "corrected_model", "certificate", "volume_scan"} | AFTER_NPT
 EXPERIMENT = "config/experiment.tsv"
 
 
@@ -49,7 +49,7 @@ def test_a_longer_npt_run_leaves_scan_and_training(copy_of_finished_liquids: Che
     copy_of_finished_liquids.edit(LIQUIDS, "npt:\n  duration_ps: 0.05", "npt:\n  duration_ps: 0.06")
     planned = copy_of_finished_liquids.planned()
     # The card of the corrected model names the run that confirms it.
-    assert set(planned) == {"npt", "corrected_model"} | AFTER_NPT
+    assert set(planned) == {"npt", "corrected_model", "certificate"} | AFTER_NPT
     done = copy_of_finished_liquids.snakemake(
         "--cores", "1", "results/minimal_liquids/models/tiny/npt/DMC_298K/uncorrected/series.csv"
     )

@@ -166,8 +166,11 @@ def test_another_study_has_its_own_results(copy_of_finished: Checkout) -> None:
 
 def test_killed_run_goes_on_with_finished_jobs_kept(copy_of_finished: Checkout) -> None:
     made = copy_of_finished.root / "results/minimal/methanol"
-    for folder in ("bond_sampling", "labels", "training"):
+    for folder in ("bond_sampling", "labels", "training", "evaluation", "stability", "survival"):
         shutil.rmtree(made / folder)
+    for folder in ("figures", "tables"):
+        shutil.rmtree(copy_of_finished.root / "results/minimal" / folder)
+    (copy_of_finished.root / "results/minimal/summary.html").unlink()
     environment = os.environ | {"PYTHONPATH": str(copy_of_finished.root), "OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(
         [sys.executable, "-m", "snakemake", "--configfile", CONFIG, "--cores", "2"],
