@@ -12,11 +12,11 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(64, thread_name_prefix="physembed")
 
 
-def shared(part: Callable[[int, int], None], count: int, threads: int) -> None:
-    """Call `part` with the bounds of ranges that make up `range(count)`, one for each thread, and wait for all."""
+def shared(part: Callable[[int, int, int], None], count: int, threads: int) -> None:
+    """Call `part` with the number of each thread and its share of `range(count)`, first and end, and wait for all."""
     threads = max(1, min(threads, count))
     bounds = [round(count * index / threads) for index in range(threads + 1)]
-    others = [_pool().submit(part, *bounds[index : index + 2]) for index in range(1, threads)]
-    part(*bounds[:2])
+    others = [_pool().submit(part, index, *bounds[index : index + 2]) for index in range(1, threads)]
+    part(0, *bounds[:2])
     for other in others:
         other.result()

@@ -228,11 +228,10 @@ class OpenMMSession:
         import openmm
         from openmm import unit
 
-        from physembed.export.openmm import system_of
+        from physembed.export.openmm import EV, system_of
 
-        self._atoms, self._unit = start, unit
+        self._atoms, self._unit, self._eV = start, unit, EV
         system = system_of(start, potential)
-        self._pressure_force = None
         kelvin, step = conditions.temperature_K * unit.kelvin, conditions.timestep_fs * unit.femtosecond
         integrator: openmm.Integrator = openmm.VerletIntegrator(step)
         if conditions.ensemble != "nve":
@@ -250,9 +249,8 @@ class OpenMMSession:
     def evaluate(self) -> Evaluation:
         """Energy and forces of the context. OpenMM has no virial: the stress is that of the model itself."""
         unit, state = self._unit, self._context.getState(energy=True, forces=True, positions=True)
-        per_mole = 1 / (units.kJ / units.mol)
-        energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / per_mole
-        forces = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.angstrom) / per_mole
+        energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / self._eV
+        forces = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.angstrom) / self._eV
         here = self.structure()
         stress = self._potential(here.positions, here.cell.array).stress if self._potential.periodic else None
         return Evaluation(energy, forces, stress)

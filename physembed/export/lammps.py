@@ -24,7 +24,7 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from physembed.errors import PhysEmbedError
-from physembed.export.potential import Model, Potential, is_periodic
+from physembed.export.potential import Model, Potential, check_lattice, is_periodic
 
 KCAL = 23.060547830619026
 """One eV in kcal/mol."""
@@ -65,6 +65,7 @@ def define(lmp: Any, atoms: Atoms) -> None:
     Raises:
         PhysEmbedError: lattice vectors in another form.
     """
+    check_lattice(atoms, "lammps")
     elements = sorted(set(atoms.get_chemical_symbols()))
     masses = {symbol: mass for symbol, mass in zip(atoms.get_chemical_symbols(), atoms.get_masses(), strict=True)}
     lmp.commands_string(
@@ -73,11 +74,6 @@ def define(lmp: Any, atoms: Atoms) -> None:
     )
     if is_periodic(atoms):
         cell = atoms.cell.array
-        if np.abs(np.triu(cell, 1)).max() > 1e-6:
-            raise PhysEmbedError(
-                f"lammps: the lattice vectors {cell.round(3).tolist()} are not lower triangular; turn the "
-                "structure, for instance by atoms.set_cell(atoms.cell.standard_form()[0], scale_atoms=True)"
-            )
         lmp.commands_string(
             "box tilt large\n"
             f"region box prism 0 {cell[0, 0]:.15g} 0 {cell[1, 1]:.15g} 0 {cell[2, 2]:.15g} "

@@ -20,8 +20,7 @@ from ase import Atoms
 from ase.neighborlist import natural_cutoffs, neighbor_list
 from openmm import unit
 
-from physembed.errors import PhysEmbedError
-from physembed.export.potential import Model, Potential, is_periodic
+from physembed.export.potential import Model, Potential, check_lattice
 
 EV = 96.48533212331002
 """One eV in kJ/mol."""
@@ -84,7 +83,6 @@ def make_system(atoms: Atoms, model: Model, *, device: str = "auto", dtype: str 
     Raises:
         PhysEmbedError: as `make_force`; a box in another form, or too small for the bonds.
     """
-    _check_form(atoms)
     return system_of(atoms, Potential.of(model, atoms, device=device, dtype=dtype))
 
 
@@ -94,7 +92,7 @@ def system_of(atoms: Atoms, potential: Potential) -> openmm.System:
     Raises:
         PhysEmbedError: as `make_system`.
     """
-    _check_form(atoms)
+    check_lattice(atoms, "openmm")
     force = _force(potential)
     system = openmm.System()
     for mass in atoms.get_masses():
@@ -104,15 +102,6 @@ def system_of(atoms: Atoms, potential: Potential) -> openmm.System:
     system.addForce(force)
     system.addForce(_molecules(atoms))
     return system
-
-
-def _check_form(atoms: Atoms) -> None:
-    if is_periodic(atoms) and np.abs(np.triu(atoms.cell.array, 1)).max() > 1e-6:
-        raise PhysEmbedError(
-            f"openmm: the lattice vectors {atoms.cell.array.round(3).tolist()} are not in OpenMM's form (a along x, "
-            "b in the xy plane); turn the structure, for instance by atoms.set_cell(atoms.cell.standard_form()[0], "
-            "scale_atoms=True)"
-        )
 
 
 def _molecules(atoms: Atoms) -> openmm.HarmonicBondForce:

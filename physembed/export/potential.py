@@ -166,6 +166,20 @@ def is_periodic(atoms: Atoms) -> bool:
     return True
 
 
+def check_lattice(atoms: Atoms, engine: str) -> None:
+    """Refuse a box whose lattice vectors are not as OpenMM and LAMMPS take them: a along x, b in the xy plane.
+
+    Raises:
+        PhysEmbedError: they are not; `engine` begins the message.
+    """
+    if is_periodic(atoms) and np.abs(np.triu(atoms.cell.array, 1)).max() > 1e-6:
+        raise PhysEmbedError(
+            f"{engine}: the lattice vectors {atoms.cell.array.round(3).tolist()} are not lower triangular (a along x, "
+            "b in the xy plane); turn the structure, for instance by atoms.set_cell(atoms.cell.standard_form()[0], "
+            "scale_atoms=True)"
+        )
+
+
 def _load(file: str, device: str, dtype: str, numbers: NDArray[np.int_]) -> Any:
     saved = load_pickle(file, device)
     is_corrected = isinstance(saved, dict) and saved.get("format") == FORMAT

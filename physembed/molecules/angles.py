@@ -21,8 +21,8 @@ import pandas as pd
 import parmed
 
 from physembed.errors import PhysEmbedError
-from physembed.files import atomic
 from physembed.molecules.bonds import bonded_type, is_terminal
+from physembed.tables import read_typed, write_typed
 
 COLUMNS = {
     "i": int,
@@ -83,8 +83,7 @@ def angle_table(structure: parmed.Structure, bonds: pd.DataFrame) -> pd.DataFram
 
 def write_angle_table(path: str | Path, table: pd.DataFrame) -> None:
     """Write an angle table as CSV."""
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False, columns=list(COLUMNS))
+    write_typed(path, table, COLUMNS)
 
 
 def read_angle_table(path: str | Path) -> pd.DataFrame:
@@ -93,15 +92,7 @@ def read_angle_table(path: str | Path) -> pd.DataFrame:
     Raises:
         PhysEmbedError: a column is missing or holds a value of another type.
     """
-    try:
-        # Atom types such as `na` or `nan` are text, not missing values.
-        table = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False)
-    except ValueError as error:
-        raise PhysEmbedError(f"angles: {path}: not an angle table: {' '.join(str(error).split())}") from error
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise PhysEmbedError(f"angles: {path}: not an angle table: columns missing: {', '.join(missing)}")
-    return table[list(COLUMNS)]
+    return read_typed(path, COLUMNS, "angles", "an angle table")
 
 
 def angle_values(positions: np.ndarray, table: pd.DataFrame) -> np.ndarray:

@@ -24,7 +24,7 @@ import parmed
 from ase.data import covalent_radii
 
 from physembed.errors import PhysEmbedError
-from physembed.files import atomic
+from physembed.tables import read_typed, write_typed
 
 COLUMNS = {
     "i": int,
@@ -98,8 +98,7 @@ def bonded_type(atom: parmed.Atom) -> str:
 
 def write_bond_table(path: str | Path, table: pd.DataFrame) -> None:
     """Write a bond table as CSV."""
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False, columns=list(COLUMNS))
+    write_typed(path, table, COLUMNS)
 
 
 def read_bond_table(path: str | Path) -> pd.DataFrame:
@@ -108,15 +107,7 @@ def read_bond_table(path: str | Path) -> pd.DataFrame:
     Raises:
         PhysEmbedError: a column is missing or holds a value of another type.
     """
-    try:
-        # Atom types such as `na` or `nan` are text, not missing values.
-        table = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False)
-    except ValueError as error:
-        raise PhysEmbedError(f"bonds: {path}: not a bond table: {' '.join(str(error).split())}") from error
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise PhysEmbedError(f"bonds: {path}: not a bond table: columns missing: {', '.join(missing)}")
-    return table[list(COLUMNS)]
+    return read_typed(path, COLUMNS, "bonds", "a bond table")
 
 
 def bond_lengths(positions: np.ndarray, table: pd.DataFrame) -> np.ndarray:

@@ -21,7 +21,7 @@ from physembed.report.survival_figures import conditions_differ, format_p
 from physembed.report.tables import paper_stability
 from physembed.report.training_figures import LEDGER_COLOURS
 
-LIQUID_SECTIONS = ("liquids", "gaff_npt", "models", "npt", "scan", "viscosity", "structure")
+LIQUID_SECTIONS = ("liquids", "gaff_npt", "models", "npt", "scan", "viscosity", "structure", "certificate")
 """Sections of the configuration that a study without models of liquids does not use."""
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 from ase.data import chemical_symbols
 
@@ -14,6 +11,7 @@ from physembed.engine.compiled.geometry import Layout
 from physembed.engine.compiled.pack import Packed, address, empty, shape_of
 from physembed.engine.compiled.shape import Shape
 from physembed.engine.compiled.tables import Tables
+from physembed.engine.shares import shared
 from physembed.errors import PhysEmbedError
 
 SMALL = 256
@@ -100,7 +98,6 @@ class CompiledMace:
         self._present: list[int] = []
         self._element = np.full(int(max(tables.numbers)) + 1, -1, dtype=np.int32)
         self._own: dict[int, _Workspace] = {}
-        self._pool: ThreadPoolExecutor | None = None
 
     def batch(self, numbers: np.ndarray, starts: np.ndarray) -> Molecules:
         """Isolated systems, to be evaluated at many positions.
@@ -151,7 +148,7 @@ class CompiledMace:
                 )
 
         if several:
-            self._shared(part, count)
+            shared(part, count, self.threads)
         else:
             part(0, 0, count)
         return energies, forces, virials
@@ -187,7 +184,7 @@ class CompiledMace:
             def part(_: int, first: int, end: int) -> None:
                 self._call(name, own, first * block, min(end * block, n), self._scratch(largest))
 
-            self._shared(part, -(-n // block), threads)
+            shared(part, -(-n // block), threads)
 
         for name in ("fill", *kernels.stages(self.shape)):
             whole_blocks(name)
@@ -223,20 +220,6 @@ class CompiledMace:
     def _call(self, name: str, own: _Workspace, first: int, end: int, scratch: np.ndarray) -> None:
         self._library[name](own.address, first, end, address(scratch))
 
-    def _shared(self, part: Callable[[int, int, int], None], count: int, threads: int | None = None) -> None:
-        """Call `part` with the number of a thread and its share of a range."""
-        threads = max(1, min(self.threads if threads is None else threads, count))
-        if threads == 1:
-            return part(0, 0, count)
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(64, thread_name_prefix="mace")
-        bounds = [round(count * index / threads) for index in range(threads + 1)]
-        shares = [self._pool.submit(part, index, *bounds[index : index + 2]) for index in range(1, threads)]
-        part(0, *bounds[:2])
-        for share in shares:
-            share.result()
-        return None
-
 
 class Molecules:
     """Isolated systems that a model is evaluated for again and again."""
@@ -271,5 +254,5 @@ class Molecules:
                 own.set(name, array)
             model._call("molecules", own, first, end, self._scratches[index])
 
-        model._shared(part, self._count)
+        shared(part, self._count, model.threads)
         return energies, forces

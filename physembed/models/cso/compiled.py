@@ -126,13 +126,13 @@ class CompiledCSO:
         sums, virials = np.zeros((CHUNKS, self._n_systems, 2)), np.zeros((CHUNKS, self._n_systems, 6))
         forces = np.zeros((CHUNKS, n_atoms, 3))
 
-        def find(first: int, end: int) -> None:
+        def find(_: int, first: int, end: int) -> None:
             kernels.find(
                 first, end, *self._chunks, *atoms, positions, lattice, left, self._listed, self._ends, self._constants,
                 self._bond_length, self._fields, self._partners, self._counts, coordination,
             )  # fmt: skip
 
-        def energies(first: int, end: int) -> None:
+        def energies(_: int, first: int, end: int) -> None:
             memory = np.empty((4, self._longest), self._real)
             kernels.energies(
                 first, end, *self._chunks, *atoms, *near, self._constants, self._pair_table, factors, self._n_ref,
@@ -140,7 +140,7 @@ class CompiledCSO:
                 sums, by_coordination,
             )  # fmt: skip
 
-        def pull(first: int, end: int) -> None:
+        def pull(_: int, first: int, end: int) -> None:
             memory = np.empty((4, self._longest), self._real)
             kernels.pull(
                 first, end, *self._chunks, self._n_kinds, self._system, *near, change, memory, self._fields, forces,
