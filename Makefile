@@ -15,7 +15,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 TESTS_AT_ONCE ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install wheels demo run plan report archive test unit-test test-long test-cluster lint format lock schema clean
+.PHONY: help install wheels demo run plan report results archive test unit-test test-long test-cluster lint format lock schema clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ plan: install  ## what would run and what it would cost (CONFIG=config/x.yaml; C
 
 archive: install  ## the results of a study packed for publication (STUDY=x)
 	@$(BIN)/python -m physembed.archive "results/$(STUDY)"
+
+results: install  ## a finished study as a page in docs/results (CONFIG=config/x.yaml)
+	@$(BIN)/python workflow/publish.py $(CONFIG)
 
 report:  ## Snakemake's report as one HTML file (CONFIG=config/x.yaml STUDY=x)
 	@if [ results/$(STUDY)/report.html -nt results/$(STUDY)/summary.html ]; then \

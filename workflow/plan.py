@@ -18,8 +18,6 @@ sys.path.insert(0, str(ROOT))
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 from snakemake.cli import main as snakemake  # noqa: E402
-from snakemake.common.configfile import load_configfile  # noqa: E402
-from snakemake.utils import update_config  # noqa: E402
 from snakemake_interface_logger_plugins.base import LogHandlerBase  # noqa: E402
 from snakemake_interface_logger_plugins.common import LogEvent  # noqa: E402
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry  # noqa: E402
@@ -30,7 +28,8 @@ from physembed.plan.numbers import FILE, read, write  # noqa: E402
 from physembed.plan.plan import PlannedJob, as_text, make_plan, trials_of  # noqa: E402
 from physembed.plan.sizes import Sizes, sizes_of  # noqa: E402
 from physembed.plan.trials import Trials  # noqa: E402
-from physembed.study import Study, load_study  # noqa: E402
+from physembed.study import Study  # noqa: E402
+from workflow.overlays import BASE, checked_study  # noqa: E402
 
 JOBS: dict[int, PlannedJob] = {}
 """The jobs of the dry run by Snakemake's number; it may speak of one twice."""
@@ -76,14 +75,6 @@ def planned_jobs(overlays: list[str]) -> list[PlannedJob]:
     return [job for job in JOBS.values() if job.rule != "all"]
 
 
-def checked_study(overlays: list[str]) -> Study:
-    """The study as the Snakefile sees it."""
-    config: dict[str, object] = {}
-    for path in ["config/config.yaml", *overlays]:
-        update_config(config, load_configfile(path))
-    return load_study(config)
-
-
 def calibrate(path: Path, jobs: list[PlannedJob], study: Study, sizes: Sizes) -> None:
     """Measure what the jobs need and no trial has measured yet, and keep it."""
     known = read(path)
@@ -105,7 +96,7 @@ def main() -> None:
     overlays = [str(Path(path).resolve()) for path in arguments.config]
     os.chdir(ROOT)
     try:
-        check_files(["config/config.yaml", *overlays])
+        check_files([BASE, *overlays])
     except PhysEmbedError as error:
         sys.exit(str(error))
     jobs = planned_jobs(overlays)

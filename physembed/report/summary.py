@@ -227,6 +227,11 @@ def _ledger_rows(table: pd.DataFrame) -> Table:
     return Table(MOLECULE_TABLES["labels"].title, headings, rows)
 
 
+def molecule_tables(part: MoleculesPart) -> list[Table]:
+    """The tables of all molecules: collapse, errors of the models and labels."""
+    return [_stability_rows(part.stability), _error_rows(part.model_errors), _ledger_rows(part.ledger)]
+
+
 def _molecule(molecule: MoleculeSummary, part: MoleculesPart, with_figures: bool) -> dict[str, Any]:
     """What the template takes of a molecule."""
     if wrong := sorted(set(MOLECULE_FIGURES) ^ set(molecule.figures)):
@@ -311,8 +316,7 @@ def write_summary(
     shown, tables = [], []
     if molecules:
         shown = [_molecule(molecule, molecules, with_figures) for molecule in molecules.molecules]
-        tables = [_stability_rows(molecules.stability), _error_rows(molecules.model_errors)]
-        tables.append(_ledger_rows(molecules.ledger))
+        tables = molecule_tables(molecules)
     page = template.render(
         study=study,
         with_figures=with_figures,
