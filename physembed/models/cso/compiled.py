@@ -93,7 +93,7 @@ class CompiledCSO:
         chunk = (np.arange(n_atoms) - first_atom) % CHUNKS
         bounds = np.append(0, np.cumsum(np.bincount(chunk, minlength=CHUNKS)))
         self._chunks = bounds, np.argsort(chunk, kind="stable")
-        self._counts = np.empty(n_atoms * self._n_kinds, np.int64)
+        self._counts, self._close_counts = np.empty((2, n_atoms * self._n_kinds), np.int64)
         self._rows: Rows | None = None
 
     def _list(self, rows: Rows) -> None:
@@ -104,6 +104,8 @@ class CompiledCSO:
         kernels.sort_rows(self._kind, self._n_kinds, rows.starts, rows.second, rows.image, self._listed, self._ends)
         self._fields = np.empty((kernels.N_FIELDS, n_pairs), self._real)
         self._partners = np.empty(n_pairs, np.uint32)
+        n_counted = n_pairs if self._counted else 0
+        self._close, self._count_slopes = np.empty(n_counted, np.uint32), np.empty(n_counted, self._real)
         self._longest = int(np.diff(self._ends).max(initial=0))
         self._rows = rows
 
@@ -120,31 +122,31 @@ class CompiledCSO:
         n_atoms = len(self._kind)
         positions, lattice, left = kept.positions.numpy(), kept.lattice.contiguous().numpy(), kept.left.numpy()
         atoms = self._kind, self._n_kinds, self._system
-        near = self._ends, self._counts, self._partners
+        close = self._close, self._close_counts, self._count_slopes
         coordination = np.zeros((CHUNKS, n_atoms if self._counted else 0))
         by_coordination = np.zeros_like(coordination)
         sums, virials = np.zeros((CHUNKS, self._n_systems, 2)), np.zeros((CHUNKS, self._n_systems, 6))
         forces = np.zeros((CHUNKS, n_atoms, 3))
 
         def find(_: int, first: int, end: int) -> None:
+            memory = np.empty((2, self._longest), self._real)
             kernels.find(
                 first, end, *self._chunks, *atoms, positions, lattice, left, self._listed, self._ends, self._constants,
-                self._bond_length, self._fields, self._partners, self._counts, coordination,
+                self._bond_length, self._fields, self._partners, self._counts, *close, memory, coordination,
             )  # fmt: skip
 
         def energies(_: int, first: int, end: int) -> None:
-            memory = np.empty((4, self._longest), self._real)
+            memory = np.empty((7, self._longest), self._real)
             kernels.energies(
-                first, end, *self._chunks, *atoms, *near, self._constants, self._pair_table, factors, self._n_ref,
-                self._weights, self._weights_slope, self._half, self._half_slope, memory, self._fields,
-                sums, by_coordination,
+                first, end, *self._chunks, *atoms, self._ends, self._counts, self._partners, self._constants,
+                self._pair_table, factors, self._n_ref, self._weights, self._weights_slope, self._half,
+                self._half_slope, memory, self._fields, sums, by_coordination, forces, virials,
             )  # fmt: skip
 
         def pull(_: int, first: int, end: int) -> None:
-            memory = np.empty((4, self._longest), self._real)
             kernels.pull(
-                first, end, *self._chunks, self._n_kinds, self._system, *near, change, memory, self._fields, forces,
-                virials,
+                first, end, *self._chunks, self._n_kinds, self._system, self._ends, self._partners, *close, change,
+                self._fields, forces, virials,
             )  # fmt: skip
 
         factors = self._factors.astype(self._real)
@@ -155,8 +157,9 @@ class CompiledCSO:
                 self._weights, self._weights_slope, self._half, self._half_slope,
             )  # fmt: skip
         shared(energies, CHUNKS, threads)
-        change = by_coordination.sum(0).astype(self._real)
-        shared(pull, CHUNKS, threads)
+        if self._counted:
+            change = by_coordination.sum(0).astype(self._real)
+            shared(pull, CHUNKS, threads)
         s0, s1 = (sums.sum(0) * self._sum_factors).T
         return CSOResult(
             energy=self._tensor(-self._alpha * (s0 + self._a1 * s1)),

@@ -18,9 +18,8 @@ from numba.extending import overload
 
 from physembed.engine.numba_kernels import OPTIONS, Array, compiled
 
-X, Y, Z, R, COUNT_SLOPE, SLOPE, N_FIELDS = range(7)
-"""Rows of the table of near pairs: vector and distance; derivatives by the distance of the counting function, and of
-the energy at constant coordination numbers."""
+X, Y, Z, R, N_FIELDS = range(5)
+"""Rows of the table of near pairs: vector and distance."""
 TO_BOHR, REACH2, CUTOFF, PER_WIDTH, COUNT_CUTOFF, COUNT_PER_WIDTH, STEEPNESS, N_CONSTANTS = range(8)
 """Constants: Bohr per Å; square of the range of the list, cutoffs and one over their widths; D3's k1."""
 
@@ -117,9 +116,13 @@ def find(
     fields: Array,
     partners: Array,
     counts: Array,
+    close: Array,
+    close_counts: Array,
+    count_slopes: Array,
+    rows: Array,
     coordinations: Array,
 ) -> None:
-    """Near pairs of the atoms of chunks, and what they add to coordination numbers.
+    """Near pairs of the atoms of chunks, and what the close ones among them add to coordination numbers.
 
     Args:
         first: number of the first chunk.
@@ -139,6 +142,10 @@ def find(
         fields: (N_FIELDS, n_pairs) set for the near pairs, which stand at the beginning of each row of the list.
         partners: (n_pairs,) of the near pairs, set.
         counts: (n_atoms * n_kinds,) near pairs of each atom with each element, set.
+        close: (n_pairs,) places in a row's near pairs of those within the cutoff of the counting function, set.
+        close_counts: (n_atoms * n_kinds,) how many these are, set.
+        count_slopes: (n_pairs,) derivatives of the counting function by the distance, set for the close pairs.
+        rows: (2, >= longest row) memory.
         coordinations: (n_chunks, n_atoms) added to.
     """
     one, reach2 = constants.dtype.type(1), constants[REACH2]
@@ -172,10 +179,16 @@ def find(
                     rs[i] = np.sqrt(rs[i])
                 if bond_length.size == 0:
                     continue
-                length, total = bond_length[kind[atom], k], zero
-                slopes, added = fields[COUNT_SLOPE, begin:end], fields[SLOPE, begin:end]
+                places, distances, added = close[begin:end], rows[0], rows[1]
+                within = np.uint64(0)
                 for i in range(n):
-                    r = rs[i]
+                    places[within], distances[within] = i, rs[i]
+                    within += np.uint64(rs[i] < cutoff)
+                m = np.int64(within)
+                close_counts[row] = m
+                length, total, slopes = bond_length[kind[atom], k], zero, count_slopes[begin:end]
+                for i in range(m):
+                    r = distances[i]
                     count = one / (one + _exp(steepness * (one - length / r)))
                     slope = -count * (one - count) * steepness * length / (r * r)
                     s = min(max((cutoff - r) * per_width, zero), one)
@@ -183,8 +196,8 @@ def find(
                     slopes[i] = slope * switch - count * 30 * one * s * s * (one - s) * (one - s) * per_width
                     added[i] = count * switch
                     total += added[i]
-                for i in range(n):
-                    coordination[found[i]] += added[i]
+                for i in range(m):
+                    coordination[found[places[i]]] += added[i]
                 coordination[atom] += total
 
 
@@ -264,8 +277,11 @@ def energies(
     fields: Array,
     all_sums: Array,
     by_coordinations: Array,
+    all_forces: Array,
+    virials: Array,
 ) -> None:
-    """S0 and S1 of the atoms of chunks, and derivatives of the energy by distances and coordination numbers.
+    """S0 and S1 of the atoms of chunks, derivatives of the energy by coordination numbers, and what else there is of
+    forces and virials: those at constant coordination numbers.
 
     Args:
         first, last, bounds, dealt, kind, n_kinds, system, ends, counts, partners, constants, fields: see `find`.
@@ -274,18 +290,21 @@ def energies(
         n_ref: (n_kinds,) number of reference systems.
         weights, weights_slope, half, half_slope: see `interpolate`; of one reference system each, they do not count
             for an atom alone and C6 is `half`.
-        rows: (4, >= longest row) memory.
+        rows: (7, >= longest row) memory.
         all_sums: (n_chunks, n_systems, 2) added to.
         by_coordinations: (n_chunks, n_atoms) added to; n_atoms 0 where C6 does not depend on it.
+        all_forces: (n_chunks, n_atoms, 3) added to.
+        virials: (n_chunks, n_systems, 6) added to: xx, yy, zz, yz, xz, xy.
     """
     one, to_bohr = constants.dtype.type(1), constants[TO_BOHR]
     cutoff, per_width = constants[CUTOFF], constants[PER_WIDTH]
     zero = one - one
     for chunk in range(first, last):
         sums, by_coordination = all_sums[chunk], by_coordinations[chunk]
+        forces, virial = all_forces[chunk], virials[chunk]
         for atom in dealt[bounds[chunk] : bounds[chunk + 1]]:
             f0, f1 = factors[system[atom], 0], factors[system[atom], 1]
-            own = 0.0
+            own = fx = fy = fz = 0.0
             for k in range(n_kinds):
                 row = atom * n_kinds + k
                 begin, n = ends[row], counts[row]
@@ -310,8 +329,10 @@ def energies(
                             c6[i] += value * weight
                             c6_first[i] += change * weight
                             c6_second[i] += value * slope_of[others[i]]
-                distances, slopes = fields[R, begin : begin + n], fields[SLOPE, begin : begin + n]
-                total0 = total1 = zero
+                x, y, z = fields[X, begin : begin + n], fields[Y, begin : begin + n], fields[Z, begin : begin + n]
+                distances = fields[R, begin : begin + n]
+                px, py, pz = rows[4], rows[5], rows[6]
+                total0 = total1 = sx = sy = sz = xx = yy = zz = yz = xz = xy = zero
                 for i in range(n):
                     r = distances[i] * to_bohr
                     r3 = r * r * r
@@ -325,74 +346,11 @@ def energies(
                     switch_slope = -30 * one * s * s * (one - s) * (one - s) * per_width
                     energy = f0 * part0 + f1 * part1
                     share[i] = switch * energy
-                    slopes[i] = c6[i] * (
-                        switch * to_bohr * (f0 * long_slope + f1 * medium_slope) + switch_slope * energy
-                    )
                     total0 += c6[i] * switch * part0
                     total1 += c6[i] * switch * part1
-                sums[system[atom], 0] += total0
-                sums[system[atom], 1] += total1
-                if by_coordination.size:
-                    total0 = zero
-                    for i in range(n):
-                        total0 += share[i] * c6_first[i]
-                    for i in range(n):
-                        by_coordination[others[i]] += share[i] * c6_second[i]
-                    own += total0
-            if by_coordination.size:
-                by_coordination[atom] += own
-
-
-@compiled
-def pull(
-    first: int,
-    last: int,
-    bounds: Array,
-    dealt: Array,
-    n_kinds: int,
-    system: Array,
-    ends: Array,
-    counts: Array,
-    partners: Array,
-    by_coordination: Array,
-    rows: Array,
-    fields: Array,
-    all_forces: Array,
-    virials: Array,
-) -> None:
-    """Forces and virials of the pairs of chunks.
-
-    Args:
-        first, last, bounds, dealt, n_kinds, system, ends, counts, partners, fields: see `find`.
-        by_coordination: (n_atoms,) derivative of the energy by the coordination numbers; empty without.
-        rows: (4, >= longest row) memory.
-        all_forces: (n_chunks, n_atoms, 3) added to.
-        virials: (n_chunks, n_systems, 6) added to: xx, yy, zz, yz, xz, xy.
-    """
-    zero = fields.dtype.type(0)
-    for chunk in range(first, last):
-        forces, virial = all_forces[chunk], virials[chunk]
-        for atom in dealt[bounds[chunk] : bounds[chunk + 1]]:
-            fx = fy = fz = 0.0
-            for k in range(n_kinds):
-                begin, n = ends[atom * n_kinds + k], counts[atom * n_kinds + k]
-                x, y, z = fields[X, begin : begin + n], fields[Y, begin : begin + n], fields[Z, begin : begin + n]
-                distances, slopes = fields[R, begin : begin + n], fields[SLOPE, begin : begin + n]
-                px, py, pz, at = rows[0], rows[1], rows[2], rows[3]
-                others = partners[begin : begin + n]
-                if by_coordination.size:
-                    own = by_coordination[atom]
-                    for i in range(n):
-                        at[i] = own + by_coordination[others[i]]
-                    count_slopes = fields[COUNT_SLOPE, begin : begin + n]
-                    for i in range(n):
-                        at[i] = (slopes[i] + at[i] * count_slopes[i]) / distances[i]
-                else:
-                    for i in range(n):
-                        at[i] = slopes[i] / distances[i]
-                sx = sy = sz = xx = yy = zz = yz = xz = xy = zero
-                for i in range(n):
-                    px[i], py[i], pz[i] = at[i] * x[i], at[i] * y[i], at[i] * z[i]
+                    slope = c6[i] * (switch * to_bohr * (f0 * long_slope + f1 * medium_slope) + switch_slope * energy)
+                    at = slope / distances[i]
+                    px[i], py[i], pz[i] = at * x[i], at * y[i], at * z[i]
                     sx += px[i]
                     sy += py[i]
                     sz += pz[i]
@@ -410,13 +368,87 @@ def pull(
                 fx += sx
                 fy += sy
                 fz += sz
-                of = virial[system[atom]]
-                of[0] += xx
-                of[1] += yy
-                of[2] += zz
-                of[3] += yz
-                of[4] += xz
-                of[5] += xy
+                of_system = virial[system[atom]]
+                of_system[0] += xx
+                of_system[1] += yy
+                of_system[2] += zz
+                of_system[3] += yz
+                of_system[4] += xz
+                of_system[5] += xy
+                sums[system[atom], 0] += total0
+                sums[system[atom], 1] += total1
+                if by_coordination.size:
+                    total0 = zero
+                    for i in range(n):
+                        total0 += share[i] * c6_first[i]
+                    for i in range(n):
+                        by_coordination[others[i]] += share[i] * c6_second[i]
+                    own += total0
             forces[atom, 0] += fx
             forces[atom, 1] += fy
             forces[atom, 2] += fz
+            if by_coordination.size:
+                by_coordination[atom] += own
+
+
+@compiled
+def pull(
+    first: int,
+    last: int,
+    bounds: Array,
+    dealt: Array,
+    n_kinds: int,
+    system: Array,
+    ends: Array,
+    partners: Array,
+    close: Array,
+    close_counts: Array,
+    count_slopes: Array,
+    by_coordination: Array,
+    fields: Array,
+    all_forces: Array,
+    virials: Array,
+) -> None:
+    """Forces and virials through the coordination numbers, of the close pairs of chunks.
+
+    Args:
+        first, last, bounds, dealt, n_kinds, system, ends, partners, close, close_counts, count_slopes, fields: see
+            `find`.
+        by_coordination: (n_atoms,) derivative of the energy by the coordination numbers.
+        all_forces, virials: see `energies`.
+    """
+    zero = fields.dtype.type(0)
+    for chunk in range(first, last):
+        forces, virial = all_forces[chunk], virials[chunk]
+        for atom in dealt[bounds[chunk] : bounds[chunk + 1]]:
+            own, of_system = by_coordination[atom], virial[system[atom]]
+            for k in range(n_kinds):
+                begin = ends[atom * n_kinds + k]
+                sx = sy = sz = xx = yy = zz = yz = xz = xy = zero
+                for i in range(begin, begin + close_counts[atom * n_kinds + k]):
+                    pair = begin + close[i]
+                    x, y, z = fields[X, pair], fields[Y, pair], fields[Z, pair]
+                    other = partners[pair]
+                    at = (own + by_coordination[other]) * count_slopes[i] / fields[R, pair]
+                    px, py, pz = at * x, at * y, at * z
+                    sx += px
+                    sy += py
+                    sz += pz
+                    xx += px * x
+                    yy += py * y
+                    zz += pz * z
+                    yz += py * z
+                    xz += px * z
+                    xy += px * y
+                    forces[other, 0] -= px
+                    forces[other, 1] -= py
+                    forces[other, 2] -= pz
+                forces[atom, 0] += sx
+                forces[atom, 1] += sy
+                forces[atom, 2] += sz
+                of_system[0] += xx
+                of_system[1] += yy
+                of_system[2] += zz
+                of_system[3] += yz
+                of_system[4] += xz
+                of_system[5] += xy
