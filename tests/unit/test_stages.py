@@ -243,12 +243,27 @@ EXPENSIVE = [
 ]  # fmt: skip
 
 
+ANALYSED_ON_THE_WAY = {
+    "scan": {"analysis/density.py", "analysis/reweighting.py", "analysis/scan.py", "analysis/tuning.py"},
+    # Energies and forces of a few frames; their labels, which cost most, are kept by their content.
+    "volume_scan": {"analysis/volume_scan.py"},
+}
+"""Analysis behind expensive rules. No other one has any, so that an edit of the analysis repeats no MD."""
+
+
 @pytest.mark.parametrize("script", EXPENSIVE)
 def test_no_expensive_rule_depends_on_pages_plans_or_messages(script: str) -> None:
     modules = behind(script)
     assert modules, "nothing of the library?"
     others = ("report/", "plan/", "config/", "stages/", "gathered.py", "progress.py", "errors.py", "__init__.py")
     assert not {name for name in modules if name.startswith(others) or "messages" in name}
+    assert {name for name in modules if name.startswith("analysis/")} == ANALYSED_ON_THE_WAY.get(script, set())
+
+
+def test_runs_of_a_scan_are_kept_whatever_chooses_them() -> None:
+    """A scan asks the analysis where to run next: an edit of it runs the rule again, and finds the runs there."""
+    assert re.search(r'code_of_runs=code\("npt.py"\)', rules()["scan"])
+    assert "md/npt.py" in behind("npt") and not any(name.startswith("analysis/") for name in behind("npt"))
 
 
 def test_modules_without_a_result_exist() -> None:
