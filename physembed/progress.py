@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 
 log = logging.getLogger(__name__)
 
@@ -18,11 +19,20 @@ def format_duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+WINDOW_S = 600.0
+"""The rate is that of the last ten minutes, or of the later half of the time if that is shorter."""
+SETTLED_S = 30.0
+"""An estimate has settled when this time and `SETTLED_UPDATES` advances have passed since start-up."""
+SETTLED_UPDATES = 3
+
+
 class Progress:
     """Logs `what: done/total unit, rate, time left`, at most once in `every` seconds.
 
-    `start` is the amount already done before this process (a resumed job), so that the rate is
-    that of this process alone. With `warn_if_long`, the first line is a warning if more than an hour is left.
+    The time before the first advance, in which code is compiled and memory is laid out, does not count for the rate;
+    nor does, ever less, what is slow after that: the rate is that of the later half of the time. `start` is the amount
+    already done before this process (a resumed job). With `warn_if_long`, there is one warning if more than an hour
+    is left when the estimate has settled.
     """
 
     def __init__(
@@ -35,30 +45,56 @@ class Progress:
         every: float = 5.0,
         warn_if_long: bool = False,
     ) -> None:
-        self.what, self.total, self.unit, self.start, self.every = what, total, unit, start, every
+        self.what, self.total, self.unit, self.every = what, total, unit, every
         self._warn = warn_if_long
-        self._began = time.monotonic()
-        self._last = self._began
+        self._began = self._last = time.monotonic()
+        self._done = start
+        self._advances = 0
+        self._seen: deque[tuple[float, float]] = deque()
+        """Times of advances, at least a second apart, with the amount done by then; what the rate is taken from."""
+        self._first = self._began
         if start:
             log.info("%s: resumes at %g/%g %s", what, start, total, unit)
 
     def update(self, done: float, note: str = "") -> None:
         """Report that `done` units are finished in all."""
         now = time.monotonic()
+        if done > self._done:
+            self._advance(now, done)
         if now - self._last < self.every:
             return
         self._last = now
-        rate = (done - self.start) / (now - self._began)
-        seconds = (self.total - done) / rate if rate > 0 else float("inf")
-        left = format_duration(seconds) if rate > 0 else "unknown time"
-        if self._warn and rate > 0:
+        rate = self._rate()
+        seconds = (self.total - done) / rate if rate else 0.0
+        if self._warn and rate and self._settled:
             self._warn = False
             if seconds > 3600:
+                left = format_duration(seconds)
                 log.warning("%s will take about %s on this CPU; a GPU is far faster", self.what, left)
-        log.info(
-            "%s: %g/%g %s, %.3g %s/s, %s left%s",
-            self.what, done, self.total, self.unit, rate, self.unit, left, f", {note}" if note else "",
-        )  # fmt: skip
+        time_left = f"{rate:.3g} {self.unit}/s, {format_duration(seconds)} left" if rate else "time left not yet known"
+        log.info("%s: %g/%g %s, %s%s", self.what, done, self.total, self.unit, time_left, f", {note}" if note else "")
+
+    def _advance(self, now: float, done: float) -> None:
+        self._done, self._advances = done, self._advances + 1
+        if not self._seen:
+            self._first = now
+        elif now - self._seen[-1][0] < 1.0:
+            return
+        self._seen.append((now, done))
+        begin = max(now - WINDOW_S, (self._first + now) / 2)
+        while len(self._seen) > 2 and self._seen[1][0] <= begin:
+            self._seen.popleft()
+
+    def _rate(self) -> float | None:
+        """Units per second; None before it is known."""
+        if len(self._seen) < 2:
+            return None
+        (then, before), (now, done) = self._seen[0], self._seen[-1]
+        return (done - before) / (now - then)
+
+    @property
+    def _settled(self) -> bool:
+        return self._advances > SETTLED_UPDATES and self._seen[-1][0] - self._first >= SETTLED_S
 
     def finish(self, note: str = "", done: float | None = None) -> None:
         """Report the end and the time it took; `done` where the work ended before its total."""

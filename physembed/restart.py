@@ -56,7 +56,8 @@ def restart_folder(job: Any, **taken: Any) -> Path:
 
     Args:
         job: the object that Snakemake hands to a script; used are `params.restart` (the folder in which it lies),
-            `params.settings`, `params.code` and `input`.
+            `params.settings`, `input` and `params.code`, or `params.code_of_runs` where a rule has one: the code of the
+            runs alone, without that of the analysis that decides which runs there are.
         taken: for inputs of which the run uses only a part, that part as plain values, by the name of the input;
             None for an input by which the run itself names its files. All others count by their content.
 
@@ -67,7 +68,8 @@ def restart_folder(job: Any, **taken: Any) -> Path:
     if sum(map(len, inputs.values())) != len(job.input) or not set(taken) <= set(inputs):
         raise ValueError(f"restart: inputs {list(job.input)} have the names {list(inputs)}, taken are {list(taken)}")
     contents = {name: taken.get(name, list(map(file_hash, paths))) for name, paths in inputs.items()}
-    key = settings_hash([lasting(job.params.settings), job.params.code, contents])
+    code = getattr(job.params, "code_of_runs", job.params.code)
+    key = settings_hash([lasting(job.params.settings), code, contents])
     folder = Path(job.params.restart) / key
     folder.mkdir(parents=True, exist_ok=True)
     return folder

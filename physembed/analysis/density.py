@@ -15,12 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import fft, stats
 
 from physembed.errors import PhysEmbedError
+from physembed.liquids.replicas import EVAPORATED_BELOW
 from physembed.units import G_CM3
 
 PAPER_WINDOW_PS = 200.0
 """The paper takes the mean over the last 200 ps of a run."""
-EVAPORATED_BELOW = 0.5
-"""A density below this fraction of the first frame's is no longer that of the liquid."""
 MINIMUM_EFFECTIVE_SAMPLES = 50
 """Independent frames needed for an error. 95 % intervals cover the true mean in at least 93 % of runs that hold 50
 independent frames; of runs that hold 40, in 91 % (docs/background/scan.md)."""

@@ -11,16 +11,47 @@ effective_samples (of all), last_window_g_cm3 (the paper's plain mean over the e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import pandas as pd
-from ase import Atoms
 from scipy import stats
 
-from physembed.analysis.density import combined_degrees_of_freedom
+from physembed.analysis.density import combined_degrees_of_freedom, mean_density
+from physembed.units import G_CM3
 
+DENSITY_NUMBERS = ("density_g_cm3", "standard_error_g_cm3", "blocks", "equilibration_ps", "effective_samples")
+"""Columns of numbers that a mean density adds to a table of runs."""
 DIFFERENT = 0.01
 """If the scatter between replicas is less probable than this, given their own errors, they differ."""
+
+
+def with_densities(runs: pd.DataFrame, series: pd.DataFrame, *, by: str) -> pd.DataFrame:
+    """The table of runs with the mean density of each (`physembed.analysis.density.mean_density`).
+
+    Args:
+        runs: one row per run: its name, status and reason.
+        series: rows of the runs, with the name of the run: time_ps, volume_A3, density_g_cm3.
+        by: column with the name of a run, `run` or `replica`.
+
+    Returns:
+        `runs` with density_g_cm3, standard_error_g_cm3, blocks, equilibration_ps and effective_samples, which are nan
+        for a lost run, density_status and density_reason, which are status and reason of a lost run.
+
+    Raises:
+        PhysEmbedError: rows of a run that are not evenly spaced in time, or fewer than two.
+    """
+    rows = []
+    for run in runs.to_dict("records"):
+        if run["status"] != "ok":
+            numbers = dict.fromkeys(DENSITY_NUMBERS, math.nan)
+            rows.append({**numbers, "density_status": run["status"], "density_reason": run["reason"]})
+            continue
+        own = series[series[by] == run[by]]
+        mass_u = own.density_g_cm3.iloc[0] * own.volume_A3.iloc[0] * G_CM3
+        mean = mean_density(own.time_ps, own.volume_A3, mass_u)
+        values = (mean.density_g_cm3, mean.standard_error, mean.blocks, mean.equilibration_ps, mean.effective_samples)
+        numbers = dict(zip(DENSITY_NUMBERS, values, strict=True))
+        rows.append({**numbers, "density_status": mean.status, "density_reason": mean.reason})
+    return runs.reset_index(drop=True).join(pd.DataFrame(rows))
 
 
 def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) -> pd.DataFrame:
@@ -28,8 +59,7 @@ def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) ->
 
     Args:
         series: rows of the replicas: replica, time_ps, density_g_cm3.
-        runs: one row per replica: replica, status, reason, length_ps, density_g_cm3, standard_error_g_cm3, blocks,
-            equilibration_ps, effective_samples, density_status, density_reason.
+        runs: one row per replica: replica, length_ps, and the columns of `with_densities`.
         window_ps: length of the end of a run over which the plain mean is taken.
     """
     held = runs[runs.status == "ok"]
@@ -100,15 +130,3 @@ def _left_out(runs: pd.DataFrame, sound: pd.DataFrame) -> list[str]:
         f"replica {run['replica']} left out: {run['reason'] if run['status'] != 'ok' else run['density_reason']}"
         for run in others.to_dict("records")
     ]
-
-
-def equilibrated(frames: Sequence[Atoms], runs: pd.DataFrame) -> list[Atoms]:
-    """Frames of the replicas that held, each from where its density was found to be equilibrated.
-
-    Args:
-        frames: of all replicas, with `run` and `time_ps` in info.
-        runs: as `density_table` takes them.
-    """
-    held = runs[runs.status == "ok"]
-    begins = dict(zip(held.replica.astype(str), held.equilibration_ps.fillna(0), strict=True))
-    return [frame for frame in frames if frame.info["time_ps"] >= begins.get(str(frame.info["run"]), math.inf)]

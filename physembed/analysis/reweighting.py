@@ -17,12 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
 from physembed.analysis.density import (
-    EVAPORATED_BELOW,
     detect_equilibration,
     statistical_inefficiency,
     variance_correction,
 )
 from physembed.errors import PhysEmbedError
+from physembed.liquids.replicas import EVAPORATED_BELOW
 from physembed.units import G_CM3, KB
 
 Array = NDArray[np.float64]

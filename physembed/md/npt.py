@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,11 +16,11 @@ import torch
 from ase import Atoms, units
 from numpy.typing import ArrayLike, NDArray
 
-from physembed.analysis.density import EVAPORATED_BELOW, mean_density
 from physembed.config.liquids import NPT
 from physembed.engine.liquid_batch import LiquidBatch
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
+from physembed.liquids.replicas import EVAPORATED_BELOW
 from physembed.md.broken_bonds import BondWatch
 from physembed.md.clock import Clock
 from physembed.progress import Progress
@@ -319,31 +318,18 @@ class NPTRuns:
         return pd.concat(tables, ignore_index=True)
 
     def runs(self) -> pd.DataFrame:
-        """One row per run: its status and reason, and its mean density (`physembed.analysis.density`).
-
-        `length_ps` is that of the sound part; the density of a lost run is nan.
-        """
-        table = []
-        for start, (point, run, lost, rows) in zip(self.starts, self._results(), strict=True):
-            row: dict[str, Any] = {"run": point.label, "alpha": point.alpha, "a1": point.a1}
-            row |= {"status": run.status if lost else "ok", "reason": run.reason if lost else ""}
-            row["length_ps"] = rows["time_ps"].max() if len(rows) else 0.0
-            if lost:
-                numbers = ("density_g_cm3", "standard_error_g_cm3", "blocks", "equilibration_ps", "effective_samples")
-                row |= dict.fromkeys(numbers, math.nan) | {"density_status": run.status, "density_reason": run.reason}
-            else:
-                mean = mean_density(rows["time_ps"], rows["volume_A3"], start.get_masses().sum())
-                row |= {
-                    "density_g_cm3": mean.density_g_cm3,
-                    "standard_error_g_cm3": mean.standard_error,
-                    "blocks": mean.blocks,
-                    "equilibration_ps": mean.equilibration_ps,
-                    "effective_samples": mean.effective_samples,
-                    "density_status": mean.status,
-                    "density_reason": mean.reason,
-                }
-            table.append(row)
-        return pd.DataFrame(table)
+        """One row per run: run, alpha, a1, status, reason and length_ps (of the sound part)."""
+        return pd.DataFrame(
+            {
+                "run": point.label,
+                "alpha": point.alpha,
+                "a1": point.a1,
+                "status": run.status if lost else "ok",
+                "reason": run.reason if lost else "",
+                "length_ps": rows["time_ps"].max() if len(rows) else 0.0,
+            }
+            for point, run, lost, rows in self._results()
+        )
 
     def trajectory(self, label: str) -> list[Atoms]:
         """Frames of one run, not wrapped, with run, time_ps and density_g_cm3 in `info`; a lost run's last good frame

@@ -83,7 +83,7 @@ def density_traces(series: pd.DataFrame, runs: pd.DataFrame, liquids: Sequence[L
     Args:
         series: `series.csv` of all liquids and variants, with columns liquid and variant (replica, time_ps,
             density_g_cm3).
-        runs: `runs.csv` likewise (replica, status, density_g_cm3, density_status, equilibration_ps).
+        runs: `replicas.csv` likewise (replica, status, density_g_cm3, density_status, equilibration_ps).
         liquids: of the study; those without a run are left out.
     """
     shown = [liquid for liquid in liquids if liquid.name in set(runs["liquid"])]

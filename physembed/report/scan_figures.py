@@ -129,7 +129,7 @@ def density_scan(runs: pd.DataFrame, tuning: pd.DataFrame, curve: pd.DataFrame, 
     """Density of the tuning liquid against a1, a panel per alpha (Figure 4a, b of the paper).
 
     Args:
-        runs: `runs.csv` of the scan (alpha, a1, status, density_g_cm3, standard_error_g_cm3, density_status); rows
+        runs: `runs.csv` of the tuning (alpha, a1, status, density_g_cm3, standard_error_g_cm3, density_status); rows
             with alpha 0 are the uncorrected model.
         tuning: `tuning.csv`, a row per alpha.
         curve: `curve.csv`, the fitted line or the reweighted curve of each alpha.

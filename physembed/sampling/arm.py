@@ -72,7 +72,7 @@ def sample_frames(
     bonds: pd.DataFrame,
     angles: pd.DataFrame,
     settings: Arm,
-    seed: int,
+    seed: int | None,
     references: References | None = None,
 ) -> SampledFrames:
     """Modify bond lengths and angles of frames of one molecule.
@@ -91,11 +91,12 @@ def sample_frames(
         bonds: the bond table; `physembed.molecules.bonds.bond_table` makes it from a ParmEd structure.
         angles: the angle table; `physembed.molecules.angles.angle_table` makes it.
         settings: the arm.
-        seed: not negative.
+        seed: not negative; None for an arm that leaves the frames as they are.
         references: without them those for GAFF.
 
     Raises:
-        PhysEmbedError: the frames do not fit the tables, or a frame has no valid modification.
+        PhysEmbedError: the frames do not fit the tables, a frame has no valid modification, or an arm that modifies
+            frames has no seed.
     """
     positions = _positions(frames, bonds, angles)
     if references is None:
@@ -104,6 +105,8 @@ def sample_frames(
     bent = angle_ranges(positions, angles, settings, references.angle_kcal_mol_rad2)
     if settings.bonds_per_frame == settings.angles_per_frame == 0:
         return SampledFrames([_unmodified(frame, index) for index, frame in enumerate(frames)], ranges, bent)
+    if seed is None:
+        raise PhysEmbedError("bond_sampling: the arm modifies frames and has no seed; give one")
     numbers = frames[0].numbers
     samplers: list[tuple[Modifier[Any], list[int]]] = []
     # Bonds first; each kind has an end of its own for the seed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from physembed.config.molecules import leaves_frames
 from physembed.stages.values import Settings, data_sets, plain, task_seed
 from physembed.study import Study
 
@@ -40,11 +41,15 @@ def starts(study: Study, molecule: str, data_set: str) -> Settings:
 
 
 def bond_sampling(study: Study, molecule: str, arm: str, data_set: str) -> Settings:
-    """The arm but for its training, and the parameter set in which its reference bond and angle are looked up."""
+    """The arm but for its training, and the parameter set in which its reference bond and angle are looked up.
+
+    A seed where the arm draws: one that leaves the frames as they are draws nothing.
+    """
+    settings = study.config.arms[arm]
     return {
-        "arm": plain(study.config.arms[arm], without=("training",)),
+        "arm": plain(settings, without=("training",)),
         "parameter_set": study.config.topology.parameter_set,
-        "seed": task_seed(study, "bond_sampling", molecule, arm, data_set),
+        "seed": None if leaves_frames(settings) else task_seed(study, "bond_sampling", molecule, arm, data_set),
     }
 
 

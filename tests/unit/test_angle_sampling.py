@@ -205,7 +205,9 @@ def test_ranges_follow_from_frames_and_force_constants() -> None:
 
 def test_arm_without_bends_samples_the_angles_of_the_data() -> None:
     atoms, bonds, angles = molecule("CO")
-    sampled = sample_frames([atoms], bonds, angles, Arm(bonds_per_frame=0), 1)
+    sampled = sample_frames([atoms], bonds, angles, Arm(bonds_per_frame=0), None)
+    with pytest.raises(PhysEmbedError, match="modifies frames and has no seed"):
+        sample_frames([atoms], bonds, angles, Arm(), None, REFERENCES)
     ranges = sampled.angle_ranges
     assert (ranges["closing_low_degrees"] == ranges["theta_min_degrees"]).all()
     assert (ranges["opening_high_degrees"] == ranges["theta_max_degrees"]).all()

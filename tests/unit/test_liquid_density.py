@@ -9,7 +9,11 @@ import pandas as pd
 import pytest
 from ase import Atoms
 
-from physembed.analysis.liquid_density import density_table, equilibrated
+from physembed.analysis.density import mean_density
+from physembed.analysis.liquid_density import density_table, with_densities
+from physembed.errors import PhysEmbedError
+from physembed.liquids.replicas import equilibrated, equilibrated_from
+from physembed.units import G_CM3
 
 
 def data(*densities: float, length_ps: float = 300.0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -25,6 +29,33 @@ def data(*densities: float, length_ps: float = 300.0) -> tuple[pd.DataFrame, pd.
         effective_samples=60.0, density_status="ok", density_reason="",
     )  # fmt: skip
     return pd.concat(series), runs
+
+
+def test_each_run_that_was_not_lost_gets_the_density_of_its_own_rows() -> None:
+    rng, mass, time = np.random.default_rng(3), 5000.0, np.arange(400.0)
+    volumes = {"sound": rng.normal(8000, 40, 400), "short": rng.normal(7000, 40, 400)[:20], "lost": 9000 + time[:7]}
+    series = pd.concat(
+        pd.DataFrame({"run": name, "time_ps": time[: len(v)], "volume_A3": v, "density_g_cm3": mass / v / G_CM3})
+        for name, v in volumes.items()
+    )
+    runs = pd.DataFrame({"run": list(volumes), "status": ["ok", "ok", "blown_up"], "reason": ["", "", "torn"]})
+    table = with_densities(runs, series, by="run")
+    pd.testing.assert_frame_equal(table[["run", "status", "reason"]], runs)
+    sound, short, lost = table.itertuples()
+    expected = mean_density(time, volumes["sound"], mass)
+    assert (sound.density_status, sound.density_reason) == ("ok", "")
+    assert sound.density_g_cm3 == pytest.approx(expected.density_g_cm3, rel=1e-12)
+    assert sound.standard_error_g_cm3 == pytest.approx(expected.standard_error, rel=1e-12)
+    assert (sound.blocks, sound.equilibration_ps) == (expected.blocks, expected.equilibration_ps)
+    assert sound.effective_samples == pytest.approx(expected.effective_samples)
+    assert short.density_status == "insufficient" and "run longer" in short.density_reason
+    assert short.density_g_cm3 == pytest.approx(mass / 7000 / G_CM3, rel=0.02) and math.isnan(
+        short.standard_error_g_cm3
+    )
+    assert (lost.density_status, lost.density_reason) == ("blown_up", "torn")
+    assert all(math.isnan(value) for value in (lost.density_g_cm3, lost.blocks, lost.equilibration_ps))
+    with pytest.raises(PhysEmbedError, match="at least two frames"):
+        with_densities(runs.assign(status="ok"), series.groupby("run").head(1), by="run")
 
 
 def test_replicas_are_averaged_and_their_errors_shrink() -> None:
@@ -98,5 +129,5 @@ def test_frames_of_the_equilibrated_part_of_each_replica_that_held() -> None:
     runs.loc[1, "status"] = "blown_up"
     runs.loc[2, "equilibration_ps"] = 250.0
     frames = [Atoms(info={"run": run, "time_ps": float(time)}) for run in (0, 1, 2) for time in (100, 200, 300)]
-    kept = [(frame.info["run"], frame.info["time_ps"]) for frame in equilibrated(frames, runs)]
+    kept = [(frame.info["run"], frame.info["time_ps"]) for frame in equilibrated(frames, equilibrated_from(runs))]
     assert kept == [(0, 200), (0, 300), (2, 300)]

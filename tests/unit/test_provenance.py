@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -193,12 +194,46 @@ def test_progress_of_a_resumed_job_has_the_rate_of_this_process(monkeypatch, cap
     caplog.set_level(logging.INFO)
     clock = Clock(monkeypatch)
     frames = Progress("GAFF MD", 100, "frames", start=40)
-    clock.now += 10
-    frames.update(45)
+    for done in (45, 50):
+        clock.now += 10
+        frames.update(done)
     assert caplog.messages == [
         "GAFF MD: resumes at 40/100 frames",
-        "GAFF MD: 45/100 frames, 0.5 frames/s, 1 min 50 s left",
+        "GAFF MD: 45/100 frames, time left not yet known",
+        "GAFF MD: 50/100 frames, 0.5 frames/s, 1 min 40 s left",
     ]
+
+
+def test_start_up_does_not_count(monkeypatch, caplog):
+    """A minute of compilation in the first of 60 epochs, half a minute in the second, and then 4 s for each."""
+    caplog.set_level(logging.INFO)
+    clock = Clock(monkeypatch)
+    epochs = Progress("training", 60, "epochs", warn_if_long=True)
+    left = {}
+    for done in range(1, 61):
+        for _ in range({1: 64, 2: 34}.get(done, 4)):
+            clock.now += 1
+            epochs.update(done - 1)  # as a thread does that looks every second
+        epochs.update(done)
+        if found := re.search(r"(\d+)/60 epochs, .*, (?:(\d+) min )?([\d.]+) s left", caplog.messages[-1]):
+            left[int(found[1])] = 60 * int(found[2] or 0) + float(found[3])
+    assert "1/60 epochs, time left not yet known" in caplog.text
+    assert all(record.levelname == "INFO" for record in caplog.records)
+    true = {done: 4 * (60 - done) for done in left}
+    assert all(left[done] == pytest.approx(true[done], rel=0.05) for done in left if done > 20)
+    assert len([done for done in left if done > 20]) > 20
+
+
+def test_the_rate_follows_work_that_gets_faster_or_slower(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    clock, done = Clock(monkeypatch), 0.0
+    steps = Progress("npt", 1e6, "ps")
+    for rate in (1.0, 5.0):
+        for _ in range(3600):
+            clock.now += 0.5
+            done += 0.5 * rate
+            steps.update(done)
+        assert f", {rate:g} ps/s, " in caplog.messages[-1]
 
 
 @pytest.mark.parametrize(
@@ -207,8 +242,12 @@ def test_progress_of_a_resumed_job_has_the_rate_of_this_process(monkeypatch, cap
 def test_progress_warns_once_of_more_than_an_hour(monkeypatch, caplog, left, warnings):
     caplog.set_level(logging.WARNING)
     clock = Clock(monkeypatch)
-    epochs = Progress("training", 20 + left, "epochs", warn_if_long=True)
-    for done in (0, 20, 25):  # no rate yet; one in a second; still slower
+    epochs = Progress("training", 40 + left, "epochs", warn_if_long=True)
+    for done in (0, 0, 10, 20, 30):  # slow at the start, which would take hours; then one in a second
+        clock.now += 10 if done > 10 else 200
+        epochs.update(done)
+        assert caplog.messages == []
+    for done in (40, 50, 51):  # settled; at last slower
         clock.now += 10
         epochs.update(done)
     assert caplog.messages == warnings

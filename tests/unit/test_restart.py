@@ -55,14 +55,23 @@ def test_folder_belongs_to_settings_code_and_every_input(tmp_path: Path) -> None
 
 
 def test_what_a_run_takes_of_an_input_stands_for_its_content(tmp_path: Path) -> None:
-    files: dict[str, str | list[str]] = {"density": "density.csv", "runs": "runs.csv"}
+    files: dict[str, str | list[str]] = {"density": "density.csv", "trajectory": "trajectory.xyz"}
     job = Job(tmp_path, files, {})
     folder = restart_folder(job, density=1.05)
     (tmp_path / "density.csv").write_text("another error, the same density")
     assert restart_folder(job, density=1.05) == folder
     assert restart_folder(job, density=1.06) != folder
-    (tmp_path / "runs.csv").write_text("another equilibration")
+    (tmp_path / "trajectory.xyz").write_text("other frames")
     assert restart_folder(job, density=1.05) != folder
+
+
+def test_runs_outlive_an_edit_of_the_analysis_that_chooses_them(tmp_path: Path) -> None:
+    def folder(code: str, code_of_runs: str) -> Path:
+        job = Job(tmp_path, FILES, {}, code)
+        job.params.code_of_runs = code_of_runs
+        return restart_folder(job)
+
+    assert folder("c", "r") == folder("another fit", "r") != folder("c", "another integrator")
 
 
 def test_names_that_no_input_has_are_refused(tmp_path: Path) -> None:
@@ -141,5 +150,5 @@ def test_inputs_that_count_otherwise_than_by_their_content() -> None:
         "stability": {"starts": "None"},  # cohorts are named by the geometries of their starts
         "scan": {},
         "npt": {"tuning": "correction"},
-        "viscosity_run": {"tuning": "correction", "density": "density"},
+        "viscosity_run": {"tuning": "correction", "density": "density", "replicas": "begins"},
     }

@@ -161,6 +161,15 @@ def test_a_seed_goes_to_stages_that_draw(study_of: Callable[..., Study]) -> None
     assert "seed" in given(study_of(), "liquid_training")["training"]
 
 
+def test_an_arm_that_draws_nothing_has_no_seed(study_of: Callable[..., Study]) -> None:
+    first, second = study_of(seed=1), study_of(seed=2)
+    plain = [stages.bond_sampling(study, "coffee", "original", "") for study in (first, second)]
+    assert plain[0] == plain[1] and plain[0]["seed"] is None
+    assert isinstance(stages.bond_sampling(first, "coffee", "adaptive", "")["seed"], int)
+    bent = study_of(arms={"original": {"bonds_per_frame": 0, "angles_per_frame": 1}})
+    assert isinstance(stages.bond_sampling(bent, "coffee", "original", "")["seed"], int)
+
+
 def test_a_new_seed_leaves_a_topology_of_ones_own(study_of: Callable[..., Study]) -> None:
     assert [stages.molecule(study_of(seed=seed), "own") for seed in (1, 2)] == [{"smiles": None}] * 2
     assert stages.given_topology(study_of(seed=1)) == {}
@@ -221,8 +230,8 @@ def test_seeds_share_a_data_set_or_have_their_own(study_of: Callable[..., Study]
     assert inputs.frames_to_label(own, "coffee", "adaptive", "seed3/") == f"{base}/bond_sampling/seed3/adaptive.xyz"
     assert stages.evaluation(own)["seeds"] == [[3], [7]]
     drawn = [stages.frames(own, "coffee", folder)["seed"] for folder in data_sets(own)]
-    drawn += [stages.bond_sampling(own, "coffee", arm, folder)["seed"] for arm in ARMS for folder in data_sets(own)]
-    assert len(set(drawn)) == 6
+    drawn += [stages.bond_sampling(own, "coffee", "adaptive", folder)["seed"] for folder in data_sets(own)]
+    assert len(set(drawn)) == 4
     # Starts are drawn after the frames of the same data set, so that no frame serves twice.
     assert stages.starts(own, "coffee", "seed3/")["seed"] == stages.frames(own, "coffee", "seed3/")["seed"]
     assert changed(common, own) == {"evaluation"} | SEED, "what is there of the common data set stays as it is"
@@ -243,12 +252,27 @@ EXPENSIVE = [
 ]  # fmt: skip
 
 
+ANALYSED_ON_THE_WAY = {
+    "scan": {"analysis/density.py", "analysis/reweighting.py", "analysis/scan.py", "analysis/tuning.py"},
+    # Energies and forces of a few frames; their labels, which cost most, are kept by their content.
+    "volume_scan": {"analysis/volume_scan.py"},
+}
+"""Analysis behind expensive rules. No other one has any, so that an edit of the analysis repeats no MD."""
+
+
 @pytest.mark.parametrize("script", EXPENSIVE)
 def test_no_expensive_rule_depends_on_pages_plans_or_messages(script: str) -> None:
     modules = behind(script)
     assert modules, "nothing of the library?"
     others = ("report/", "plan/", "config/", "stages/", "gathered.py", "progress.py", "errors.py", "__init__.py")
     assert not {name for name in modules if name.startswith(others) or "messages" in name}
+    assert {name for name in modules if name.startswith("analysis/")} == ANALYSED_ON_THE_WAY.get(script, set())
+
+
+def test_runs_of_a_scan_are_kept_whatever_chooses_them() -> None:
+    """A scan asks the analysis where to run next: an edit of it runs the rule again, and finds the runs there."""
+    assert re.search(r'code_of_runs=code\("npt.py"\)', rules()["scan"])
+    assert "md/npt.py" in behind("npt") and not any(name.startswith("analysis/") for name in behind("npt"))
 
 
 def test_modules_without_a_result_exist() -> None:

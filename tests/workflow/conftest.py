@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,8 +66,7 @@ def copy_repository(target: Path, config: str = CONFIG) -> Checkout:
 
 def run_to_the_end(checkout: Checkout) -> Checkout:
     """Run the whole study of a copy, as a user does."""
-    command = [sys.executable, "-m", "snakemake", "--configfile", checkout.config, "--cores", "all"]
-    done = subprocess.run(command, cwd=checkout.root, env=checkout.environment(), text=True, capture_output=True)
+    done = checkout.snakemake("--cores", "all")
     logs = "".join(log.read_text()[-2000:] for log in checkout.root.glob("results/**/logs/*.log"))
     assert done.returncode == 0, done.stderr[-6000:] + logs[-6000:]
     return checkout

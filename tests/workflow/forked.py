@@ -1,65 +1,139 @@
-"""Snakemake with its imports done: each call runs in a fork of one process, and saves the time that they take.
+"""Snakemake and its scripts with their imports done: each runs in a fork of one process, and saves that time.
 
-As a script this is that process. It reads a call as a line of JSON, and answers with the exit code.
+The packages of others are imported once in a test session (ten seconds of CPU for a script with torch and MACE), never
+PhysEmbed itself, of which each copy of the repository has its own. What kills jobs, or has to know what their own
+processes are, starts `python -m snakemake` instead (test_kills, test_reruns, test_slurm).
+
+As a script this is the process that forks. A copy of it is what Snakemake starts in place of Python: with `SOCKET` in
+the environment it hands a script over, with folder, environment and streams, and ends with the same exit code.
 """
-
-from __future__ import annotations
 
 import json
 import os
-import subprocess
+import socket
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
+
+SOCKET = "PHYSEMBED_TESTS_FORK"
+"""Variable with the path of the socket on which the forking process listens."""
+IMPORTED = (
+    "ase.io", "cuequivariance_torch", "mace.calculators", "mace.cli.run_train", "matplotlib.figure", "MDAnalysis",
+    "numba", "openmm.app", "pandas", "parmed", "pyarrow", "pydantic", "pymbar", "rdkit.Chem.AllChem", "scipy.stats",
+    "sklearn", "snakemake.cli", "snakemake.script", "stacie", "tad_dftd3", "tblite.interface", "torch", "torch_sim",
+)  # fmt: skip
+"""Packages of others that rules and scripts import, or something that imports them."""
 
 
-@cache
-def _server() -> subprocess.Popen[str]:
-    """The process of this test session; it ends when its standard input does."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    # No thread but the main one, because a fork has no other: not that of PyArrow's memory pool either.
-    environment["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
-    command = [sys.executable, __file__]
-    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def run(program: str, arguments: list[str], folder: str, environment: dict[str, str], streams: list[int]) -> int:
+    """Have a program run in a fork, `snakemake` or the file of a script; its exit code."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(environment[SOCKET])
+        call = json.dumps([program, arguments, folder, environment]).encode()
+        socket.send_fds(connection, [len(call).to_bytes(8)], streams)
+        connection.sendall(call)
+        answer = connection.recv(4)
+    return int.from_bytes(answer, signed=True) if answer else 1
 
 
-def snakemake(
-    arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
-) -> subprocess.CompletedProcess[str]:
+def snakemake(arguments, folder, environment):  # type: ignore[no-untyped-def]
     """What `python -m snakemake ARGUMENTS` does in a folder, with this environment."""
-    server = _server()
-    assert server.stdin and server.stdout
+    import subprocess
+    import tempfile
+    from pathlib import Path
+
     with tempfile.TemporaryDirectory() as outputs:
-        files = [f"{outputs}/{name}" for name in ("stdout", "stderr")]
-        call = {"arguments": list(arguments), "folder": str(folder), "environment": dict(environment), "files": files}
-        print(json.dumps(call), file=server.stdin, flush=True)
-        code = int(server.stdout.readline())
-        stdout, stderr = (Path(file).read_text() for file in files)
+        files = [Path(outputs, name) for name in ("stdout", "stderr")]
+        with files[0].open("w") as out, files[1].open("w") as err, open(os.devnull) as null:  # noqa: PTH123
+            streams = [null.fileno(), out.fileno(), err.fileno()]
+            variables = {**environment, SOCKET: _server()}
+            code = run("snakemake", list(arguments), str(folder), variables, streams)
+        stdout, stderr = (file.read_text() for file in files)
     return subprocess.CompletedProcess(["snakemake", *arguments], code, stdout, stderr)
 
 
-def _serve() -> None:
-    from snakemake.cli import main
+_started: dict[str, object] = {}
 
-    for line in sys.stdin:
-        call = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            os.chdir(call["folder"])
-            os.environ.clear()
-            os.environ.update(call["environment"])
-            for stream, file in zip((1, 2), call["files"], strict=True):
-                os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), stream)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            # As `python -m` would have it: the folder, and then PYTHONPATH.
-            sys.path[:1] = [call["folder"], *filter(None, call["environment"].get("PYTHONPATH", "").split(os.pathsep))]
-            sys.argv = ["snakemake", *call["arguments"]]
-            sys.exit(main(call["arguments"]))
+
+def _server() -> str:
+    """The socket of the process of this test session, which ends when its standard input does."""
+    import subprocess
+    import tempfile
+    from pathlib import Path
+
+    if not _started:
+        folder = Path(tempfile.mkdtemp(prefix="forked"))
+        path, client = str(folder / "socket"), folder / "python"
+        client.write_text(f"#!{sys.executable} -SE\n{Path(__file__).read_text()}")
+        client.chmod(0o755)
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        # No thread but the main one, because a fork has no other: not that of PyArrow's memory pool either.
+        environment |= {"JE_ARROW_MALLOC_CONF": "background_thread:false", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, __file__, path]
+        server = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert server.stdout
+        assert server.stdout.readline() == "ready\n"
+        _started[path] = server
+    return next(iter(_started))
+
+
+def _serve(path: str) -> None:
+    import importlib
+    import select
+    import signal
+    import threading
+    from pathlib import Path
+
+    for name in IMPORTED:
+        importlib.import_module(name)
+    assert "physembed" not in sys.modules
+    assert threading.active_count() == len(list(Path("/proc/self/task").iterdir())) == 1, "forks lack other threads"
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        print("ready", flush=True)
+        while select.select([listening, sys.stdin], [], [])[0] == [listening]:
+            connection, _ = listening.accept()
+            if os.fork() == 0:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                listening.close()
+                _answer(connection)
+                return
+            connection.close()
+
+
+def _answer(connection: socket.socket) -> None:
+    """Run what is asked for in a child of this process, and send its exit code."""
+    size, streams, _, _ = socket.recv_fds(connection, 8, 3)
+    text = b""
+    while len(text) < int.from_bytes(size):
+        text += connection.recv(1 << 20)
+    program, arguments, folder, environment = json.loads(text)
+    child = os.fork()
+    if child:
         _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        connection.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, signed=True))
+        return
+    connection.close()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    # As Python would have it: the folder (that of a script), and then PYTHONPATH.
+    first = folder if program == "snakemake" else os.path.dirname(program)  # noqa: PTH120
+    sys.path[:1] = [first, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.argv = [program, *arguments]
+    if program == "snakemake":
+        from snakemake.cli import main
+
+        sys.executable = os.path.join(os.path.dirname(environment[SOCKET]), "python")  # noqa: PTH118, PTH120
+        sys.exit(main(arguments))
+    import runpy
+
+    runpy.run_path(program, run_name="__main__")
 
 
 if __name__ == "__main__":
-    _serve()
+    if SOCKET in os.environ:
+        sys.exit(run(sys.argv[1], sys.argv[2:], os.getcwd(), dict(os.environ), [0, 1, 2]))  # noqa: PTH109
+    _serve(sys.argv[1])

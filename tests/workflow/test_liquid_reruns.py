@@ -92,6 +92,22 @@ def test_a_longer_viscosity_run_reruns_no_npt(copy_of_finished_liquids: Checkout
         assert np.array_equal(blocks[: len(before[replica])], before[replica])
 
 
+def test_an_edit_of_the_analysis_repeats_no_md(copy_of_finished_liquids: Checkout) -> None:
+    study = copy_of_finished_liquids
+    study.edit("physembed/analysis/density.py", "MINIMUM_EFFECTIVE_SAMPLES = 50", "MINIMUM_EFFECTIVE_SAMPLES = 51")
+    # Of the confirming density follow the card and the certificate; viscosity runs go on if their density is the same.
+    after = {"scan", "tuning", "corrected_model", "certificate", "volume_scan"} | AFTER_NPT
+    planned = study.planned()
+    assert {"scan", "tuning", "density"} <= set(planned) <= after
+    folder = study.root / "results/minimal_liquids/models/tiny"
+    targets = [f"models/tiny/{name}" for name in ("scan/runs.csv", "npt/DMC_298K/uncorrected/density.csv")]
+    done = study.snakemake("--cores", "1", *(f"results/minimal_liquids/{target}" for target in targets))
+    assert done.returncode == 0, done.stderr
+    assert "scan: 3 of 3 runs are there" in (folder / "logs/scan.log").read_text()
+    # The same numbers come out, so that nothing else that has cost something is to be made again.
+    assert not {"npt", "viscosity_run", "volume_scan"} & set(study.planned())
+
+
 def test_another_density_begins_the_viscosity_run_anew(copy_of_finished_liquids: Checkout) -> None:
     """Pressures belong to the volume at which they were recorded: none of another volume is taken over."""
     study = copy_of_finished_liquids

@@ -39,13 +39,13 @@ rule liquid_tables:
 
 rule liquid_figures:
     input:
-        scan_runs="results/{study}/models/{model}/scan/runs.csv",
+        scan_runs="results/{study}/models/{model}/tuning/runs.csv",
         tuning="results/{study}/models/{model}/tuning/tuning.csv",
         curve="results/{study}/models/{model}/tuning/curve.csv",
         confirming=given(inputs.confirming_density),
         volume_scan="results/{study}/models/{model}/volume_scan/volume_scan.csv",
         series=given(inputs.of_liquids, stage="npt", name="series.csv"),
-        runs=given(inputs.of_liquids, stage="npt", name="runs.csv"),
+        replicas=given(inputs.of_liquids, stage="npt", name="replicas.csv"),
         integrals=given(
             inputs.of_liquids, stage="viscosity", name="running_integral.csv"
         ),

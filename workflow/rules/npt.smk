@@ -38,6 +38,7 @@ rule density:
         runs="results/{study}/models/{model}/npt/{liquid}/{variant}/runs.csv",
     output:
         density="results/{study}/models/{model}/npt/{liquid}/{variant}/density.csv",
+        replicas="results/{study}/models/{model}/npt/{liquid}/{variant}/replicas.csv",
         provenance="results/{study}/models/{model}/npt/{liquid}/{variant}/density_provenance.json",
     log:
         "results/{study}/models/{model}/logs/density_{liquid}_{variant}.log",

@@ -25,6 +25,7 @@ rule scan:
     params:
         settings=given(stages.scan),
         code=code("scan.py"),
+        code_of_runs=code("npt.py"),
         restart="results/{study}/restart/scan/{model}",
     script:
         "../scripts/scan.py"
@@ -37,6 +38,7 @@ rule tuning:
         starts=given(inputs.of_tuning_liquid, name="gaff_npt/trajectory.xyz"),
     output:
         tuning="results/{study}/models/{model}/tuning/tuning.csv",
+        runs="results/{study}/models/{model}/tuning/runs.csv",
         curve="results/{study}/models/{model}/tuning/curve.csv",
         provenance="results/{study}/models/{model}/tuning/provenance.json",
     log:

@@ -7,8 +7,8 @@ rule structure:
             "results/{{study}}/models/{{model}}/npt/{{liquid}}/{variant}/trajectory.xyz",
             variant=VARIANTS,
         ),
-        runs=expand(
-            "results/{{study}}/models/{{model}}/npt/{{liquid}}/{variant}/runs.csv",
+        replicas=expand(
+            "results/{{study}}/models/{{model}}/npt/{{liquid}}/{variant}/replicas.csv",
             variant=VARIANTS,
         ),
         bonds="results/{study}/liquids/{liquid}/box/bonds.csv",

@@ -6,7 +6,7 @@ rule viscosity_run:
         model="results/{study}/models/{model}/model/mace.model",
         tuning=given(inputs.tuning_of_variant),
         trajectory="results/{study}/models/{model}/npt/{liquid}/{variant}/trajectory.xyz",
-        runs="results/{study}/models/{model}/npt/{liquid}/{variant}/runs.csv",
+        replicas="results/{study}/models/{model}/npt/{liquid}/{variant}/replicas.csv",
         density="results/{study}/models/{model}/npt/{liquid}/{variant}/density.csv",
         bonds="results/{study}/liquids/{liquid}/box/bonds.csv",
     output:

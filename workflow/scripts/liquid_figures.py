@@ -25,7 +25,9 @@ with stage(snakemake):
         "volume_scan": scan_figures.volume_scan(read_table(source.volume_scan)),
         "densities": comparison_figures.densities(of_model(read_table(source.density_table), model)),
         "viscosities": comparison_figures.viscosities(of_model(read_table(source.viscosity_table), model)),
-        "density_traces": liquid_figures.density_traces(of_liquids(source.series), of_liquids(source.runs), liquids),
+        "density_traces": liquid_figures.density_traces(
+            of_liquids(source.series), of_liquids(source.replicas), liquids
+        ),
         "green_kubo": liquid_figures.green_kubo(of_liquids(source.integrals), of_liquids(source.viscosities), liquids),
     }
     for name, figure in figures.items():

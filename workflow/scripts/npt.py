@@ -7,9 +7,9 @@ with stage(snakemake):
     import ase.io
     import torch
 
-    from physembed.analysis.correction import read_correction
     from physembed.config.liquids import NPT
     from physembed.engine.parts import models_of_points
+    from physembed.liquids.correction import read_correction
     from physembed.md.clock import Clock
     from physembed.md.npt import NPTPoint, NPTRuns
     from physembed.molecules.bonds import read_bond_table

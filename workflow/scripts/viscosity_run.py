@@ -8,11 +8,11 @@ with stage(snakemake):
     import numpy as np
     import torch
 
-    from physembed.analysis.correction import read_correction
-    from physembed.analysis.liquid_density import equilibrated
     from physembed.config.liquids import Viscosity
     from physembed.engine.parts import models_of_points
     from physembed.files import atomic
+    from physembed.liquids.correction import read_correction
+    from physembed.liquids.replicas import equilibrated, equilibrated_from
     from physembed.liquids.rigid import at_density
     from physembed.md.clock import Clock
     from physembed.md.pressure import PressureRun
@@ -26,12 +26,13 @@ with stage(snakemake):
     settings = Viscosity(**values["viscosity"])
     correction = read_correction(source.get("tuning"))
     density = float(read_table(source.density).density_g_cm3.iloc[0])
-    restart = restart_folder(snakemake, tuning=correction, density=density)
-    frames = equilibrated(ase.io.read(source.trajectory, ":"), read_table(source.runs))
+    begins = equilibrated_from(read_table(source.replicas))
+    restart = restart_folder(snakemake, tuning=correction, density=density, replicas=begins)
+    frames = equilibrated(ase.io.read(source.trajectory, ":"), begins)
     make_model = models_of_points(source.model, settings.device, settings.dtype, values["convention"])
     run = PressureRun(
         lambda count: make_model([correction] * count),
-        # None at all if no replica of the NPT run held.
+        # None at all if no replica of the NPT run survived.
         [at_density(frame, density) for frame in spread(frames, settings.replicas)],
         settings,
         temperature_K=values["temperature_K"],

@@ -8,11 +8,11 @@ with stage(snakemake):
     import ase.io
     import torch
 
-    from physembed.analysis.correction import read_correction
     from physembed.analysis.volume_scan import scan_points, volume_scan
     from physembed.config import Labels
     from physembed.engine.liquid_model import evaluator, load_liquid
     from physembed.labels.labelling import label_frames
+    from physembed.liquids.correction import read_correction
     from physembed.trajectory import spread
 
     torch.set_num_threads(snakemake.threads)
