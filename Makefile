@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 UV := 0.13.8
 CORES ?= all
-# Without a network: make install WHEELS=folder, with what `make wheels` has fetched elsewhere.
+# Without a network: make install WHEELS=folder, with the files that `make wheels` fetched elsewhere.
 WHEELS ?=
 OFFLINE := $(if $(WHEELS),--no-index --find-links $(abspath $(WHEELS)))
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
@@ -23,7 +23,7 @@ help:  ## this list
 install: $(INSTALLED) system-libraries  ## everything into .venv, from envs/requirements.lock
 
 $(INSTALLED): envs/requirements.lock pyproject.toml
-	@case "$(CURDIR)" in *[[:space:]]*) echo "'$(CURDIR)' has a blank in it, and Snakemake cannot call a Python there;" \
+	@case "$(CURDIR)" in *[[:space:]]*) echo "'$(CURDIR)' contains a blank, and Snakemake cannot call a Python there;" \
 	  "move PhysEmbed to a path without blanks." >&2; exit 1;; esac
 	@python=$$(envs/find-python) && { test -x $(BIN)/python || "$$python" -m venv $(VENV); }
 	@echo "installing $$(grep -c == envs/requirements.lock) packages into $(VENV)"
@@ -32,7 +32,7 @@ $(INSTALLED): envs/requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet $(OFFLINE) --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-wheels:  ## what `make install` installs, as files in wheels/, to carry to a machine without a network
+wheels:  ## download the packages of `make install` into wheels/, for a machine without a network
 	@python=$$(envs/find-python) && "$$python" -m pip wheel --quiet --disable-pip-version-check --no-deps \
 	  --wheel-dir wheels --requirement envs/requirements.lock uv==$(UV)
 
@@ -40,7 +40,7 @@ wheels:  ## what `make install` installs, as files in wheels/, to carry to a mac
 system-libraries:
 	@envs/system-libraries liblapack.so.3:liblapack3 libblas.so.3:libblas3 libgfortran.so.5:libgfortran5
 
-demo: install  ## both chains, on paracetamol and dimethyl carbonate, in minutes, and the report
+demo: install  ## both workflows, for paracetamol and dimethyl carbonate, in minutes, with the report
 	@$(SNAKEMAKE) --configfile config/demo.yaml
 	@$(MAKE) --no-print-directory report CONFIG=config/demo.yaml STUDY=demo
 
@@ -50,7 +50,7 @@ run: install  ## the study of config/config.yaml
 plan: install  ## what would run and what it would cost (CONFIG=config/x.yaml; CALIBRATE=1 measures this machine first)
 	@$(BIN)/python workflow/plan.py $(if $(CALIBRATE),--calibrate) $(CONFIG)
 
-archive: install  ## the results of a study packed for publication (STUDY=x)
+archive: install  ## pack the results of a study for publication (STUDY=x)
 	@$(BIN)/python -m physembed.archive "results/$(STUDY)"
 
 results: install  ## a finished study as a page in docs/results (CONFIG=config/x.yaml)
@@ -61,20 +61,20 @@ report:  ## Snakemake's report as one HTML file (CONFIG=config/x.yaml STUDY=x)
 	  echo "results/$(STUDY)/report.html is up to date."; \
 	else \
 	  $(BIN)/snakemake --configfile $(CONFIG) --report results/$(STUDY)/report.html --quiet all \
-	  && echo "Look at results/$(STUDY)/summary.html and results/$(STUDY)/report.html"; \
+	  && echo "See results/$(STUDY)/summary.html and results/$(STUDY)/report.html"; \
 	fi
 
-test: install lint  ## formatters, linters, types and all tests but the long ones
+test: install lint  ## formatters, linters, types and all tests except the long ones
 	@envs/system-libraries chromium:chromium chromedriver:chromium-driver
 	@$(PYTEST) -m "not long" --durations 25 --cov physembed --cov-report term
 
-unit-test: install  ## the unit tests alone
+unit-test: install  ## only the unit tests
 	@$(PYTEST) -m "not long" tests/unit
 
-test-long: install  ## long statistics: MD against values of the literature
+test-long: install  ## long statistics: MD against literature values
 	@$(PYTEST) -m long tests/unit
 
-test-cluster: install  ## the workflow on a Slurm that is started on this machine (root, Debian, 6 minutes)
+test-cluster: install  ## the workflow on a local Slurm started for the test (root, Debian, 6 minutes)
 	@$(BIN)/python -m pytest tests/cluster
 
 lint: install
@@ -92,7 +92,7 @@ lock: install  ## resolve the dependencies of pyproject.toml again
 	  --extra workflow --extra dev pyproject.toml --output-file envs/requirements.lock
 	@$(BIN)/python envs/conda-environment > envs/physembed.yaml
 
-schema: install  ## what is generated: config/schema.json, the tables of config/README.md, the captions in workflow/report
+schema: install  ## regenerate config/schema.json, the tables of config/README.md and the captions in workflow/report
 	@$(BIN)/python -m physembed.config.documents
 	@$(BIN)/python -m physembed.report.catalogue
 

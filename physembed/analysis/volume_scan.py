@@ -59,13 +59,13 @@ def scan_points(frames: Sequence[Atoms], scales: Sequence[float]) -> list[Atoms]
         Copies by `scale_rigid`, with `volume_scan_frame` and `volume_scan_scale` in info.
 
     Raises:
-        PhysEmbedError: no frames, a scale that stands twice, fewer than three scales; as `scale_rigid`.
+        PhysEmbedError: no frames, a scale that is listed twice, fewer than three scales; as `scale_rigid`.
     """
     if not frames:
         raise PhysEmbedError("volume_scan: no frames to scan; check the trajectory")
     twice = [scale for scale, count in Counter(scales).items() if count > 1]
     if twice or len(scales) < 3:
-        problem = f"{twice[0]:g} stands twice" if twice else f"{len(scales)} scales"
+        problem = f"{twice[0]:g} is listed twice" if twice else f"{len(scales)} scales"
         raise PhysEmbedError(f"structure.volume_scan_scales: {problem}; give three different ones or more")
     points = []
     for index, frame in enumerate(frames):

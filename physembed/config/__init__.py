@@ -1,4 +1,4 @@
-"""The configuration of a study: one module for each part, the whole in `root`."""
+"""The configuration of a study: one module per group of sections, combined in `root`."""
 
 from physembed.config.base import ModelTraining, Section
 from physembed.config.liquids import (

@@ -1,4 +1,4 @@
-"""What all sections of the configuration are made of: the base class and the kinds of values."""
+"""Base class and value types of all configuration sections."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 NAME_MAX_LENGTH = 64
-NAME_RULE = f"up to {NAME_MAX_LENGTH} letters, digits and . _ + -, the first a letter or digit"
+NAME_RULE = f"up to {NAME_MAX_LENGTH} letters, digits and . _ + -, starting with a letter or digit"
 BOND_PATTERN = r"^[^-\s]+-[^-\s]+$"
 ANGLE_PATTERN = r"^[^-\s]+-[^-\s]+-[^-\s]+$"
 PATTERNS = {
-    NAME_PATTERN: f"must serve as a folder: {NAME_RULE}",
+    NAME_PATTERN: f"must be a valid folder name: {NAME_RULE}",
     BOND_PATTERN: "must be two atom types and a hyphen, as in c3-c3",
     ANGLE_PATTERN: "must be three atom types with hyphens, as in c3-c3-c3",
 }
-"""What a text that does not match a pattern is told."""
+"""Error message for text that does not match a pattern."""
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=NAME_MAX_LENGTH)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
-# The upper and lower ends below catch a value in another unit (0.001 ps for 1 fs, 25 pm for 0.25 Å).
+# The bounds below catch values in another unit (0.001 ps for 1 fs, 25 pm for 0.25 Å).
 Temperature = Annotated[float, Field(gt=0, le=10_000)]
 Timestep = Annotated[float, Field(ge=0.01, le=4)]
 Duration = Annotated[float, Field(gt=0, le=1_000_000)]
@@ -35,14 +35,14 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 class KeepsRuns:
     """Marks a field whose change leaves the saved state of a run valid.
 
-    The restart files of a stage belong to all of its other settings (`physembed.restart`).
+    All other settings of a stage invalidate its restart files (`physembed.restart`).
     """
 
     why: str
 
 
-EXTENDS = KeepsRuns("extends the run: what is there is the beginning, or a part, of what is wanted")
-AFTERWARDS = KeepsRuns("is applied to the finished run, and does not shape it")
+EXTENDS = KeepsRuns("extends the run: existing results are the beginning, or a part, of the requested ones")
+AFTERWARDS = KeepsRuns("is applied to the finished run and does not affect it")
 
 
 class Section(BaseModel):
@@ -63,7 +63,7 @@ def keeping_runs(section: type[BaseModel]) -> set[str]:
 
 
 class ModelTraining(Section):
-    """What every MACE training is told; the names are those of `mace_run_train` where it has one."""
+    """Settings common to all MACE trainings, named as in `mace_run_train` where it has the option."""
 
     num_channels: Count = 256
     """Channels of the node features."""
@@ -72,15 +72,15 @@ class ModelTraining(Section):
     max_ell: Annotated[int, Field(ge=1, le=4)] = 3
     """Highest order of the spherical harmonics (the paper's expansion order)."""
     correlation: Annotated[int, Field(ge=1, le=4)] = 3
-    """Correlation order: bodies in a message less one."""
+    """Correlation order: body order of the messages minus one."""
     num_interactions: Count = 2
     """Message-passing layers."""
     r_max_A: Annotated[float, Field(ge=2, le=15)] = 5.0
-    """Cutoff of a layer."""
+    """Cutoff of each layer."""
     epochs: Count = 1000
     """Passes over the training set."""
     batch_size: Count = 10
-    """Frames in a batch."""
+    """Frames per batch."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """Initial learning rate of Adam (amsgrad)."""
     energy_weight: NotNegative = 1.0
@@ -94,8 +94,8 @@ class ModelTraining(Section):
     lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Factor on the learning rate when the validation loss stalls."""
     scheduler_patience: Count = 50
-    """Epochs without progress before that."""
+    """Epochs without improvement before the learning rate is reduced."""
     dtype: Literal["float32", "float64"] = "float32"
-    """Precision."""
+    """Floating-point precision."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where it runs; `auto` takes a GPU if there is one."""
+    """Device; `auto` uses a GPU if there is one."""

@@ -1,6 +1,6 @@
-"""The documents made from the configuration's models: `config/schema.json` and the tables of `config/README.md`.
+"""Documents generated from the configuration models: `config/schema.json` and the tables of `config/README.md`.
 
-`python -m physembed.config.documents` in the root of the project writes both.
+Run `python -m physembed.config.documents` in the root of the project to write both.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ UNITS = {
     "_degrees": "°",
     "_steps": "steps",
 }
-"""Unit by the end of a key; the first that fits counts."""
+"""Unit by the suffix of a key; the first match is used."""
 TYPES = {
     "number": "number",
     "integer": "whole number",
     "boolean": "`true`, `false`",
     "string": "text",
-    "null": "nothing",
+    "null": "`null`",
 }
 NAMED = {
     "arms": "Default: an arm `original` with `bonds_per_frame: 0`, and an arm `adaptive` with the defaults below.",
     "models": "Default: none; config.yaml has the paper's two.",
 }
-"""What sections by name hold if the configuration says nothing."""
+"""Default contents of the sections by name."""
 BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
 
 
@@ -64,7 +64,7 @@ def markdown_table() -> str:
 
 
 def _sections(key: str, section: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
-    """The table of a section, then those of the sections in it."""
+    """The table of a section, followed by those of its subsections."""
     plain, nested = [], []
     for name, field in section["properties"].items():
         (inner,) = field.get("patternProperties", {"": field}).values()  # sections by name: arms, models
@@ -85,14 +85,14 @@ def _table(fields: list[tuple[str, dict[str, Any]]]) -> str:
     lines = ["| key | default | unit | values | meaning |", "| --- | --- | --- | --- | --- |"]
     for key, field in fields:
         unit = next((unit for end, unit in UNITS.items() if key.endswith(end)), "")
-        given = field.get("default", "none: it has to be given")
+        given = field.get("default", "none: required")
         default = json.dumps(given) if not isinstance(given, str) else given
         lines.append(f"| `{key}` | `{default}` | {unit} | {_values(field)} | {field['description']} |")
     return "\n".join(lines) + "\n"
 
 
 def _values(field: dict[str, Any]) -> str:
-    """What a field takes, in words."""
+    """The allowed values of a field, in words."""
     if "anyOf" in field:
         return " or ".join(_values(branch) for branch in field["anyOf"])
     if "enum" in field or "const" in field:
@@ -105,10 +105,10 @@ def _values(field: dict[str, Any]) -> str:
 
 
 def readme(text: str) -> str:
-    """`text` of config/README.md with its tables renewed.
+    """Return `text` of config/README.md with its tables regenerated.
 
     Raises:
-        ValueError: if `text` lacks the marks between which the tables stand.
+        ValueError: if `text` lacks the marks that enclose the tables.
     """
     before, _, rest = text.partition(BEGIN)
     _, mark, after = rest.partition(END)

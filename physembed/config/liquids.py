@@ -32,14 +32,14 @@ Precision = Literal["float32", "float64"]
 
 
 class Liquids(Section):
-    """Tables of the liquids and of what was measured of them, and which models are run on them."""
+    """Tables of liquids and measured values, and the models to run on them."""
 
     table: str = "config/liquids.tsv"
     """Table of liquids; config/README.md describes its columns."""
     experiment: str = "config/experiment.tsv"
     """Table of measured densities and viscosities; config/README.md describes its columns."""
     models: list[Name] = []
-    """Keys of `models` to run, as a list; none leaves liquids out of the study."""
+    """Keys of `models` to run, as a list; empty for a study without liquids."""
 
 
 class GaffNPT(Section):
@@ -48,59 +48,59 @@ class GaffNPT(Section):
     duration_ps: Duration = 500.0
     """Length of the run."""
     timestep_fs: Timestep = 1.0
-    """Time step; no bond is constrained."""
+    """Time step; no bonds are constrained."""
     friction_per_ps: Positive = 1.0
     """Friction of the Langevin thermostat."""
     record_interval_ps: Positive = 1.0
-    """Time from one recorded frame to the next."""
+    """Time between recorded frames."""
     cutoff_A: Annotated[float, Field(ge=3, le=20)] = 10.0
-    """Range of the pair interactions; the box must be more than twice as long."""
+    """Cutoff of the pair interactions; the box must be more than twice as long."""
     packing_density_g_cm3: Annotated[float, Field(gt=0, lt=5)] = 0.6
     """Density at which molecules are packed; the run compresses the box."""
 
 
 class Reference(Section):
-    """Reference data of our own: periodic GAFF liquids at several densities and temperatures, to be labelled."""
+    """Generated reference data: periodic GAFF liquids at several densities and temperatures, labelled with xTB."""
 
     liquids: list[Name] = []
-    """Liquids of the table whose compositions are sampled; none for those of `evaluate_on`."""
+    """Liquids of the table whose compositions are sampled; empty for those of `evaluate_on`."""
     molecules: Count = 12
-    """Molecules in a frame; the cost of a label grows steeply with it."""
+    """Molecules per frame; the cost of a label grows steeply with it."""
     method: Literal["GFN2-xTB", "GFN1-xTB"] = "GFN2-xTB"
-    """Hamiltonian of the labels, in place of `labels.method`; GFN1-xTB takes less than half the time."""
+    """Hamiltonian of the labels, instead of `labels.method`; GFN1-xTB takes less than half the time."""
     temperatures_K: Annotated[list[Temperature], Field(min_length=1)] = [300.0, 450.0, 600.0]
-    """Temperatures of the GAFF runs at fixed volume."""
+    """Temperatures of the constant-volume GAFF runs."""
     densities_g_cm3: Annotated[list[Annotated[float, Field(gt=0, lt=10)]], Field(min_length=1)] = [
         0.8, 0.95, 1.1, 1.25, 1.4,
     ]  # fmt: skip
-    """Densities of those runs; each temperature is combined with each."""
+    """Densities of those runs; each is combined with each temperature."""
     frames_per_run: Count = 6
-    """Frames taken of each run."""
+    """Frames taken from each run."""
     frame_interval_ps: Positive = 2.0
-    """Time from one of them to the next, and before the first."""
+    """Time between these frames, and before the first."""
     volume_scan_scales: list[Annotated[float, Field(ge=0.8, le=2)]] = [0.92, 0.96, 1.05, 1.12]
-    """Factors on the box length of rigid volume scans; each scan takes one frame of each run."""
+    """Factors on the box length for rigid volume scans; each scan uses one frame of each run."""
     modified_bonds: Annotated[int, Field(ge=0)] = 4
-    """Bonds that are stretched or compressed in the last half of each run's frames, as in chain A; 0 for none."""
+    """Bonds to stretch or compress in the last half of each run's frames, as for molecules; 0 for none."""
     modified_angles: Annotated[int, Field(ge=0)] = 0
-    """Angles that are bent in the same frames, after the bonds; 0 for none."""
+    """Angles to bend in the same frames, after the bonds; 0 for none."""
     stretch_A: Annotated[float, Field(gt=0, le=2)] = 0.25
-    """Stretch limit beyond the mean length, of a bond as stiff as c3-c3 (`arms` has the rule)."""
+    """Stretch limit beyond the mean length for a bond as stiff as c3-c3 (see `arms` for the rule)."""
 
 
 class LiquidTraining(ModelTraining):
-    """MACE training on a liquid; the names are those of `mace_run_train` where it has one."""
+    """MACE training on a liquid, named as in `mace_run_train` where it has the option."""
 
     num_channels: Count = 64
     """Channels of the node features."""
     epochs: Count = 10_000
     """Passes over the training set."""
     batch_size: Count = 32
-    """Frames in a batch."""
+    """Frames per batch."""
     stress_weight: NotNegative = 100.0
     """Weight of the stress in the loss; 0 trains without stress."""
     swa_start: Annotated[float, Field(gt=0, le=1)] | None = 0.75
-    """Fraction of the epochs after which the second stage (SWA) begins; null for none."""
+    """Fraction of the epochs after which the second stage (SWA) begins; null for no second stage."""
     swa_energy_weight: NotNegative = 100.0
     """Weight of the energies in the second stage."""
     swa_forces_weight: NotNegative = 1.0
@@ -110,9 +110,9 @@ class LiquidTraining(ModelTraining):
     swa_learning_rate: Positive = 0.001
     """Learning rate of the second stage."""
     validation_fraction: Fraction = 0.05
-    """Share of the frames kept for validation."""
+    """Fraction of the frames kept for validation."""
     seed: Seed = 1
-    """Seed of the weights, the order and the choice of validation frames."""
+    """Seed of the initial weights, the order of the frames and the choice of validation frames."""
 
 
 LabelName = Annotated[str, Field(pattern=r"^\w+$")]
@@ -121,47 +121,47 @@ LabelName = Annotated[str, Field(pattern=r"^\w+$")]
 class LiquidModel(Section):
     """A model of liquids and the correction that is tuned for it.
 
-    `file` is a MACE model as it is; `data` is a training set; with neither, reference data are made (`reference`).
+    `file` is an existing MACE model, `data` a training set; with neither, reference data are generated (`reference`).
     """
 
     file: str | None = None
-    """Path of a MACE model. It is a pickle, which can run any code when it is loaded: name only files you trust."""
+    """Path of a MACE model. It is a pickle, which can run arbitrary code when loaded: use only files that you trust."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    """SHA-256 that `file` or `data` must have; it is checked before the file is opened."""
+    """SHA-256 of `file` or `data`, checked before the file is opened."""
     data: str | None = None
     """Path of an extended XYZ file with energies (eV), forces (eV/Å) and stresses (eV/Å^3) to train on."""
     energy_key: LabelName = "REF_energy"
-    """Name of the energies in `data`; `energy` is that of ASE."""
+    """Name of the energies in `data`; ASE's name is `energy`."""
     forces_key: LabelName = "REF_forces"
-    """Name of the forces in `data`; `forces` is that of ASE."""
+    """Name of the forces in `data`; ASE's name is `forces`."""
     stress_key: LabelName = "REF_stress"
-    """Name of the stresses in `data`; `stress` is that of ASE."""
+    """Name of the stresses in `data`; ASE's name is `stress`."""
     reference: Reference = Reference()
-    """Reference data of our own, used with neither `file` nor `data`."""
+    """Generated reference data, used if neither `file` nor `data` is given."""
     training: LiquidTraining = LiquidTraining()
     """Training on `data` or on the reference data."""
     convention: Literal["d3", "d2"] = "d3"
     """Convention of the CSO dispersion: `d3`, the original method, or `d2`. A value of a1 means nothing without it;
     to which of them the paper's values belong is not known."""
     alphas: Annotated[list[Alpha], Field(min_length=1), EXTENDS] = [0.05]
-    """Prefactors of the correction that are scanned; the first is that of the corrected model."""
+    """Prefactors of the correction to scan; the first is used for the corrected model."""
     a1_range: Annotated[list[A1], Field(min_length=2, max_length=2), EXTENDS] = [0.0, 2.0]
-    """Lowest and highest a1 that the tuning may give."""
+    """Lowest and highest allowed a1."""
     tune_on: Name
     """Liquid of the table to whose measured density a1 is tuned."""
     evaluate_on: Literal["all"] | Annotated[list[Name], Field(min_length=1)] = "all"
-    """Liquids of the table on which the model is judged, as a list, or `all`."""
+    """Liquids of the table on which the model is evaluated, as a list, or `all`."""
 
 
 class NPT(Section):
-    """NPT runs with a model, for densities; the scan uses the same settings but for its own length."""
+    """NPT runs with a model, for densities; the scan uses the same settings except for its own duration."""
 
     duration_ps: Annotated[Duration, EXTENDS] = 1000.0
     """Length of a run."""
     window_ps: Annotated[Duration, AFTERWARDS] = 200.0
-    """The plain mean over the last of the run, as in the paper; beside it the equilibrated part is found."""
+    """Window at the end of the run for the paper's plain mean; the equilibrated part is also detected."""
     replicas: Annotated[Count, EXTENDS] = 1
-    """Runs of each liquid, from different velocities."""
+    """Runs of each liquid, with different initial velocities."""
     timestep_fs: Timestep = 1.0
     """Time step."""
     barostat: Literal["crescale", "langevin"] = "crescale"
@@ -171,30 +171,30 @@ class NPT(Section):
     barostat_ps: Positive = 1.0
     """Relaxation time of the barostat."""
     compressibility_per_bar: Positive = 8.0e-5
-    """Isothermal compressibility assumed by `crescale`; it sets the pace, not the ensemble."""
+    """Isothermal compressibility assumed by `crescale`; it sets the time scale, not the ensemble."""
     record_interval_fs: Positive = 100.0
-    """Time from one recorded row (volume, energies, S0, S1) to the next."""
+    """Time between recorded rows (volume, energies, S0, S1)."""
     frame_interval_ps: Positive = 1.0
-    """Time from one kept frame to the next."""
+    """Time between saved frames."""
     dtype: Precision = "float32"
-    """Precision."""
+    """Floating-point precision."""
     device: Device = "auto"
-    """Where it runs; `auto` takes a GPU if there is one."""
+    """Device; `auto` uses a GPU if there is one."""
 
 
 class Scan(Section):
-    """How a1 is found: NPT runs of the tuning liquid at several a1 (`direct`), or reweighting of few runs."""
+    """How a1 is found: NPT runs of the tuning liquid at several a1 (`direct`), or reweighting of a few runs."""
 
     method: Annotated[Literal["direct", "reweighted"], EXTENDS] = "direct"
-    """`direct` fits a line through a run at each point; `reweighted` draws the curve from all frames by MBAR."""
+    """`direct` fits a line through one run per point; `reweighted` computes the curve from all frames by MBAR."""
     a1: Annotated[list[A1], Field(min_length=2), EXTENDS] = [0.0, 0.5, 1.0, 1.5]
     """Points of `direct`."""
     start_a1: Annotated[A1, EXTENDS] = 0.8
-    """First point of `reweighted`, beside the uncorrected run."""
+    """First point of `reweighted`, in addition to the uncorrected run."""
     max_runs: Annotated[int, Field(ge=2), EXTENDS] = 6
-    """Runs of `reweighted` at most, the uncorrected one included."""
+    """Maximum number of runs of `reweighted`, including the uncorrected one."""
     minimum_effective_samples: Annotated[Positive, EXTENDS] = 50.0
-    """Independent frames that must stand behind a reweighted density."""
+    """Minimum number of effective samples for a reweighted density."""
     duration_ps: Annotated[Duration, EXTENDS] = 1000.0
     """Length of each run."""
 
@@ -203,36 +203,36 @@ class Viscosity(Section):
     """NVT or NVE replicas at the mean NPT density, whose pressure tensor gives the viscosity."""
 
     replicas: Count = 3
-    """Replicas, each from another frame of the NPT run."""
+    """Replicas, each from a different frame of the NPT run."""
     duration_ps: Annotated[Duration, EXTENDS] = 5000.0
-    """Length of each."""
+    """Length of each replica."""
     equilibration_ps: NotNegative = 20.0
     """Time before recording begins."""
     timestep_fs: Timestep = 1.0
     """Time step."""
     ensemble: Literal["nvt", "nve"] = "nvt"
-    """`nvt` has a weak global thermostat (velocity rescaling)."""
+    """`nvt` uses a weak global thermostat (velocity rescaling)."""
     thermostat_ps: Positive = 1.0
-    """Its relaxation time."""
+    """Relaxation time of the thermostat."""
     block_fs: Positive = 10.0
     """The pressure tensor of every step is averaged over blocks of this length."""
     relative_error: Annotated[Fraction, AFTERWARDS] = 0.1
-    """A viscosity less certain than this is reported as insufficient."""
+    """A viscosity with a larger relative error is reported as insufficient."""
     dtype: Precision = "float32"
-    """Precision."""
+    """Floating-point precision."""
     device: Device = "auto"
-    """Where it runs; `auto` takes a GPU if there is one."""
+    """Device; `auto` uses a GPU if there is one."""
 
 
 class Structure(Section):
     """Radial and angular distributions of the NPT runs, and the rigid volume scan."""
 
     rdf_pairs: list[str] = ["O-O", "C-O", "C-C", "O-H"]
-    """Pairs of elements of different molecules."""
+    """Pairs of elements, counted between different molecules."""
     rdf_range_A: Positive = 10.0
-    """Largest distance, cut to half of the box."""
+    """Largest distance, limited to half of the box."""
     adf_triplets: list[str] = ["C-O-C", "O-C-O"]
-    """Elements of an angle within a molecule, the apex in the middle."""
+    """Elements of angles within a molecule, with the apex in the middle."""
     bins: Count = 200
     """Bins of each distribution."""
     volume_scan_scales: Annotated[list[Annotated[float, Field(ge=0.8, le=2)]], Field(min_length=3)] = [
@@ -240,40 +240,42 @@ class Structure(Section):
     ]  # fmt: skip
     """Factors on the box length; molecules are moved by their centres of mass and stay rigid."""
     volume_scan_frames: Count = 3
-    """Frames of the tuning liquid that are scanned."""
+    """Frames of the tuning liquid to scan."""
     volume_scan_labels: bool = False
-    """Label the scanned frames with xTB as a reference; costly for large boxes."""
+    """Label the scanned frames with xTB as a reference; expensive for large boxes."""
 
 
 class Certificate(Section):
-    """Checks of the corrected model in every engine that is installed."""
+    """Checks of the corrected model in every installed engine."""
 
     nve_ps: NotNegative = 1.0
-    """Length of a run at constant energy in each engine; 0 for none."""
+    """Length of the constant-energy run in each engine; 0 for none."""
     npt_ps: NotNegative = 20.0
-    """Length of a run at constant pressure in each engine; 0 for none."""
+    """Length of the constant-pressure run in each engine; 0 for none."""
     timestep_fs: Timestep = 0.5
     """Time step of these runs."""
 
 
 def liquid_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
-    """Key, value and problem of each value about liquids that is sound alone but not beside the others."""
+    """Yield key, value and problem of each liquid setting that is valid by itself but conflicts with others."""
     for name in config.liquids.models:
         if name not in config.models:
             known = ", ".join(config.models) or "none"
-            yield "liquids.models", name, f"is no key of `models` (there: {known})"
+            yield "liquids.models", name, f"is not a key of `models` (known: {known})"
     for name, count in Counter(config.liquids.models).items():
         if count > 1:
-            yield "liquids.models", name, "stands twice"
+            yield "liquids.models", name, "is listed twice"
     for name, model in config.models.items():
         yield from _model_clashes(f"models.{name}", model)
     scan, npt, viscosity = config.scan, config.npt, config.viscosity
     if len(set(scan.a1)) < 2:
-        yield "scan.a1", scan.a1, "a scan needs two different points or more"
+        yield "scan.a1", scan.a1, "a scan needs at least two different points"
     for key, section in (("npt", npt), ("scan", scan)):
         steps = section.duration_ps * 1000 / npt.record_interval_fs
         if steps < 10:
-            problem = f"holds {steps:.3g} records (npt.record_interval_fs {npt.record_interval_fs:g}); give 10 or more"
+            problem = (
+                f"has {steps:.3g} records (npt.record_interval_fs {npt.record_interval_fs:g}); give 10 or more"
+            )
             yield f"{key}.duration_ps", section.duration_ps, problem
     if npt.window_ps > npt.duration_ps:
         yield "npt.window_ps", npt.window_ps, f"longer than the run (npt.duration_ps {npt.duration_ps:g})"
@@ -296,19 +298,19 @@ def liquid_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
 
 def _model_clashes(key: str, model: LiquidModel) -> Iterator[tuple[str, Any, str]]:
     if model.file and model.data:
-        yield f"{key}.data", model.data, f"beside `file` {model.file!r}; give one of the two"
+        yield f"{key}.data", model.data, f"conflicts with `file` {model.file!r}; give only one of the two"
     if model.sha256 and not (model.file or model.data):
-        yield f"{key}.sha256", model.sha256, "there is no `file` or `data` that it could belong to"
+        yield f"{key}.sha256", model.sha256, "needs `file` or `data`, to which it belongs"
     for label in ("energy_key", "forces_key", "stress_key"):
         if label in model.model_fields_set and not model.data:
-            yield f"{key}.{label}", getattr(model, label), "there is no `data` in which it could stand"
+            yield f"{key}.{label}", getattr(model, label), "needs `data`, to which it belongs"
     if model.a1_range[0] >= model.a1_range[1]:
-        yield f"{key}.a1_range", model.a1_range, "must be the lower end, then the higher"
+        yield f"{key}.a1_range", model.a1_range, "must be the lower end, then the upper end"
     for alpha, count in Counter(model.alphas).items():
         if alpha == 0:
-            yield f"{key}.alphas", model.alphas, "0 is the uncorrected model, which is run anyway; take it out"
+            yield f"{key}.alphas", model.alphas, "0 is the uncorrected model, which is always run; remove it"
         elif count > 1:
-            yield f"{key}.alphas", alpha, "stands twice"
+            yield f"{key}.alphas", alpha, "is listed twice"
 
 
 def _structure_clashes(structure: Structure) -> Iterator[tuple[str, Any, str]]:
@@ -321,14 +323,14 @@ def _structure_clashes(structure: Structure) -> Iterator[tuple[str, Any, str]]:
                 yield (
                     f"structure.{key}",
                     name,
-                    f"is not {count} element symbols with hyphens between; write as in {form}",
+                    f"is not {count} element symbols joined by hyphens; write it as in {form}",
                 )
             if elements in seen:
-                yield f"structure.{key}", name, "stands twice; take one of them out"
+                yield f"structure.{key}", name, "is listed twice; remove one of them"
             seen |= {elements, elements[::-1]}
     for scale, count in Counter(structure.volume_scan_scales).items():
         if count > 1:
-            yield "structure.volume_scan_scales", scale, "stands twice; take one of them out"
+            yield "structure.volume_scan_scales", scale, "is listed twice; remove one of them"
 
 
 def _not_whole(key: str, value: float, unit_key: str, unit: float) -> Iterator[tuple[str, Any, str]]:

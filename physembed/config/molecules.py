@@ -31,12 +31,12 @@ Repulsion = Literal["none", "zbl"]
 
 
 class Molecules(Section):
-    """Which molecules the study holds."""
+    """Which molecules the study contains."""
 
     table: str = "config/molecules.tsv"
     """Table of molecules; config/README.md describes its columns."""
     names: Literal["all"] | list[Name] = "all"
-    """Molecules of the table to run, as a list of names, or `all`; an empty list for a study of liquids alone."""
+    """Molecules of the table to run, as a list of names, or `all`; an empty list for a study of liquids only."""
 
     @field_validator("names", mode="before")
     @classmethod
@@ -50,7 +50,7 @@ class Topology(Section):
     """GAFF topology from antechamber, parmchk2 and tleap."""
 
     parameter_set: Literal["gaff", "gaff2"] = "gaff"
-    """`gaff` is GAFF 1.81, with which the paper's stretch limits come out; `gaff2` is GAFF 2.x."""
+    """`gaff` is GAFF 1.81, which reproduces the paper's stretch limits; `gaff2` is GAFF 2.x."""
     charges: Literal["bcc", "gasteiger"] = "bcc"
     """Partial charges: AM1-BCC (minutes for large molecules) or Gasteiger (instant)."""
 
@@ -61,32 +61,32 @@ class GaffMD(Section):
     temperature_K: Temperature = 300.0
     """Temperature of the thermostat."""
     timestep_fs: Timestep = 1.0
-    """Time step; no bond is constrained, so that more than 1 fs is too much for bonds with hydrogen."""
+    """Time step; no bonds are constrained, so more than 1 fs is too long for bonds to hydrogen."""
     equilibration_ps: NotNegative = 5.0
-    """Time before the first frame, not part of the duration: the run starts from a minimum of the energy."""
+    """Equilibration before the first frame, not part of the duration: the run starts from an energy minimum."""
     duration_ps: Duration = 1000.0
-    """Length of the run that is recorded."""
+    """Length of the recorded run."""
     frame_interval_steps: Count = 100
-    """Steps from one written frame to the next."""
+    """Steps between saved frames."""
     friction_per_ps: Positive = 1.0
     """Friction of the Langevin thermostat."""
 
 
 class Frames(Section):
-    """How many frames of the GAFF run serve for what; all are drawn at random and disjoint."""
+    """How many frames of the GAFF run are used for each purpose; all are drawn at random and disjoint."""
 
     train: Count = 45
     """Frames from which every arm makes its training set."""
     validation: Count = 5
-    """Frames on which training is judged; never modified."""
+    """Frames for validation during training; never modified."""
     starts: Count = 20
     """Start frames of the stability runs."""
     per_seed: bool = False
-    """Each training seed draws frames and modifications of its own; else all share one data set, as in the paper."""
+    """Each training seed draws its own frames and modifications; otherwise all share one data set, as in the paper."""
 
 
 class Training(ModelTraining):
-    """MACE training; the names are those of `mace_run_train` where it has one."""
+    """MACE training, named as in `mace_run_train` where it has the option."""
 
     seeds: Annotated[list[Seed], Field(min_length=1)] = [1, 2, 3, 4, 5]
     """One model is trained per seed and arm."""
@@ -95,14 +95,14 @@ class Training(ModelTraining):
 
 
 class ArmTraining(Section):
-    """What an arm trains otherwise than the section `training` says; the model itself has one size in all arms."""
+    """Training settings of an arm that differ from the section `training`; the model has the same size in all arms."""
 
     repulsion: Repulsion | None = None
-    """Prior of the model; `null` for that of `training`."""
+    """Repulsion prior of the model; `null` for that of `training`."""
     epochs: Count | None = None
-    """Passes over its training set."""
+    """Passes over the training set."""
     batch_size: Count | None = None
-    """Frames in a batch."""
+    """Frames per batch."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Initial learning rate."""
     energy_weight: NotNegative | None = None
@@ -112,57 +112,57 @@ class ArmTraining(Section):
 
 
 class Arm(Section):
-    """A recipe: which training frames it takes, how they are sampled, and how its models are trained.
+    """A recipe: which training frames are used, how they are sampled, and how the models are trained.
 
-    With `bonds_per_frame: 0` and `angles_per_frame: 0` the frames stay as they are.
+    With `bonds_per_frame: 0` and `angles_per_frame: 0` the frames are not modified.
     """
 
     frames: Count | None = None
-    """Training frames that it takes, the first of those drawn; `null` for all of `frames.train`."""
+    """Number of training frames to use, the first of those drawn; `null` for all of `frames.train`."""
     bonds_per_frame: Annotated[int, Field(ge=0)] = 1
-    """Bonds that are changed in each frame; 0 for none."""
+    """Bonds to modify in each frame; 0 for none."""
     angles_per_frame: Annotated[int, Field(ge=0)] = 0
-    """Angles that are changed in each frame, after the bonds, each at another atom; 0 for none."""
+    """Angles to modify in each frame, after the bonds, each at a different atom; 0 for none."""
     keep_unmodified: bool = False
-    """Keep each unmodified frame beside its modified one (twice the frames)."""
+    """Keep each unmodified frame in addition to the modified one (twice the frames)."""
     compression: Annotated[float, Field(gt=0.5, le=1)] = 0.95
-    """Lower end of the compression segment over r_min, the shortest length of the bond type in the frames."""
+    """Lower end of the compression segment, in units of r_min, the shortest length of the bond type in the frames."""
     stretch_A: Annotated[float, Field(gt=0, le=2)] = 0.25
-    """s_stretch: the stretch limit beyond r_mean of a bond as stiff as the reference bond."""
+    """s_stretch: the stretch limit beyond r_mean for a bond as stiff as the reference bond."""
     compression_to_stretching: Annotated[list[NotNegative], Field(min_length=2, max_length=2)] = [1.0, 4.0]
     """Odds of drawing from the compression and from the stretching segment."""
     bend_degrees: Annotated[float, Field(gt=0, le=90)] = 31.0
-    """s_bend: the limit, either way of theta_mean, of an angle as stiff as the reference angle."""
+    """s_bend: the limit on either side of theta_mean for an angle as stiff as the reference angle."""
     closing_to_opening: Annotated[list[NotNegative], Field(min_length=2, max_length=2)] = [1.0, 1.0]
-    """Odds of making an angle smaller and of making it larger."""
+    """Odds of closing an angle and of opening it."""
     terminal_k_factor: Positive = 0.8
     """Factor on the force constant of a bond or angle that ends in hydrogen or halogen."""
     turn_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
-    """Probability that the end group of a terminal bond is turned about its axis as well."""
+    """Probability that the end group of a terminal bond is also rotated about its axis."""
     bend_turn_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Probability that the bent group is turned about the other bond of its angle as well (out of a plane)."""
+    """Probability that the bent group is also rotated about the other bond of its angle (out of plane)."""
     turn_degrees: Annotated[list[Angle], Field(min_length=2, max_length=2)] = [15.0, 30.0]
-    """Smallest and largest turn."""
+    """Smallest and largest rotation."""
     clash_margin_A: Annotated[float, Field(ge=0, le=2)] = 0.25
-    """Two atoms that are not bonded, nearer than a bond of these elements plus this, void a modification."""
+    """A modification is rejected if two non-bonded atoms are closer than a bond of these elements plus this margin."""
     bend_clash_margin_A: Annotated[float, Field(ge=-0.5, le=2)] = 0.1
-    """The same for the two ends of an angle where angles are changed."""
+    """The same for the two ends of an angle if angles are modified."""
     reference_bond: Annotated[str, Field(pattern=BOND_PATTERN)] = "c3-c3"
-    """The bond type whose force constant is k_ref."""
+    """Bond type whose force constant is k_ref."""
     reference_k_kcal_mol_A2: Positive | None = None
     """k_ref itself, for a topology whose parameter set has no such bond type."""
     reference_angle: Annotated[str, Field(pattern=ANGLE_PATTERN)] = "c3-c3-c3"
-    """The angle type whose force constant is k_ref of the angles."""
+    """Angle type whose force constant is k_ref for angles."""
     reference_k_kcal_mol_rad2: Positive | None = None
-    """That k_ref itself, for a topology whose parameter set has no such angle type."""
+    """k_ref for angles itself, for a topology whose parameter set has no such angle type."""
     tries: Count = 200
-    """Attempts per frame, for bonds and for angles, before the frame is an error."""
+    """Attempts per frame, for bonds and for angles, before the stage fails."""
     training: ArmTraining = ArmTraining()
-    """What it trains otherwise than the section `training` says."""
+    """Training settings that differ from the section `training`."""
 
 
 def leaves_frames(arm: Arm) -> bool:
-    """Whether an arm takes the training frames as they are."""
+    """Whether an arm uses the training frames unmodified."""
     return arm.bonds_per_frame == arm.angles_per_frame == 0
 
 
@@ -178,13 +178,13 @@ class Labels(Section):
     electronic_temperature_K: Annotated[float, Field(ge=0, le=10_000)] = 300.0
     """Temperature of the Fermi smearing."""
     retry_electronic_temperatures_K: list[Temperature] = [1000.0, 3000.0]
-    """Retries after an SCF that does not converge; each also starts from the other initial guess."""
+    """Electronic temperatures to retry if the SCF does not converge; each also starts from the other initial guess."""
     max_force_eV_A: Annotated[Positive, AFTERWARDS] = 100.0
     """A frame with a larger force on any atom is rejected."""
     bond_order_threshold: Annotated[float, Field(gt=0, lt=1), AFTERWARDS] = 0.3
-    """Gain in Wiberg bond order over the relaxed molecule that counts as a new bond; a bond below it is lost."""
+    """A bond has formed if its Wiberg bond order exceeds the relaxed molecule's by this, and is broken below this."""
     max_rejected_fraction: Annotated[float, Field(ge=0, lt=1), AFTERWARDS] = 0.2
-    """More rejects than this end the study with an error instead of training on what is left."""
+    """If a larger fraction is rejected, the stage fails instead of training on the remaining frames."""
 
 
 class Stability(Section):
@@ -199,21 +199,21 @@ class Stability(Section):
     friction_per_ps: Positive = 10.0
     """Friction of the Langevin thermostat."""
     bond_tolerance_A: Annotated[float, Field(gt=0, le=5)] = 0.5
-    """A bond further than this from its mean length over the GAFF run is a collapse."""
+    """A bond that deviates by more than this from its mean length in the GAFF run is a collapse."""
     overlap_margin_A: Annotated[float, Field(ge=-2, le=2)] = 0.25
-    """Two atoms that are not bonded, nearer than a bond of these elements plus this, are a collapse."""
+    """Two non-bonded atoms closer than a bond of these elements plus this margin are a collapse."""
     check_interval_steps: Count = 10
-    """Steps from one look for collapses to the next."""
+    """Steps between collapse checks."""
     record_interval_fs: Annotated[float, Field(gt=0, le=1_000_000_000)] = 100.0
-    """Time from one recorded frame to the next."""
+    """Time between recorded frames."""
     dtype: Literal["float32", "float64"] = "float32"
-    """Precision."""
+    """Floating-point precision."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where it runs; `auto` takes a GPU if there is one."""
+    """Device; `auto` uses a GPU if there is one."""
 
 
 def molecule_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
-    """Key, value and problem of each value about molecules that is sound alone but not beside the others."""
+    """Yield key, value and problem of each molecule setting that is valid by itself but conflicts with others."""
     md, frames, training, stability = config.gaff_md, config.frames, config.training, config.stability
     steps = round(md.duration_ps * 1000 / md.timestep_fs)
     wanted = frames.train + frames.validation + frames.starts
@@ -223,7 +223,7 @@ def molecule_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
         yield "gaff_md.frame_interval_steps", md.frame_interval_steps, problem
     elif wanted > frame_total:
         others = f"with frames.validation {frames.validation} and frames.starts {frames.starts}"
-        problem = f"{others} that is {wanted} frames, but the GAFF run writes {frame_total}"
+        problem = f"{others} this requires {wanted} frames, but the GAFF run writes {frame_total}"
         yield "frames.train", frames.train, f"{problem}; lower one or raise gaff_md.duration_ps"
     if training.batch_size > frames.train:
         problem = f"larger than the training set (frames.train {frames.train})"
@@ -242,12 +242,12 @@ def molecule_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
         problem = f"must be a whole multiple of stability.timestep_fs {stability.timestep_fs:g}"
         yield "stability.record_interval_fs", stability.record_interval_fs, problem
     elif stability.check_interval_steps > round(ratio):
-        problem = f"more than stability.record_interval_fs {stability.record_interval_fs:g} ({round(ratio)} steps)"
+        problem = f"exceeds stability.record_interval_fs {stability.record_interval_fs:g} ({round(ratio)} steps)"
         yield "stability.check_interval_steps", stability.check_interval_steps, problem
 
 
 def _arm_clashes(name: str, arm: Arm, frames: Frames, training: Training) -> Iterator[tuple[str, Any, str]]:
-    """The same of one arm."""
+    """The same for one arm."""
     key = f"arms.{name}"
     count, batch = (arm.frames or frames.train) * (2 if arm.keep_unmodified else 1), arm.training.batch_size
     if arm.frames and arm.frames > frames.train:
@@ -264,5 +264,5 @@ def _arm_clashes(name: str, arm: Arm, frames: Frames, training: Training) -> Ite
         if not any(getattr(arm, odds)):
             yield f"{key}.{odds}", getattr(arm, odds), "one of the two must be greater than 0"
     if arm.keep_unmodified and leaves_frames(arm):
-        problem = "the arm changes no frame; set bonds_per_frame or angles_per_frame, or this to false"
+        problem = "the arm modifies no frame; set bonds_per_frame or angles_per_frame, or this to false"
         yield f"{key}.keep_unmodified", True, problem

@@ -1,8 +1,8 @@
-"""The whole configuration of a study: its model, defaults (the paper's protocol) and checks.
+"""The whole configuration of a study: sections, defaults (the paper's protocol) and checks.
 
 The models of this package are the single source of the defaults, of `config/schema.json` and of the tables in
 `config/README.md`. `load` turns the merged dictionary that Snakemake read into a `Config` or raises a
-`PhysEmbedError` of one line that names the key and the value. Nothing is written here.
+`PhysEmbedError` with one line that names the key and the value. Nothing is written here.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ from physembed.errors import PhysEmbedError
 
 
 class Jobs(Section):
-    """How jobs are run; nothing here changes a result or makes a job run again."""
+    """How jobs are run; nothing here changes a result or reruns a job."""
 
     max_walltime_hours: Positive | None = None
-    """A stability, scan, NPT or viscosity job that lasts longer saves its state and ends; run again, it goes on."""
+    """A stability, scan, NPT or viscosity job that runs longer saves its state and ends; the next call resumes it."""
     per_gpu: Annotated[int, Field(ge=1, le=100)] = 1
-    """Jobs that share a GPU of this machine: trainings and stability runs of several seeds, say."""
+    """Jobs that share a GPU of this machine, such as trainings and stability runs of several seeds."""
 
 
 class Config(Section):
     """A study."""
 
     study: Name = "paper"
-    """Results go to `results/<study>/`; two configurations never share one."""
+    """Results go to `results/<study>/`; two configurations must not share one."""
     seed: Seed = 2026
-    """All random draws but those of training follow from it."""
+    """Seed of all random draws except those of training."""
     jobs: Jobs = Jobs()
     molecules: Molecules = Molecules()
     topology: Topology = Topology()
@@ -67,14 +67,14 @@ class Config(Section):
         "original": Arm(bonds_per_frame=0),
         "adaptive": Arm(),
     }
-    """The training sets that are compared, by name."""
+    """The training sets to compare, by name."""
     labels: Labels = Labels()
     training: Training = Training()
     stability: Stability = Stability()
     liquids: Liquids = Liquids()
     gaff_npt: GaffNPT = GaffNPT()
     models: dict[Name, LiquidModel] = {}
-    """Models of liquids by name; `liquids.models` says which are run."""
+    """Models of liquids, by name; `liquids.models` selects those to run."""
     npt: NPT = NPT()
     scan: Scan = Scan()
     viscosity: Viscosity = Viscosity()
@@ -83,7 +83,7 @@ class Config(Section):
 
     @property
     def arm_names(self) -> list[str]:
-        """The arms, those that leave the frames as they are first.
+        """The arms, with those that leave the frames unmodified first.
 
         An overlay of the configuration can change the order of the arms in the file.
         """
@@ -91,7 +91,7 @@ class Config(Section):
 
 
 def load(config: dict[str, Any]) -> Config:
-    """Check a merged configuration. An arm or a model whose value is null is not there.
+    """Check a merged configuration. An arm or a model whose value is null is dropped.
 
     Raises:
         PhysEmbedError: one line that names the key and the value.
@@ -112,7 +112,7 @@ def load(config: dict[str, Any]) -> Config:
 
 
 def _clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
-    """Key, value and problem of each value that is sound alone but not beside the others."""
+    """Yield key, value and problem of each setting that is valid by itself but conflicts with others."""
     yield from _clashing_names(config)
     yield from liquid_clashes(config)
     yield from molecule_clashes(config)
@@ -120,17 +120,17 @@ def _clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
 
 def _clashing_names(config: Config) -> Iterator[tuple[str, Any, str]]:
     if config.molecules.names == [] and not config.liquids.models:
-        yield "molecules.names", [], "with no liquids.models either there is nothing to run; name one or the other"
+        yield "molecules.names", [], "with liquids.models empty as well there is nothing to run; fill one of the two"
     for key, values in (("training.seeds", config.training.seeds), ("molecules.names", config.molecules.names)):
         repeated = [value for value, count in Counter(values).items() if count > 1] if values != "all" else []
         for value in repeated:
-            yield key, value, "stands twice"
+            yield key, value, "is listed twice"
     if config.molecules.names != [] and not config.arms:
-        yield "arms", {}, "names no training set; give one, or molecules.names: [] for a study of liquids alone"
+        yield "arms", {}, "names no training set; give one, or molecules.names: [] for a study of liquids only"
     folders: dict[str, str] = {}
     for name in config.arms:
         if name.lower() == "validation":
-            yield "arms", name, "this name is taken by the labels of the validation frames; choose another"
+            yield "arms", name, "this name is reserved for the labels of the validation frames; choose another"
         if name.lower() in folders:
-            yield "arms", name, f"differs from the arm {folders[name.lower()]!r} in capitals only"
+            yield "arms", name, f"differs from the arm {folders[name.lower()]!r} in capitalisation only"
         folders[name.lower()] = name

@@ -83,7 +83,7 @@ def read_rows(path: Path, key: str, columns: Sequence[str], optional: Collection
             hint = nearest(cell, columns) if cell.isidentifier() else "columns are separated by single tabs"
             raise PhysEmbedError(f"{path}: {first}: {cell!r}: unknown column; {hint}")
         if header.count(cell) > 1:
-            raise PhysEmbedError(f"{path}: {first}: {cell!r}: this column stands twice")
+            raise PhysEmbedError(f"{path}: {first}: {cell!r}: this column is listed twice")
     for column in columns:
         if column not in header and column not in optional:
             raise PhysEmbedError(f"{path}: {first}: no column {column!r}; needed are {', '.join(columns)}")

@@ -113,7 +113,7 @@ def read_liquids(path: str | Path) -> list[LiquidSpec]:
         if problem := _name_problem(name):
             row.refuse("name", f"{problem}; columns are separated by single tabs")
         if name.lower() in lines_of:
-            row.refuse("name", f"stands twice (capitals count as small letters), first in {lines_of[name.lower()]}")
+            row.refuse("name", f"is listed twice (capitals count as small letters), first in {lines_of[name.lower()]}")
         lines_of[name.lower()] = row.line
         liquid = LiquidSpec(
             name=name,
@@ -298,7 +298,7 @@ def _parts(row: Row, *, with_smiles: bool) -> list[tuple[str, str, float]]:
         if problem := _name_problem(name):
             row.refuse("components", problem, name)
         if name.lower() in (other.lower() for other, _, _ in parts):
-            row.refuse("components", "this component stands twice (capitals count as small letters)", name)
+            row.refuse("components", "this component is listed twice (capitals count as small letters)", name)
         fraction = to_float(words[-1])
         if fraction is None or not 0 < fraction <= 1:
             row.refuse("components", f"{name}: a mass fraction must be above 0 and at most 1", words[-1])
@@ -336,13 +336,13 @@ def _smiles_problem(smiles: str) -> str | None:
 
 
 def _check_same_component(row: Row, component: Component, known: dict[str, tuple[str, str, str]]) -> None:
-    """Refuse a component whose name stood for another molecule in an earlier row, or differs in capitals only."""
+    """Refuse a component whose name stood for another molecule in an earlier row, or differs in capitalisation only."""
     from rdkit import Chem
 
     canonical = Chem.MolToSmiles(_molecule(component.smiles))
     name, smiles, line = known.setdefault(component.name.lower(), (component.name, canonical, row.line))
     if name != component.name:
-        row.refuse("components", f"differs from {name!r} in {line} in capitals only", component.name)
+        row.refuse("components", f"differs from {name!r} in {line} in capitalisation only", component.name)
     if smiles != canonical:
         row.refuse(
             "components", f"{name}: is another molecule than {smiles!r} of that name in {line}", component.smiles

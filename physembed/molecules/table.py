@@ -111,7 +111,7 @@ def _read_rows(path: Path) -> list[_Row]:
         row = _row(place, header, cells)
         folder = row.spec.name.lower()
         if folder in lines_of:
-            row.refuse("name", f"stands twice (capitals count as small letters), first in {lines_of[folder]}")
+            row.refuse("name", f"is listed twice (capitals count as small letters), first in {lines_of[folder]}")
         lines_of[folder] = place.removeprefix(f"{path}: ")
         rows.append(row)
     return rows
@@ -123,7 +123,7 @@ def _header(place: str, cells: list[str]) -> list[str]:
             hint = nearest(cell, COLUMNS) if cell.isidentifier() else "columns are separated by single tabs"
             raise PhysEmbedError(f"{place}: {cell!r}: unknown column; {hint}")
         if cells.count(cell) > 1:
-            raise PhysEmbedError(f"{place}: {cell!r}: this column stands twice")
+            raise PhysEmbedError(f"{place}: {cell!r}: this column is listed twice")
     if "name" not in cells:
         raise PhysEmbedError(f"{place}: no column 'name'; the first line names the columns: {', '.join(COLUMNS)}")
     return cells

@@ -51,7 +51,7 @@ BAD = [
     ("{stability: {temperature_K: 800 K}}", "stability.temperature_K", "'800 K'", "without quotes or unit"),
     ("{stability: {temperature_K: '800'}}", "stability.temperature_K", "'800'", "is text"),
     ("{training: {learning_rate: 1e-2}}", "training.learning_rate", "'1e-2'", "as in 1.0e-2"),
-    ("{training: {epochs: 1e3}}", "training.epochs", "'1e3'", "digits alone"),
+    ("{training: {epochs: 1e3}}", "training.epochs", "'1e3'", "digits only"),
     ("{training: {seeds: 3}}", "training.seeds", "3", "must be a list"),
     ("{training: {seeds: [1, two]}}", "training.seeds.1", "'two'", "must be a whole number"),
     ("{arms: {adaptive: {keep_unmodified: 1}}}", "arms.adaptive.keep_unmodified", "1", "must be true or false"),
@@ -95,10 +95,10 @@ BAD = [
     ("{training: {seeds: [1, -2]}}", "training.seeds.1", "-2", "must be at least 0"),
     ("{seed: 2147483648}", "seed", "2147483648", "must be less than 2147483648"),
     # names
-    ("{study: ../elsewhere}", "study", "'../elsewhere'", "must serve as a folder"),
-    ("{study: ''}", "study", "''", "must serve as a folder"),
-    ("{arms: {a/b: {}}}", "arms.a/b", "'a/b'", "must serve as a folder"),
-    ("{arms: {'a[0]': {}}}", "arms.a[0]", "'a[0]'", "must serve as a folder"),
+    ("{study: ../elsewhere}", "study", "'../elsewhere'", "must be a valid folder name"),
+    ("{study: ''}", "study", "''", "must be a valid folder name"),
+    ("{arms: {a/b: {}}}", "arms.a/b", "'a/b'", "must be a valid folder name"),
+    ("{arms: {'a[0]': {}}}", "arms.a[0]", "'a[0]'", "must be a valid folder name"),
     ("{arms: {adaptive: {reference_bond: c3}}}", "arms.adaptive.reference_bond", "'c3'", "as in c3-c3"),
     ("{molecules: {names: paracetamol}}", "molecules.names", "'paracetamol'", "'all' or a list of names"),
     ("{molecules: {names: 5}}", "molecules.names", "5", "'all' or a list of names"),
@@ -133,7 +133,7 @@ BAD = [
         "{arms: {plain: {bonds_per_frame: 0, keep_unmodified: true}}}",
         "arms.plain.keep_unmodified",
         "True",
-        "changes no frame; set bonds_per_frame or angles_per_frame",
+        "modifies no frame; set bonds_per_frame or angles_per_frame",
     ),
     ("{arms: {few: {frames: 46}}}", "arms.few.frames", "46", "more than there are (frames.train 45)"),
     ("{arms: {few: {frames: 9}}}", "arms.few.frames", "9", "fewer than a batch (training.batch_size 10); set arms.few"),
@@ -156,10 +156,10 @@ BAD = [
         "longer than the run",
     ),
     ("{stability: {check_interval_steps: 101}}", "stability.check_interval_steps", "101", "(100 steps)"),
-    ("{training: {seeds: [1, 2, 1]}}", "training.seeds", "1", "stands twice"),
-    ("{molecules: {names: [a, b, a]}}", "molecules.names", "'a'", "stands twice"),
+    ("{training: {seeds: [1, 2, 1]}}", "training.seeds", "1", "is listed twice"),
+    ("{molecules: {names: [a, b, a]}}", "molecules.names", "'a'", "is listed twice"),
     ("{arms: {validation: {}}}", "arms", "'validation'", "choose another"),
-    ("{arms: {adaptive: {}, Adaptive: {}}}", "arms", "'Adaptive'", "in capitals only"),
+    ("{arms: {adaptive: {}, Adaptive: {}}}", "arms", "'Adaptive'", "in capitalisation only"),
 ]
 
 
@@ -177,12 +177,12 @@ def test_refused(
 def test_several_problems_are_counted() -> None:
     message = refusal({"frames": {"train": 0, "starts": 0}, "studdy": "x"})
     assert message == "config: frames.train: 0: must be at least 1 (and 2 more)"
-    assert refusal({"training": {"seeds": [1, 1, 2, 2]}}).endswith("stands twice (and 1 more)")
+    assert refusal({"training": {"seeds": [1, 1, 2, 2]}}).endswith("is listed twice (and 1 more)")
 
 
 def test_too_many_frames_is_said_once_and_in_full() -> None:
     assert refusal({"frames": {"train": 9976}}) == (
-        "config: frames.train: 9976: with frames.validation 5 and frames.starts 20 that is 10001 frames, "
+        "config: frames.train: 9976: with frames.validation 5 and frames.starts 20 this requires 10001 frames, "
         "but the GAFF run writes 10000; lower one or raise gaff_md.duration_ps"
     )
 
@@ -197,7 +197,7 @@ def test_line_breaks_in_keys_and_values_do_not_break_the_line() -> None:
 
 
 def test_a_key_that_is_lacking_is_named() -> None:
-    assert "models.mine: lacks the key 'tune_on'" in refusal({"models": {"mine": {"file": "a.model"}}})
+    assert "models.mine: the key 'tune_on' is missing" in refusal({"models": {"mine": {"file": "a.model"}}})
 
 
 def test_every_number_refuses_text_bool_and_nan() -> None:

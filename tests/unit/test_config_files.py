@@ -41,15 +41,15 @@ def refusal(folder: Path, *texts: str) -> str:
         ('{\n\t"seed": 1,\n\t"seed": 2\n}', "1.yaml: lines 2 and 3: seed is listed twice"),
         (
             "arms:\n  orignal: null\n",
-            "1.yaml: line 2: arms.orignal: null drops a name, but no file before this one has it",
+            "1.yaml: line 2: arms.orignal: null drops a name, but no file before this one defines it",
         ),
         ("arms:\n  original: ~\n  original2:\n", "1.yaml: line 3: arms.original2"),
-        ("arms: {}\n", "1.yaml: line 1: arms: {} changes nothing"),
-        ("a: 1\nmodels: {}\n", "1.yaml: line 2: models: {} changes nothing"),
-        ("a: [1, 2\nb: 3\n", "1.yaml: line 2, column 2: no valid YAML: expected ',' or ']', but got ':'"),
+        ("arms: {}\n", "1.yaml: line 1: arms: {} has no effect"),
+        ("a: 1\nmodels: {}\n", "1.yaml: line 2: models: {} has no effect"),
+        ("a: [1, 2\nb: 3\n", "1.yaml: line 2, column 2: invalid YAML: expected ',' or ']', but got ':'"),
         (
             "a: 1\n\tb: 2\n",
-            "1.yaml: line 2, column 1: no valid YAML: found character '\\t' that cannot start any token",
+            "1.yaml: line 2, column 1: invalid YAML: found character '\\t' that cannot start any token",
         ),
     ],
 )
@@ -59,7 +59,7 @@ def test_refusals_name_file_line_and_key(tmp_path: Path, text: str, expected: st
 
 def test_hints(tmp_path: Path) -> None:
     assert refusal(tmp_path, BASE, "arms: {orignal: null}").endswith("did you mean 'original'?")
-    assert "arms: {name: null} (there: adaptive, original)" in refusal(tmp_path, BASE, "arms: {}")
+    assert "arms: {name: null} (known: adaptive, original)" in refusal(tmp_path, BASE, "arms: {}")
 
 
 def test_nothing_in_a_file_is_constructed(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ class Killed(BaseException):
 
 
 def test_killed_run_goes_on_from_its_last_checkpoint(box, tmp_path, monkeypatch) -> None:
-    """Killed after seven frames of which five were saved: the five stay, and no time stands twice."""
+    """Killed after seven frames of which five were saved: the five stay, and no time is listed twice."""
     first = run(box, tmp_path)
     frame_of_box, save = first._box.frame, first._save
 

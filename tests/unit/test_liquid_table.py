@@ -71,12 +71,12 @@ BAD_LIQUIDS = [
     (row(components=f"EC {EC} 0.3, EMC {EMC} 0.7"), "components", f"'EC {EC} 0.3, EMC {EMC} 0.7'", "semicolon"),
     (row(components=f"EC {EC} 1;"), "components", "''", "semicolon between components"),
     (row(components=""), "components", "''", "NAME SMILES MASS_FRACTION"),
-    (row(components=f"EC {EC} 0.3; EC {EMC} 0.7"), "components", "'EC'", "stands twice"),
-    (row(components=f"EC {EC} 0.3; ec {EC} 0.7"), "components", "'ec'", "stands twice"),
-    (row(components=f"E/C {EC}"), "components", "'E/C'", "must serve as a folder"),
+    (row(components=f"EC {EC} 0.3; EC {EMC} 0.7"), "components", "'EC'", "is listed twice"),
+    (row(components=f"EC {EC} 0.3; ec {EC} 0.7"), "components", "'ec'", "is listed twice"),
+    (row(components=f"E/C {EC}"), "components", "'E/C'", "must be a valid folder name"),
     (row(components=f"liquids {EC}"), "components", "'liquids'", "taken by a folder"),
     (row(components="DMC CCOC(=O)OCC"), "components", "'CCOC(=O)OCC'", "DMC: is another molecule than 'COC(=O)OC'"),
-    (row(components="Dmc COC(=O)OC"), "components", "'Dmc'", "differs from 'DMC' in line 3 in capitals only"),
+    (row(components="Dmc COC(=O)OC"), "components", "'Dmc'", "differs from 'DMC' in line 3 in capitalisation only"),
     (row(components="A C1CC"), "components", "'C1CC'", "A: is not a SMILES that RDKit can read"),
     (row(components="A C(C)(C)(C)(C)C"), "components", "'C(C)(C)(C)(C)C'", "valence"),
     (row(components="A C[Si](C)(C)C"), "components", "'C[Si](C)(C)C'", "GAFF has no parameters for 'Si'"),
@@ -104,9 +104,9 @@ BAD_LIQUIDS = [
     (row(molecules="0"), "molecules", "'0'", "whole number of 1 or more"),
     (row(molecules="92.5"), "molecules", "'92.5'", "whole number"),
     (row(molecules="-3"), "molecules", "'-3'", "whole number"),
-    (row("Known"), "name", "'Known'", "stands twice (capitals count as small letters), first in line 3"),
-    (row("a/b"), "name", "'a/b'", "must serve as a folder"),
-    (row(""), "name", "''", "must serve as a folder"),
+    (row("Known"), "name", "'Known'", "is listed twice (capitals count as small letters), first in line 3"),
+    (row("a/b"), "name", "'a/b'", "must be a valid folder name"),
+    (row(""), "name", "''", "must be a valid folder name"),
 ]  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def test_too_few_molecules_say_how_many_would_do() -> None:
     [
         ("name\tcomponents\ttemperature_K\tpressure_bar", "no column 'molecules'"),
         ("name\tcomponents\ttemperature\tpressure_bar\tmolecules", "did you mean 'temperature_K'?"),
-        ("name\tname\tcomponents", "'name': this column stands twice"),
+        ("name\tname\tcomponents", "'name': this column is listed twice"),
         ("name components", "columns are separated by single tabs"),
     ],
 )

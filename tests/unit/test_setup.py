@@ -72,7 +72,7 @@ def test_a_folder_with_a_blank_in_its_name_is_refused_before_anything_is_install
     done = subprocess.run(["make", "install"], cwd=folder, text=True, capture_output=True)
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if not re.match(r"make(\[\d+\])?: ", line)]
-    assert line.startswith(f"'{folder}' has a blank in it")
+    assert line.startswith(f"'{folder}' contains a blank")
     assert not (folder / ".venv").exists()
 
 

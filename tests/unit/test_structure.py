@@ -256,8 +256,8 @@ def test_triplets_that_the_liquid_lacks_are_left_out(caplog):
         (["X-O"], [], "'X-O': is not 2"),
         ([""], [], "'': is not 2"),
         ([], ["C-O"], "adf_triplets: 'C-O': is not 3 element symbols"),
-        (["C-O", "O-C"], [], "'O-C': stands twice"),
-        ([], ["C-O-H", "C-O-C", "H-O-C"], "'H-O-C': stands twice"),
+        (["C-O", "O-C"], [], "'O-C': is listed twice"),
+        ([], ["C-O-H", "C-O-C", "H-O-C"], "'H-O-C': is listed twice"),
     ],
 )
 def test_malformed_names_are_refused(pairs, triplets, message):

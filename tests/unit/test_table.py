@@ -120,10 +120,10 @@ BAD_ROWS = [
     ("x\tCO\tmethanol.sdf", "name", "'x'", "gives smiles and structure"),
     ("x\tCO\t\town.top\town.gro", "name", "'x'", "gives smiles and topology and coordinates"),
     # names
-    ("Methanol\tCCO", "name", "'Methanol'", "stands twice"),
-    ("a/b\tCO", "name", "'a/b'", "must serve as a folder"),
-    ("..\tCO", "name", "'..'", "must serve as a folder"),
-    ("\tCO", "name", "''", "must serve as a folder"),
+    ("Methanol\tCCO", "name", "'Methanol'", "is listed twice"),
+    ("a/b\tCO", "name", "'a/b'", "must be a valid folder name"),
+    ("..\tCO", "name", "'..'", "must be a valid folder name"),
+    ("\tCO", "name", "''", "must be a valid folder name"),
     ("x" * 65 + "\tCO", "name", f"'{'x' * 65}'", "up to 64 letters"),
     ("ethanol  CCO", "name", "'ethanol  CCO'", "separated by single tabs"),
     ("Figures\tCO", "name", "'Figures'", "choose another"),
@@ -146,7 +146,7 @@ def test_row_refused(row: str, column: str, value: str, advice: str, capfd: pyte
     [
         ("name\tsmile", "'smile'", "did you mean 'smiles'?"),
         ("name smiles", "'name smiles'", "separated by single tabs"),
-        ("name\tname", "'name'", "stands twice"),
+        ("name\tname", "'name'", "is listed twice"),
         ("smiles\tcomment", "'name'", "name, smiles, structure"),
     ],
 )

@@ -287,7 +287,7 @@ def test_bad_scans_are_refused(points):
     frame = box([WATER], CUBE)
     for frames, scales, message in (
         ([], SCALES, "no frames to scan"),
-        ([frame], [0.9, 1.0, 1.0], "1 stands twice"),
+        ([frame], [0.9, 1.0, 1.0], "1 is listed twice"),
         ([frame], [0.9, 1.0], "2 scales; give three"),
     ):
         with pytest.raises(PhysEmbedError, match=message):
