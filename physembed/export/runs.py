@@ -53,13 +53,7 @@ def run(
         PhysEmbedError: as `open_session`; an interval that is no multiple of the step, or longer than the run; the
             system blew up.
     """
-    every = round(record_interval_fs / conditions.timestep_fs)
-    total = round(1000 * duration_ps / conditions.timestep_fs)
-    if every < 1 or abs(every * conditions.timestep_fs - record_interval_fs) > 1e-6 or total < every:
-        raise PhysEmbedError(
-            f"run: records every {record_interval_fs:g} fs with steps of {conditions.timestep_fs:g} fs over "
-            f"{duration_ps:g} ps; the first must be a multiple of the second and not longer than the run"
-        )
+    every, total = steps(conditions, duration_ps, record_interval_fs)
     session = open_session(engine, model, atoms, conditions, device=device, dtype=dtype)
     progress = Progress(engine, total, "steps")
     rows, frames = [], []
@@ -74,6 +68,22 @@ def run(
         progress.update(step, f"{row['temperature_K']:.0f} K")
     progress.finish()
     return Run(pd.DataFrame(rows), frames)
+
+
+def steps(conditions: Conditions, duration_ps: float, record_interval_fs: float) -> tuple[int, int]:
+    """Time steps from one record to the next, and of the whole run.
+
+    Raises:
+        PhysEmbedError: an interval that is no multiple of the step, or longer than the run, or no length at all.
+    """
+    every = round(record_interval_fs / conditions.timestep_fs)
+    total = round(1000 * duration_ps / conditions.timestep_fs)
+    if every < 1 or abs(every * conditions.timestep_fs - record_interval_fs) > 1e-6 or total < every:
+        raise PhysEmbedError(
+            f"run: records every {record_interval_fs:g} fs with steps of {conditions.timestep_fs:g} fs over "
+            f"{duration_ps:g} ps; the first must be a multiple of the second and not longer than the run"
+        )
+    return every, total
 
 
 def _record(session: Session, time_ps: float) -> tuple[dict[str, float], Atoms]:

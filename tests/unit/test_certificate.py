@@ -1,18 +1,15 @@
-"""Runs and certificates of models in all engines, and the command line."""
+"""Runs and certificates of models in all engines."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from ase import Atoms, units
-from ase.io import write
 from ase.optimize import FIRE
 
-from physembed import cli
 from physembed.errors import PhysEmbedError
 from physembed.export import certificate
 from physembed.export.certificate import check, markdown
@@ -154,18 +151,3 @@ def test_what_cannot_be_run_is_told_in_one_line(model: Path, start: Atoms) -> No
             open_session(engine, str(model), atoms, conditions, device="cpu")
     with pytest.raises(PhysEmbedError, match="must be a multiple"):
         run("ase", str(model), start, Conditions(), duration_ps=0.01, record_interval_fs=1.5, device="cpu")
-
-
-def test_the_command_line_runs_a_model_and_says_what_is_wrong(
-    model: Path, start: Atoms, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(tmp_path / "box.xyz", start)
-    common = [str(model), str(tmp_path / "box.xyz")]
-    length = ["--nve", "30", "--ps", "0.002", "--timestep", "0.1", "--record", "1", "--device", "cpu"]
-    assert cli.main(["run", *common, *length, "--output", str(tmp_path / "out")]) == 0
-    series = pd.read_csv(tmp_path / "out/series.csv")
-    assert len(series) == 3
-    assert "g/cm^3" in capsys.readouterr().out
-    assert cli.main(["run", str(model), str(tmp_path / "none.xyz"), "--nve", "30", "--ps", "1"]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
-    assert cli.main(["card", str(tmp_path / "box.xyz")]) == 1
