@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from physembed.engine.mace import load_isolated as load_isolated
     from physembed.errors import PhysEmbedError as PhysEmbedError
     from physembed.labels.labelling import label_frames as label_frames
-    from physembed.models.corrected import load_ase as load_ase
-    from physembed.models.corrected import load_torchsim as load_torchsim
+    from physembed.models.loading import load_ase as load_ase
+    from physembed.models.loading import load_torchsim as load_torchsim
     from physembed.molecules.angles import angle_table as angle_table
     from physembed.molecules.bonds import bond_table as bond_table
     from physembed.sampling.arm import sample_frames as sample_frames
@@ -36,10 +36,10 @@ _MODULES = {
     "compare_arms": "analysis.survival",
     "estimate_viscosity": "analysis.viscosity",
     "label_frames": "labels.labelling",
-    "load_ase": "models.corrected",
+    "load_ase": "models.loading",
     "load_isolated": "engine.mace",
     "load_liquid": "engine.liquid_model",
-    "load_torchsim": "models.corrected",
+    "load_torchsim": "models.loading",
     "sample_frames": "sampling.arm",
     "survival_curves": "analysis.survival",
 }

@@ -19,9 +19,10 @@ from ase.calculators.calculator import Calculator
 
 from physembed.analysis.density import mean_density
 from physembed.export.engines import ENGINES, Conditions, installed, open_session
-from physembed.export.potential import Evaluation, is_periodic
+from physembed.export.potential import Evaluation, Potential, is_periodic
 from physembed.export.runs import run
-from physembed.models.corrected import reference_calculator
+from physembed.models.loading import reference_calculator
+from physembed.models.members import Files, load_members
 
 log = logging.getLogger(__name__)
 COLUMNS = ["engine", "version", "check", "value", "limit", "unit", "verdict"]
@@ -36,7 +37,7 @@ DRIFT = 0.05
 
 
 def check(
-    model: str,
+    model: Files,
     frames: Sequence[Atoms],
     conditions: Conditions | None = None,
     *,
@@ -45,10 +46,10 @@ def check(
     device: str = "auto",
     engines: Sequence[str] = tuple(ENGINES),
 ) -> pd.DataFrame:
-    """Check a model in every engine that is installed.
+    """Check a model in every engine that is installed. The model is loaded once for all of them.
 
     Args:
-        model: file of a corrected model or of a MACE model.
+        model: file of a corrected model, of a MACE model or of a committee, or the files of a committee.
         frames: structures of the same atoms, boxes or molecules; runs begin from the first.
         conditions: temperature, pressure, time step and seed of the runs.
         nve_ps: length of a run at constant energy in each engine; 0 for none.
@@ -63,7 +64,9 @@ def check(
         PhysEmbedError: the file holds no model, or the model or a structure does not fit.
     """
     conditions = conditions or Conditions()
-    calculator = reference_calculator(model)
+    members = load_members(model)
+    potential = Potential.of(model, frames[0], device=device).load(members)
+    calculator = reference_calculator(members)
     rows = _differences(calculator, frames[0])
     expected = [_reference(calculator, frame) for frame in frames]
     densities: dict[str, tuple[float, float]] = {}
@@ -75,12 +78,12 @@ def check(
         if engine == "torch-sim" and not is_periodic(frames[0]):
             rows.append(_row(engine, number, "all", np.nan, np.nan, "", "boxes only"))
             continue
-        rows += _parity(engine, number, model, frames, expected, conditions, device)
+        rows += _parity(engine, number, potential, frames, expected, conditions)
         if nve_ps:
-            rows.append(_drift(engine, number, model, frames[0], replace(conditions, ensemble="nve"), nve_ps, device))
+            rows.append(_drift(engine, number, potential, frames[0], replace(conditions, ensemble="nve"), nve_ps))
         if npt_ps and is_periodic(frames[0]):
             npt = replace(conditions, ensemble="npt")
-            series = run(engine, model, frames[0], npt, duration_ps=npt_ps, record_interval_fs=20, device=device).series
+            series = run(engine, potential, frames[0], npt, duration_ps=npt_ps, record_interval_fs=20).series
             mean = mean_density(series["time_ps"], series["volume_A3"], frames[0].get_masses().sum())
             densities[engine] = mean.density_g_cm3, mean.standard_error
     return pd.DataFrame(rows + _densities(densities), columns=COLUMNS)
@@ -150,16 +153,15 @@ def _differences(calculator: Calculator, frame: Atoms) -> list[dict[str, Any]]:
 def _parity(
     engine: str,
     number: str,
-    model: str,
+    potential: Potential,
     frames: Sequence[Atoms],
     expected: Sequence[Evaluation],
     conditions: Conditions,
-    device: str,
 ) -> list[dict[str, Any]]:
     """Largest relative deviations from the reference over the frames."""
     worst: dict[str, float] = {}
     for frame, reference in zip(frames, expected, strict=True):
-        found = open_session(engine, model, frame, conditions, device=device).evaluate()
+        found = open_session(engine, potential, frame, conditions).evaluate()
         pairs: dict[str, tuple[Any, Any]] = {
             "energy": (found.energy, reference.energy),
             "forces": (found.forces, reference.forces),
@@ -175,11 +177,11 @@ def _parity(
 
 
 def _drift(
-    engine: str, number: str, model: str, start: Atoms, conditions: Conditions, nve_ps: float, device: str
+    engine: str, number: str, potential: Potential, start: Atoms, conditions: Conditions, nve_ps: float
 ) -> dict[str, Any]:
     """Slope of the total energy in a run at constant energy, less two of its standard errors (20 blocks)."""
     every = conditions.timestep_fs * max(1, round(5 * nve_ps / conditions.timestep_fs))
-    series = run(engine, model, start, conditions, duration_ps=nve_ps, record_interval_fs=every, device=device).series
+    series = run(engine, potential, start, conditions, duration_ps=nve_ps, record_interval_fs=every).series
     total = 1000 * (series["potential_energy_eV"] + series["kinetic_energy_eV"]).to_numpy() / len(start)
     blocks = np.array_split(np.arange(len(total)), 20)
     times = np.array([series["time_ps"].to_numpy()[block].mean() for block in blocks])

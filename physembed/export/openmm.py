@@ -20,7 +20,8 @@ from ase import Atoms
 from ase.neighborlist import natural_cutoffs, neighbor_list
 from openmm import unit
 
-from physembed.export.potential import Model, Potential, check_lattice
+from physembed.export.potential import Potential, check_lattice
+from physembed.models.members import Files
 
 EV = 96.48533212331002
 """One eV in kJ/mol."""
@@ -43,13 +44,13 @@ class Computation:
 
 
 def make_force(
-    numbers: Any, model: Model, *, periodic: bool, device: str = "auto", dtype: str = "float64"
+    numbers: Any, model: Files, *, periodic: bool, device: str = "auto", dtype: str = "float64"
 ) -> openmm.PythonForce:
     """The force of a model on all particles of a system, to be added to it with `addForce`.
 
     Args:
         numbers: (n_atoms,) atomic numbers, one for each particle of the system.
-        model: file of a corrected model or of a MACE model, or the files of a committee.
+        model: file of a corrected model, of a MACE model or of a committee, or the files of a committee.
         periodic: whether the box counts.
         device: `auto`, `cpu` or `cuda`, on which the model runs; OpenMM's own platform does not matter.
         dtype: `float64`, or `float32`, which is faster.
@@ -67,7 +68,7 @@ def _force(potential: Potential) -> openmm.PythonForce:
     return force
 
 
-def make_system(atoms: Atoms, model: Model, *, device: str = "auto", dtype: str = "float64") -> openmm.System:
+def make_system(atoms: Atoms, model: Files, *, device: str = "auto", dtype: str = "float64") -> openmm.System:
     """A system of OpenMM with the masses and the box of a structure and the model as its only force.
 
     OpenMM's barostats move whole molecules, which it knows by their bonds. A bond force of strength 0 between atoms

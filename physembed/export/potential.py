@@ -1,12 +1,11 @@
 """A model as a function of the atoms of one system: energy, forces and virial, in eV and Å, as NumPy arrays.
 
-It is what every engine is given. A model is a corrected model (`corrected_model.pt`), any other MACE file, or several
-files of either kind: a committee, whose mean is taken.
+It is what every engine is given. A model is a corrected model (`corrected_model.pt`), any other MACE file, or a
+committee, as one file or as several, whose mean is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,17 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
-from physembed.engine.device import resolve_device
-from physembed.engine.liquid_model import mace_of_liquids
 from physembed.errors import PhysEmbedError
-from physembed.models.corrected import FORMAT, torchsim_of
-from physembed.models.file import as_module, load_pickle
-
-Model = str | Path | Sequence[str | Path]
-"""File of a model, or the files of a committee."""
+from physembed.models.loading import torchsim_of
+from physembed.models.members import Files, Member, check_elements, load_members
 
 
 @dataclass(frozen=True)
@@ -59,7 +52,7 @@ class Potential:
     """
 
     def __init__(
-        self, model: Model, numbers: ArrayLike, *, periodic: bool, device: str = "auto", dtype: str = "float64"
+        self, model: Files, numbers: ArrayLike, *, periodic: bool, device: str = "auto", dtype: str = "float64"
     ) -> None:
         files = [model] if isinstance(model, str | Path) else list(model)
         if not files:
@@ -67,10 +60,10 @@ class Potential:
         self.files = [str(Path(file).absolute()) for file in files]
         self.numbers = np.asarray(numbers, dtype=int)
         self.periodic, self.device, self.dtype = periodic, device, dtype
-        self._models: list[Any] | None = None
+        self._model: Any = None
 
     @classmethod
-    def of(cls, model: Model, atoms: Atoms, *, device: str = "auto", dtype: str = "float64") -> Potential:
+    def of(cls, model: Files, atoms: Atoms, *, device: str = "auto", dtype: str = "float64") -> Potential:
         """For the atoms of a structure.
 
         Raises:
@@ -79,25 +72,28 @@ class Potential:
         return cls(model, atoms.numbers, periodic=is_periodic(atoms), device=device, dtype=dtype)
 
     @property
-    def models(self) -> list[Any]:
-        """The models as torch-sim has them, loaded."""
-        self.load()
-        assert self._models is not None
-        return self._models
+    def model(self) -> Any:
+        """The model as torch-sim has it, loaded."""
+        return self.load()._model
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_models": None}
+        return {**vars(self), "_model": None}
 
-    def load(self) -> Potential:
+    def load(self, members: list[Member] | None = None) -> Potential:
         """Load the model now; returns itself.
 
+        Args:
+            members: what the files hold, where that has been read already.
+
         Raises:
-            PhysEmbedError: a file holds no model, or one that does not know an element of the system.
+            PhysEmbedError: a file holds no model, or one that does not know an element of the system, or several cannot
+                form a committee.
         """
-        if self._models is None:
-            torch_device = resolve_device(self.device)
-            self._models = [_load(file, torch_device, self.dtype, self.numbers) for file in self.files]
-            device = self._models[0].device
+        if self._model is None:
+            members = members or load_members(self.files)
+            check_elements(members, self.numbers)
+            self._model = torchsim_of(members, self.device, self.dtype)
+            device = self._model.device
             self._numbers = torch.as_tensor(self.numbers, device=device)
             self._systems = torch.zeros(len(self.numbers), dtype=torch.int64, device=device)
             self._pbc = torch.full((3,), self.periodic, device=device)
@@ -113,7 +109,7 @@ class Potential:
         Raises:
             PhysEmbedError: as `load`; positions or cell do not fit the system.
         """
-        models = self.models
+        model = self.model
         positions = np.asarray(positions, dtype=np.float64)
         box_shape = () if cell is None else np.asarray(cell).shape
         if positions.shape != (len(self.numbers), 3) or (self.periodic and box_shape != (3, 3)):
@@ -121,33 +117,20 @@ class Potential:
                 f"model: positions of shape {positions.shape} and a cell of shape {box_shape} for "
                 f"{len(self.numbers)} atoms{', periodic' if self.periodic else ''}; give (n_atoms, 3) and (3, 3)"
             )
-        outputs = [self._evaluate(model, positions, cell) for model in models]
-        energies = np.array([energy for energy, _, _ in outputs])
-        forces = np.stack([force for _, force, _ in outputs])
-        stresses = [stress for _, _, stress in outputs]
-        several = len(outputs) > 1
-        deviation = forces - forces.mean(axis=0)
-        return Evaluation(
-            energy=float(energies.mean()),
-            forces=forces.mean(axis=0),
-            stress=np.mean(stresses, axis=0) if self.periodic else None,
-            energy_spread=float(energies.std(ddof=1)) if several else 0.0,
-            force_spread=np.sqrt((deviation**2).sum(axis=2).sum(axis=0) / (len(outputs) - 1)) if several else None,
-        )
-
-    def _evaluate(
-        self, model: Any, positions: NDArray[np.float64], cell: ArrayLike | None
-    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
         kind = {"device": model.device, "dtype": model.dtype}
         box = torch.as_tensor(np.array(cell), **kind) if self.periodic else torch.eye(3, **kind)
         state = SimpleNamespace(
             positions=torch.as_tensor(positions, **kind), row_vector_cell=box[None], pbc=self._pbc,
             atomic_numbers=self._numbers, system_idx=self._systems, n_systems=1,
         )  # fmt: skip
-        output = model(state)
-        arrays = (output[name].detach().double().cpu().numpy() for name in ("energy", "forces", "stress"))
-        energy, forces, stress = arrays
-        return float(energy[0]), forces, stress[0]
+        output = {name: value.detach().double().cpu().numpy() for name, value in model(state).items()}
+        return Evaluation(
+            energy=float(output["energy"][0]),
+            forces=output["forces"],
+            stress=output["stress"][0] if self.periodic else None,
+            energy_spread=float(output["energy_spread"][0]) if "energy_spread" in output else 0.0,
+            force_spread=output.get("force_spread"),
+        )
 
 
 def is_periodic(atoms: Atoms) -> bool:
@@ -177,21 +160,4 @@ def check_lattice(atoms: Atoms, engine: str) -> None:
             f"{engine}: the lattice vectors {atoms.cell.array.round(3).tolist()} are not lower triangular (a along x, "
             "b in the xy plane); turn the structure, for instance by atoms.set_cell(atoms.cell.standard_form()[0], "
             "scale_atoms=True)"
-        )
-
-
-def _load(file: str, device: str, dtype: str, numbers: NDArray[np.int_]) -> Any:
-    saved = load_pickle(file, device)
-    is_corrected = isinstance(saved, dict) and saved.get("format") == FORMAT
-    module = saved["mace"] if is_corrected else as_module(saved, file)
-    _check_elements(file, module, numbers)
-    return torchsim_of(saved, device, dtype) if is_corrected else mace_of_liquids(module, device, dtype)
-
-
-def _check_elements(file: str, module: torch.nn.Module, numbers: NDArray[np.int_]) -> None:
-    known = set(torch.as_tensor(module.atomic_numbers).tolist())
-    if missing := sorted(set(numbers.tolist()) - known):
-        raise PhysEmbedError(
-            f"model: {file}: does not know {', '.join(chemical_symbols[z] for z in missing)} (it has "
-            f"{', '.join(chemical_symbols[z] for z in sorted(known))})"
         )

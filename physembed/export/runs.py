@@ -10,7 +10,8 @@ from ase import Atoms, units
 
 from physembed.errors import PhysEmbedError
 from physembed.export.engines import Conditions, Session, open_session
-from physembed.export.potential import Model
+from physembed.export.potential import Potential
+from physembed.models.members import Files
 from physembed.progress import Progress
 from physembed.units import G_CM3
 
@@ -27,7 +28,7 @@ class Run:
 
 def run(
     engine: str,
-    model: Model,
+    model: Files | Potential,
     atoms: Atoms,
     conditions: Conditions,
     *,
@@ -40,25 +41,19 @@ def run(
 
     Args:
         engine: a key of `physembed.export.engines.ENGINES`.
-        model: file of a corrected model or of a MACE model, or the files of a committee.
+        model: as `open_session`.
         atoms: a periodic box, or a molecule.
         conditions: ensemble, temperature, pressure, time step, seed.
         duration_ps: length of the run.
         record_interval_fs: time from one record to the next, a multiple of the time step.
-        device: `auto`, `cpu` or `cuda`.
-        dtype: `float64`, or `float32`, which is faster.
+        device: as `open_session`.
+        dtype: as `open_session`.
 
     Raises:
         PhysEmbedError: as `open_session`; an interval that is no multiple of the step, or longer than the run; the
             system blew up.
     """
-    every = round(record_interval_fs / conditions.timestep_fs)
-    total = round(1000 * duration_ps / conditions.timestep_fs)
-    if every < 1 or abs(every * conditions.timestep_fs - record_interval_fs) > 1e-6 or total < every:
-        raise PhysEmbedError(
-            f"run: records every {record_interval_fs:g} fs with steps of {conditions.timestep_fs:g} fs over "
-            f"{duration_ps:g} ps; the first must be a multiple of the second and not longer than the run"
-        )
+    every, total = steps(conditions, duration_ps, record_interval_fs)
     session = open_session(engine, model, atoms, conditions, device=device, dtype=dtype)
     progress = Progress(engine, total, "steps")
     rows, frames = [], []
@@ -73,6 +68,22 @@ def run(
         progress.update(step, f"{row['temperature_K']:.0f} K")
     progress.finish()
     return Run(pd.DataFrame(rows), frames)
+
+
+def steps(conditions: Conditions, duration_ps: float, record_interval_fs: float) -> tuple[int, int]:
+    """Time steps from one record to the next, and of the whole run.
+
+    Raises:
+        PhysEmbedError: an interval that is no multiple of the step, or longer than the run, or no length at all.
+    """
+    every = round(record_interval_fs / conditions.timestep_fs)
+    total = round(1000 * duration_ps / conditions.timestep_fs)
+    if every < 1 or abs(every * conditions.timestep_fs - record_interval_fs) > 1e-6 or total < every:
+        raise PhysEmbedError(
+            f"run: records every {record_interval_fs:g} fs with steps of {conditions.timestep_fs:g} fs over "
+            f"{duration_ps:g} ps; the first must be a multiple of the second and not longer than the run"
+        )
+    return every, total
 
 
 def _record(session: Session, time_ps: float) -> tuple[dict[str, float], Atoms]:

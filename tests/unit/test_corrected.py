@@ -13,10 +13,11 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from mace.calculators import MACECalculator
 
 from physembed.errors import PhysEmbedError
-from physembed.models.corrected import load_ase, load_torchsim, write_corrected
+from physembed.models.corrected import card_of, write_corrected
 from physembed.models.cso import CSOCalculator, CSOParameters
 from physembed.models.description import describe_model
 from physembed.models.given import check_model_file
+from physembed.models.loading import load_ase, load_torchsim
 from physembed.provenance import file_hash
 
 from .models_for_tests import R_MAX, box, random_mace
@@ -238,10 +239,11 @@ def test_what_gives_no_corrected_model_is_refused(model_file, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_no_corrected_model_is_refused(model_file, tmp_path):
+def test_what_is_no_model_is_refused(model_file, tmp_path):
     (tmp_path / "text").write_text("hello\nworld\n")
     torch.save({"format": "another"}, tmp_path / "dictionary")
-    for path in (model_file, tmp_path / "text", tmp_path / "dictionary", tmp_path / "missing"):
+    for path in (tmp_path / "text", tmp_path / "dictionary", tmp_path / "missing"):
         for load in (load_torchsim, load_ase):
             message = refusal(load, path, device="cpu")
-            assert message.startswith("corrected model: ") and str(path) in message
+            assert message.startswith("model: ") and str(path) in message
+    assert "neither a corrected model nor a committee" in refusal(card_of, model_file)

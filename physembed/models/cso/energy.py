@@ -162,8 +162,8 @@ class CSOInteraction:
         # index_select is several times faster than indexing with brackets on a CPU.
         return self._row.index_select(0, first) + self._kind.index_select(0, second)
 
-    def coordination_numbers(self, distances: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """D3 coordination numbers, (n_atoms,): the sum over neighbours of 1 / (1 + exp(-k1 (R_cov / R - 1))).
+    def counts(self, distances: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """What each pair adds to the D3 coordination numbers of both atoms: 1 / (1 + exp(-k1 (R_cov / R - 1))).
 
         Args:
             distances: (n_pairs,) Å.
@@ -172,23 +172,55 @@ class CSOInteraction:
         """
         bond_length = self._bond_length.index_select(0, self._pair_type(first, second))
         counts = torch.sigmoid(COUNTING_STEEPNESS * (bond_length / distances - 1.0))
-        counts = counts * _switch(distances, self.cutoffs.coordination, self.cutoffs.coordination_width)
+        return counts * _switch(distances, self.cutoffs.coordination, self.cutoffs.coordination_width)
+
+    def coordination_numbers(self, distances: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """D3 coordination numbers, (n_atoms,): the sum of `counts` over the neighbours of an atom."""
+        counts = self.counts(distances, first, second)
         zero = distances.new_zeros(len(self._kind))
         return zero.index_add(0, first, counts).index_add(0, second, counts)
 
-    def _c6(self, distances: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    def _c6(self, coordination: Tensor | None, first: Tensor, second: Tensor) -> Tensor:
         """(n_pairs,) C6 in Hartree Bohr^6, interpolated between the reference systems of both atoms."""
-        if self.convention.coordination_dependent:
-            deviation = self.coordination_numbers(distances, first, second)[:, None] - self._reference
+        if coordination is None:
+            weights = torch.ones_like(self._reference)
+        else:
+            deviation = coordination[:, None] - self._reference
             exponent = (-REFERENCE_STEEPNESS * deviation**2).masked_fill(self._reference < 0.0, -torch.inf)
             # D3's normalised Gaussians; softmax keeps them finite far from every reference system.
             weights = torch.softmax(exponent, dim=1)
-        else:
-            weights = torch.ones_like(self._reference)
         # The sum over the references of one atom is done once per atom and kind of partner, not per pair.
         half = torch.einsum("na,nkab->nkb", weights, self._reference_c6).flatten(0, 1)
         partner = first * self._n_kinds + self._kind.index_select(0, second)
         return (half.index_select(0, partner) * weights.index_select(0, second)).sum(dim=1)
+
+    def _terms(
+        self, distances: Tensor, first: Tensor, second: Tensor, coordination: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """(n_pairs,) terms of S0 and S1 in Hartree, without the factors of the systems."""
+        r = distances / BOHR
+        pair_type = self._pair_type(first, second)
+        long_range = 1.0 / ((r * r * r) ** 2 + self._damping.index_select(0, pair_type))
+        medium_range = long_range * torch.sigmoid(self._midpoint.index_select(0, pair_type) - r)
+        if self.convention.shifted:
+            long_range = long_range - self._shift0.index_select(0, pair_type)
+            medium_range = medium_range - self._shift1.index_select(0, pair_type)
+        c6 = self._c6(coordination, first, second) * _switch(r, self._cutoff, self._width)
+        return c6 * long_range, c6 * medium_range
+
+    def pair_energies(self, distances: Tensor, first: Tensor, second: Tensor, coordination: Tensor | None) -> Tensor:
+        """Energy of each pair in eV, (n_pairs,), at coordination numbers that are known; differentiable by both.
+
+        Args:
+            distances: (n_pairs,) Å.
+            first: (n_pairs,) atom.
+            second: (n_pairs,) atom.
+            coordination: (n_atoms,) coordination numbers; None if the convention has none.
+        """
+        long_range, medium_range = self._terms(distances, first, second, coordination)
+        system = self._system.index_select(0, first)
+        s0, s1 = self._s0_factor.index_select(0, system), (self._s1_factor * self.a1).index_select(0, system)
+        return -self.alpha.index_select(0, system) * (s0 * long_range + s1 * medium_range)
 
     def _per_system(self, pair_values: Tensor, first: Tensor) -> Tensor:
         """Sum of (n_pairs, ...) over each system; by way of the atoms, which keeps float32 exact enough."""
@@ -204,17 +236,13 @@ class CSOInteraction:
             first: (n_pairs,) atom.
             second: (n_pairs,) atom.
         """
-        r = distances / BOHR
-        pair_type = self._pair_type(first, second)
-        long_range = 1.0 / ((r * r * r) ** 2 + self._damping.index_select(0, pair_type))
-        medium_range = long_range * torch.sigmoid(self._midpoint.index_select(0, pair_type) - r)
-        if self.convention.shifted:
-            long_range = long_range - self._shift0.index_select(0, pair_type)
-            medium_range = medium_range - self._shift1.index_select(0, pair_type)
-        c6 = self._c6(distances, first, second) * _switch(r, self._cutoff, self._width)
+        coordination = None
+        if self.convention.coordination_dependent:
+            coordination = self.coordination_numbers(distances, first, second)
+        long_range, medium_range = self._terms(distances, first, second, coordination)
         return (
-            self._s0_factor * self._per_system(c6 * long_range, first),
-            self._s1_factor * self._per_system(c6 * medium_range, first),
+            self._s0_factor * self._per_system(long_range, first),
+            self._s1_factor * self._per_system(medium_range, first),
         )
 
     def evaluate(self, vectors: Tensor, first: Tensor, second: Tensor) -> CSOResult:
