@@ -45,6 +45,9 @@ def read_by_liquid(paths: Sequence[str], models: Mapping[str, Sequence[str]]) ->
     Args:
         paths: the files.
         models: names of the liquids of each model.
+
+    Returns:
+        These three columns alone where there are no files.
     """
     keys = [
         {"model": model, "liquid": liquid, "variant": variant}
@@ -52,4 +55,6 @@ def read_by_liquid(paths: Sequence[str], models: Mapping[str, Sequence[str]]) ->
         for liquid in liquids
         for variant in ("uncorrected", "corrected")
     ]
-    return pd.concat([read_table(path).assign(**key) for key, path in zip(keys, paths, strict=True)], ignore_index=True)
+    tables = [read_table(path).assign(**key) for key, path in zip(keys, paths, strict=True)]
+    none = pd.DataFrame(columns=["model", "liquid", "variant"])
+    return pd.concat(tables, ignore_index=True) if tables else none

@@ -37,6 +37,8 @@ class ModelStudy:
     """What the configuration says of it."""
     liquids: list[str]
     """Names of the liquids on which it is judged; the tuning liquid is among them."""
+    viscous: list[str]
+    """Names of those of them whose viscosity is computed."""
     reference: list[str]
     """Names of the liquids from which reference data are made; none where a file or a data set is given."""
 
@@ -135,7 +137,13 @@ def _model(name: str, config: Config, table: dict[str, LiquidSpec]) -> ModelStud
                 raise PhysEmbedError(
                     f"config: models.{name}.{place}: {liquid!r}: no such liquid in {config.liquids.table}; {hint}"
                 )
-    return ModelStudy(name, settings, liquids, list(reference))
+    viscous = liquids if settings.viscosity_of == "all" else settings.viscosity_of
+    for liquid in viscous:
+        if liquid not in liquids:
+            raise PhysEmbedError(
+                f"config: models.{name}.viscosity_of: {liquid!r}: the model is not evaluated on it; {nearest(liquid, liquids)}"
+            )
+    return ModelStudy(name, settings, liquids, [liquid for liquid in liquids if liquid in viscous], list(reference))
 
 
 def _components(liquids: dict[str, LiquidSpec], molecules: list[MoleculeSpec]) -> list[MoleculeSpec]:

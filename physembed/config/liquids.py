@@ -151,6 +151,8 @@ class LiquidModel(Section):
     """Liquid of the table to whose measured density a1 is tuned."""
     evaluate_on: Literal["all"] | Annotated[list[Name], Field(min_length=1)] = "all"
     """Liquids of the table on which the model is evaluated, as a list, or `all`."""
+    viscosity_of: Literal["all"] | list[Name] = "all"
+    """Those of them whose viscosity is computed, the longest runs of a study: `all`, a list, or none with `[]`."""
 
 
 class NPT(Section):
@@ -273,9 +275,7 @@ def liquid_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
     for key, section in (("npt", npt), ("scan", scan)):
         steps = section.duration_ps * 1000 / npt.record_interval_fs
         if steps < 10:
-            problem = (
-                f"has {steps:.3g} records (npt.record_interval_fs {npt.record_interval_fs:g}); give 10 or more"
-            )
+            problem = f"has {steps:.3g} records (npt.record_interval_fs {npt.record_interval_fs:g}); give 10 or more"
             yield f"{key}.duration_ps", section.duration_ps, problem
     if npt.window_ps > npt.duration_ps:
         yield "npt.window_ps", npt.window_ps, f"longer than the run (npt.duration_ps {npt.duration_ps:g})"

@@ -92,8 +92,12 @@ def tuning_of_variant(study: Study, model: str, variant: str) -> str | list[str]
 
 
 def of_liquids(study: Study, model: str, stage: str, name: str) -> list[str]:
-    """A file of a stage for each liquid of a model, in the model's order, and each variant, which varies fastest."""
-    pairs = product(study.model(model).liquids, VARIANTS)
+    """A file of a stage for each liquid of a model, in the model's order, and each variant, which varies fastest.
+
+    Viscosities may be computed for some of the liquids only.
+    """
+    chosen = study.model(model)
+    pairs = product(chosen.viscous if stage == "viscosity" else chosen.liquids, VARIANTS)
     return [_results(study, "models", model, stage, liquid, variant, name) for liquid, variant in pairs]
 
 

@@ -37,8 +37,9 @@ def summary(study: Study) -> Settings:
 
 
 def liquid_figures(study: Study, model: str) -> Settings:
-    """What is known of each liquid of the model."""
-    return {"liquids": [_facts(study, name) for name in study.model(model).liquids]}
+    """What is known of each liquid of the model, and whose viscosity is computed."""
+    chosen = study.model(model)
+    return {"liquids": [_facts(study, name) for name in chosen.liquids], "viscous": chosen.viscous}
 
 
 def liquid_tables(study: Study) -> Settings:
@@ -46,6 +47,7 @@ def liquid_tables(study: Study) -> Settings:
     return {
         "liquids": [_facts(study, name) for name in study.evaluated],
         "models": {model.name: model.liquids for model in study.models},
+        "viscous": {model.name: model.viscous for model in study.models},
         "tuned_on": {model.name: model.settings.tune_on for model in study.models},
     }
 

@@ -49,7 +49,9 @@ WILDCARDS = {
 def study_of(values: dict[str, Any]) -> Study:
     """Paracetamol, and the mixture with a model that has its own reference data."""
     config = load({"liquids": {"models": ["own"]}, "models": {"own": MODEL}} | values)
-    models = [ModelStudy(name, settings, ["mixture"], ["mixture"]) for name, settings in config.models.items()]
+    models = [
+        ModelStudy(name, settings, ["mixture"], ["mixture"], ["mixture"]) for name, settings in config.models.items()
+    ]
     return Study(
         config,
         [MoleculeSpec("paracetamol", smiles=PARACETAMOL)],

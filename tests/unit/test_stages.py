@@ -14,6 +14,7 @@ import pytest
 
 from physembed import stages
 from physembed.config import Section
+from physembed.errors import PhysEmbedError
 from physembed.provenance import ROOT, SHAPES_NO_RESULT, code_files, shapes_results
 from physembed.report.catalogue import captions
 from physembed.stages import inputs
@@ -213,6 +214,12 @@ def test_inputs(study_of: Callable[..., Study]) -> None:
         for liquid in ("EMC_298K", "DMC_298K")
         for variant in ("uncorrected", "corrected")
     ]
+    for chosen, expected in ("all", ["EMC_298K", "DMC_298K"]), (["DMC_298K"], ["DMC_298K"]), ([], []):
+        viscous = study_of(models__ours__viscosity_of=chosen)
+        files = inputs.of_liquids(viscous, "ours", "viscosity", "viscosity.csv")
+        assert [file.split("/")[5] for file in files[::2]] == expected and len(files) == 2 * len(expected)
+    with pytest.raises(PhysEmbedError, match=r"models\.ours\.viscosity_of: 'EMC_29K': the model is not evaluated on it"):
+        study_of(models__ours__viscosity_of=["EMC_29K"])
     alone = study_of(liquids__models=[])
     assert "model_figures" not in inputs.of_summary(alone) and "figures" in inputs.of_summary(alone)
 

@@ -12,11 +12,15 @@ from physembed.stage import stage
 from physembed.tables import read_table
 
 with stage(snakemake):
-    source, model = snakemake.input, snakemake.wildcards.model
-    liquids = [LiquidFacts(**facts) for facts in snakemake.params.settings["liquids"]]
+    source, settings, model = snakemake.input, snakemake.params.settings, snakemake.wildcards.model
+    liquids = [LiquidFacts(**facts) for facts in settings["liquids"]]
 
     def of_liquids(files: list[str]) -> pd.DataFrame:
         return read_by_liquid(files, {model: [liquid.name for liquid in liquids]})
+
+    integrals, viscosities = (
+        read_by_liquid(files, {model: settings["viscous"]}) for files in (source.integrals, source.viscosities)
+    )
 
     figures = {
         "density_scan": scan_figures.density_scan(
@@ -28,7 +32,7 @@ with stage(snakemake):
         "density_traces": liquid_figures.density_traces(
             of_liquids(source.series), of_liquids(source.replicas), liquids
         ),
-        "green_kubo": liquid_figures.green_kubo(of_liquids(source.integrals), of_liquids(source.viscosities), liquids),
+        "green_kubo": liquid_figures.green_kubo(integrals, viscosities, liquids),
     }
     for name, figure in figures.items():
         save(figure, Path(snakemake.output[name]).with_suffix(""))

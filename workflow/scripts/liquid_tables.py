@@ -18,7 +18,8 @@ with stage(snakemake):
     liquids = [LiquidFacts(**facts) for facts in settings["liquids"]]
     runs = read_by_liquid(source.densities, settings["models"])
     densities = density_table(runs, liquids, settings["tuned_on"])
-    viscosities = viscosity_table(read_by_liquid(source.viscosities, settings["models"]), liquids, settings["tuned_on"])
+    viscous = read_by_liquid(source.viscosities, settings["viscous"])
+    viscosities = viscosity_table(viscous, liquids, settings["tuned_on"])
     tunings = dict(zip(settings["models"], map(read_table, source.tunings), strict=True))
     densities.to_csv(output.densities, index=False)
     viscosities.to_csv(output.viscosities, index=False)
