@@ -141,7 +141,8 @@ def _model(name: str, config: Config, table: dict[str, LiquidSpec]) -> ModelStud
     for liquid in viscous:
         if liquid not in liquids:
             raise PhysEmbedError(
-                f"config: models.{name}.viscosity_of: {liquid!r}: the model is not evaluated on it; {nearest(liquid, liquids)}"
+                f"config: models.{name}.viscosity_of: {liquid!r}: the model is not evaluated on it; "
+                f"{nearest(liquid, liquids)}"
             )
     return ModelStudy(name, settings, liquids, [liquid for liquid in liquids if liquid in viscous], list(reference))
 
