@@ -116,6 +116,99 @@ def near_pairs(
     return found
 
 
+@compiled
+def place(
+    positions: Array,
+    cell: Array,
+    pbc: Array,
+    system: Array,
+    shifts: Array,
+    strides: Array,
+    made_fractional: Array,
+    made_frame: Array,
+    cutoff: float,
+    reach: float,
+    inside: Array,
+    frame: Array,
+    placed: Array,
+    lattice: Array,
+    left: Array,
+) -> bool:
+    """`SkinList.kept` on a CPU: place atoms and images, and say whether the list is complete.
+
+    The smallest singular value of F is bounded from below by 1 / sqrt(|F^-1|_1 |F^-1|_inf), which is equal to it where
+    a cell is scaled.
+
+    Args:
+        positions: (n_atoms, 3) Å.
+        cell: (n_systems, 3, 3) Å.
+        pbc: (n_systems, 3).
+        system: (n_atoms,).
+        shifts: (n_images, 3) of the list.
+        strides: (3,) what the number of a shift changes by with each of its components.
+        made_fractional: (n_atoms, 3) coordinates when the list was made, in the unit cell; empty without a list.
+        made_frame: (n_systems, 3, 3) cells then.
+        cutoff: Å.
+        reach: cutoff and skin, Å.
+        inside: (n_atoms, 3) fractional coordinates in the unit cell, set.
+        frame: (n_systems, 3, 3) cells, or unit cubes for systems that are not periodic, set.
+        placed, lattice, left: as in `Kept`, set.
+    """
+    n_systems = len(cell)
+    inverse, moved = np.empty((n_systems, 3, 3)), np.zeros(n_systems)
+    stretch = np.ones(n_systems)
+    for s in range(n_systems):
+        h, g = frame[s], inverse[s]
+        if pbc[s, 0] or pbc[s, 1] or pbc[s, 2]:
+            h[:] = cell[s]
+        else:
+            h[:] = np.eye(3)
+        for i in range(3):
+            a, b = h[(i + 1) % 3], h[(i + 2) % 3]
+            g[0, i] = a[1] * b[2] - a[2] * b[1]
+            g[1, i] = a[2] * b[0] - a[0] * b[2]
+            g[2, i] = a[0] * b[1] - a[1] * b[0]
+        volume = h[0, 0] * g[0, 0] + h[0, 1] * g[1, 0] + h[0, 2] * g[2, 0]
+        g /= volume
+        for image in range(len(shifts)):
+            x, y, z = shifts[image]
+            for j in range(3):
+                lattice[s, image, j] = x * h[0, j] + y * h[1, j] + z * h[2, j]
+        if len(made_fractional):
+            change = np.abs(g @ made_frame[s])
+            stretch[s] = np.sqrt(change.sum(0).max() * change.sum(1).max())
+    complete = len(made_fractional) > 0
+    n = np.zeros(3)
+    for atom in range(len(positions)):
+        s = system[atom]
+        h, g = frame[s], inverse[s]
+        number = 0
+        for k in range(3):
+            f = positions[atom, 0] * g[0, k] + positions[atom, 1] * g[1, k] + positions[atom, 2] * g[2, k]
+            cells = np.floor(f) if pbc[s, k] else 0.0
+            inside[atom, k] = f - cells
+            if complete:
+                change = f - made_fractional[atom, k]
+                wraps = np.rint(change) if pbc[s, k] else 0.0
+                n[k] = change - wraps
+                if wraps != cells and np.isfinite(f):
+                    # An atom that has left the cell that it was in comes back on its other side. It has not moved by
+                    # half a cell since the list was made, or is lost.
+                    number += strides[k] * (1 if wraps > cells else -1)
+        left[atom] = number
+        square = 0.0
+        for j in range(3):
+            placed[atom, j] = inside[atom, 0] * h[0, j] + inside[atom, 1] * h[1, j] + inside[atom, 2] * h[2, j]
+            square += (n[0] * h[0, j] + n[1] * h[1, j] + n[2] * h[2, j]) ** 2
+        # What is not a number is further away than anything.
+        if not square <= moved[s]:
+            moved[s] = square if square == square else np.inf
+    if complete:
+        for s in range(n_systems):
+            complete = complete and (cutoff + 2.0 * np.sqrt(moved[s])) * stretch[s] < reach
+    return complete
+
+
 class SkinList:
     """Pairs within the cutoff, picked in each call from a list that is kept until a pair could be missing in it.
 
@@ -191,6 +284,8 @@ class SkinList:
 
     def kept(self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor) -> Kept:
         """Where the atoms of the list and their images are; makes the list if it must."""
+        if positions.device.type == "cpu":
+            return self._placed(positions, cell, pbc, cutoff, system_idx)
         frame, pbc = _frame(cell, pbc)
         fractional = _transform(positions, torch.linalg.inv(frame), system_idx)
         cells = torch.where(pbc.index_select(0, system_idx), fractional.floor(), 0.0)
@@ -206,6 +301,34 @@ class SkinList:
             lattice=_lattice(self._shifts, frame[:, None]),
             left=(left * left.new_tensor(self._strides)).sum(1),
         )
+
+    def _placed(self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor) -> Kept:
+        """`kept` on a CPU."""
+        cells = cell.detach().reshape(-1, 3, 3).numpy()
+        periodic = pbc.to(torch.bool).reshape(-1, 3).expand(len(cells), 3).contiguous()
+        n_atoms = len(positions)
+        inside, frame = np.empty((n_atoms, 3)), np.empty((len(cells), 3, 3))
+        placed, left = torch.empty_like(positions), torch.empty(n_atoms, dtype=torch.long)
+        known = self._made_for is not None and all(map(_same, (cutoff, system_idx, periodic), self._made_for))
+
+        def look(known: bool) -> tuple[bool, Kept]:
+            shifts = self._shifts.numpy() if known else np.empty((0, 3), cells.dtype)
+            lattice = positions.new_empty((len(cells), len(shifts), 3))
+            complete = place(
+                positions.detach().numpy(), cells, periodic.numpy(), system_idx.numpy(), shifts,
+                np.array(self._strides if known else (0, 0, 0)),
+                self._fractional.double().numpy() if known else inside[:0],
+                self._frame.double().numpy() if known else frame[:0],
+                cutoff, cutoff + self.skin_A, inside, frame, placed.numpy(), lattice.numpy(), left.numpy(),
+            )  # fmt: skip
+            return complete, Kept(placed, lattice, left)
+
+        complete, kept = look(known)
+        if not complete:
+            made = torch.from_numpy(inside.copy()), torch.from_numpy(frame).to(positions.dtype)
+            self._make(*made, periodic, cutoff, system_idx)
+            _, kept = look(known=True)
+        return kept
 
     def made(self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor) -> Pairs:
         """All pairs of a list that is made of this structure, in their order."""
