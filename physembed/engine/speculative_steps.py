@@ -74,7 +74,7 @@ class ListedSteps:
                 self._model.fewer_at_once(error)
                 self._used = 1.0
                 continue
-            used = self._look()
+            used = self._used_fraction()
             if used < 1.0:
                 steps, fresh = steps - chunk, False
                 self._chunk = min(2 * self._chunk, CHUNK)
@@ -115,7 +115,7 @@ class ListedSteps:
     def _attended_step(self) -> None:
         """Take one step, verifying the lists and rebuilding them if necessary: for motion too fast for any list."""
         self._step()
-        self._used = self._look()
+        self._used = self._used_fraction()
 
     @property
     def _lists(self) -> Sequence[List]:
@@ -125,9 +125,9 @@ class ListedSteps:
     def _renew(self) -> None:
         if hasattr(self._model, "make_lists"):
             self._model.make_lists(self._state)
-        self._used = self._look()
+        self._used = self._used_fraction()
 
-    def _look(self) -> float:
+    def _used_fraction(self) -> float:
         """Largest fraction of a skin in use; NaN counts as stale. The host synchronises with the device only here."""
         lists = self._lists
         used = float(torch.stack([held.used for held in lists]).amax()) if lists else 0.0
