@@ -301,7 +301,7 @@ def test_bad_energies_and_labels_are_refused(points):
         return energies, forces
 
     for evaluate, message in (
-        (no_number, "corrected gives no number for energy or forces of frame 0 at scale 0.94"),
+        (no_number, "corrected gives a non-finite energy or force for frame 0 at scale 0.94"),
         (lambda frames: (between_centres(frames)[0][:1], []), r"corrected gives energies of shape \(1,\)"),
     ):
         with pytest.raises(PhysEmbedError, match=message):
