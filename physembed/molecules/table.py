@@ -111,7 +111,7 @@ def _read_rows(path: Path) -> list[_Row]:
         row = _row(place, header, cells)
         folder = row.spec.name.lower()
         if folder in lines_of:
-            row.refuse("name", f"is listed twice (capitals count as small letters), first in {lines_of[folder]}")
+            row.refuse("name", f"is listed twice (ignoring case), first in {lines_of[folder]}")
         lines_of[folder] = place.removeprefix(f"{path}: ")
         rows.append(row)
     return rows

@@ -281,7 +281,7 @@ def test_frames_that_cannot_be_right_are_refused():
     with pytest.raises(PhysEmbedError, match=r"shells of 10 Å, more than half of the smallest box \(4.50 Å\)"):
         radial_distributions([water], settings(bins=1))
     for bonds, message in (
-        ([[0, 9]], "bonds of atoms 0 to 9, where a frame has 9 atoms"),
+        ([[0, 9]], "bonds refer to atoms 0 to 9, a frame has 9 atoms"),
         ([[0, 1], [2, 3]], "atoms 2 and 3 are bonded, but belong to molecules 0 and 1"),
     ):
         with pytest.raises(PhysEmbedError, match=message):
