@@ -127,7 +127,7 @@ def test_frames_without_sound_molecules_are_refused():
     for atoms, message in (
         (isolated, "no cell that is periodic"),
         (unnumbered, "no array `molecule`"),
-        (gap, "holds 2 values from 0 to 2"),
+        (gap, "has 2 values from 0 to 2"),
         (chain, r"molecule 0 \(8 atoms\) touches its own image in a box of 10.0 x 10.0 x 10.0 Å"),
     ):
         with pytest.raises(PhysEmbedError, match=message):
@@ -288,7 +288,7 @@ def test_bad_scans_are_refused(points):
     for frames, scales, message in (
         ([], SCALES, "no frames to scan"),
         ([frame], [0.9, 1.0, 1.0], "1 is listed twice"),
-        ([frame], [0.9, 1.0], "2 scales; give three"),
+        ([frame], [0.9, 1.0], "2 scales; give at least three"),
     ):
         with pytest.raises(PhysEmbedError, match=message):
             scan_points(frames, scales)
