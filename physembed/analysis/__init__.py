@@ -1,1 +1,1 @@
-"""What the runs show, with its uncertainty: pure functions from tables to tables."""
+"""Analysis of the runs with uncertainties: pure functions from tables to tables."""

@@ -1,7 +1,7 @@
 """Cross-checks of a viscosity: the running Green-Kubo integral and the time-decomposition fit to it.
 
-Both share the input of `physembed.analysis.viscosity` and are plotted beside its estimate. Neither replaces it:
-the running integral has no plateau that could be read off without judgement, and the fit depends on a cutoff.
+Both use the input of `physembed.analysis.viscosity` and are plotted beside its estimate. Neither replaces it:
+the running integral has no plateau that can be read off without judgement, and the fit depends on a cutoff.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from physembed.units import GPA
 COMPONENTS = 5
 """Independent components of the traceless pressure tensor of a replica."""
 DEVIATION_AT_CUTOFF = 0.4
-"""Standard deviation / integral at which the time-decomposition fit ends."""
+"""Ratio of standard deviation to integral at which the time-decomposition fit ends."""
 MIN_FITTED_LAGS = 20
-"""Fewer lags than this before the cutoff are no curve to fit."""
+"""Minimum number of lags before the cutoff for a fit."""
 MAX_FITTED_LAGS = 2000
-"""More are thinned evenly: neighbouring values of an integral are all but the same."""
+"""Longer curves are thinned evenly: neighbouring values of an integral are almost identical."""
 MIN_REACHED = 0.9
-"""Share of the fitted viscosity that must be reached at the cutoff; the rest would be extrapolated."""
+"""Fraction of the fitted viscosity that must be reached at the cutoff; the rest would be extrapolated."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class RunningIntegral:
 
     @property
     def standard_error_mPa_s(self) -> np.ndarray:
-        """(n_lags,) of the mean, from the scatter of components and replicas, which are independent."""
+        """(n_lags,) standard error of the mean, from the scatter of components and replicas, which are independent."""
         return self.series_mPa_s.std(axis=0, ddof=1) / math.sqrt(len(self.series_mPa_s))
 
     def frame(self) -> pd.DataFrame:
-        """time_ps, autocorrelation_GPa2, viscosity_mPa_s, standard_error_mPa_s; a row for each lag."""
+        """time_ps, autocorrelation_GPa2, viscosity_mPa_s, standard_error_mPa_s; one row per lag."""
         return pd.DataFrame(
             {
                 "time_ps": self.time_ps,
@@ -73,18 +73,18 @@ class TimeDecomposition:
     viscosity_mPa_s: float | None
     """Limit of the fitted curve at infinite time."""
     standard_error_mPa_s: float | None
-    """By the jackknife over components and replicas, at this cutoff and these weights."""
+    """From the jackknife over components and replicas, at this cutoff and these weights."""
     cutoff_ps: float
-    """The fit ends here: where the standard deviation of a replica first is 40 % of the integral."""
+    """End of the fit: where the standard deviation of a replica first reaches 40 % of the integral."""
     exponent: float | None
     """b of the standard deviation C t^b; residuals are divided by t^b."""
     parts_mPa_s: tuple[float, float] | None
-    """What each of the two exponentials contributes to the viscosity, the faster one first."""
+    """Contributions of the two exponentials to the viscosity, the faster one first."""
     relaxation_times_ps: tuple[float, float] | None
-    """Of the two exponentials."""
+    """Relaxation times of the two exponentials."""
 
     def curve_mPa_s(self, time_ps: np.ndarray) -> np.ndarray:
-        """The fitted eta(t) at times of any shape; not a number if there is no fit."""
+        """The fitted eta(t) at times of any shape; nan if there is no fit."""
         if self.parts_mPa_s is None or self.relaxation_times_ps is None:
             return np.full(np.shape(time_ps), np.nan)
         (part_1, part_2), (tau_1, tau_2) = self.parts_mPa_s, self.relaxation_times_ps
@@ -92,8 +92,8 @@ class TimeDecomposition:
 
 
 def _autocorrelation(series: np.ndarray, n_lags: int) -> np.ndarray:
-    """(n_series, n_lags) of (n_series, n_samples): mean of x_i x_{i+k} over the n_samples - k pairs; no mean is
-    subtracted, as that of a shear pressure is zero by symmetry and its estimate would bias the integral."""
+    """(n_series, n_lags) from (n_series, n_samples): mean of x_i x_{i+k} over the n_samples - k pairs; no mean is
+    subtracted because the mean shear pressure is zero by symmetry and its estimate would bias the integral."""
     samples = series.shape[1]
     size = next_fast_len(samples + n_lags, real=True)
     sums = np.stack([irfft(np.abs(rfft(one, size)) ** 2, size)[:n_lags] for one in series])
@@ -110,16 +110,16 @@ def running_integral(
 ) -> RunningIntegral:
     """Running Green-Kubo integral of each of the five components of each replica.
 
-    The autocorrelation of the block averages is integrated by the trapezoid rule. The averaging lowers its value
-    at lag 0 and raises the later ones in such a way that the limit of the integral is exact for blocks of any
+    The autocorrelation of the block averages is integrated by the trapezoid rule. Averaging lowers its value
+    at lag 0 and raises the later ones such that the limit of the integral is exact for blocks of any
     length; the curve differs from that of the pressure itself only while the autocorrelation lasts.
 
     Args:
         pressure: (n_replicas, n_samples, 3, 3) eV/Å^3; consecutive block averages of the full pressure tensor.
         block_fs: length of a block, fs.
-        volume_A3: of the cell, Å^3.
+        volume_A3: volume of the cell, Å^3.
         temperature_K: K.
-        max_lag_ps: longest time, ps; default (and at most): half the length of a replica.
+        max_lag_ps: longest time, ps; default (and maximum): half the length of a replica.
 
     Raises:
         PhysEmbedError: as `physembed.analysis.viscosity.checked_pressure`.
@@ -150,10 +150,10 @@ def time_decomposition(running: RunningIntegral) -> TimeDecomposition:
 
         eta(t) = A alpha tau_1 (1 - exp(-t / tau_1)) + A (1 - alpha) tau_2 (1 - exp(-t / tau_2)),  0 <= alpha <= 1,
 
-    its residuals divided by t^b, where C t^b is fitted to the standard deviation (on logarithmic axes). What
-    varies among replicas is the mean over the components of each; its standard deviation is taken here as that of the
-    single components divided by the square root of their number, so that a few replicas do. Two more additions:
-    neither tau may exceed the time fitted, and the limit has an error, by the jackknife.
+    with its residuals divided by t^b, where C t^b is fitted to the standard deviation (on logarithmic axes). The
+    quantity that varies among replicas is the mean over the components of each; its standard deviation is taken as that
+    of the single components divided by the square root of their number, so a few replicas suffice. Two additions:
+    neither tau may exceed the fitted time, and the limit has an error, from the jackknife.
 
     There is no value if the integral is too noisy from the start, or if the fit would have to extrapolate: less
     than 90 % of its limit reached at the cutoff.
@@ -169,7 +169,7 @@ def time_decomposition(running: RunningIntegral) -> TimeDecomposition:
 
     if end <= MIN_FITTED_LAGS:
         return without_value(
-            f"the standard deviation is {DEVIATION_AT_CUTOFF:.0%} of the integral after {end - 1} lags already; "
+            f"the standard deviation is {DEVIATION_AT_CUTOFF:.0%} of the integral after only {end - 1} lags; "
             "longer or more replicas are needed"
         )
     fitted = np.unique(np.linspace(1, end - 1, min(end - 1, MAX_FITTED_LAGS)).astype(int))
@@ -179,7 +179,7 @@ def time_decomposition(running: RunningIntegral) -> TimeDecomposition:
     level = mean[fitted].max()
     rise = time[int((mean[fitted] > level / 2).argmax())]
     scale = np.array([level, rise, level, rise])
-    # A relaxation longer than the time fitted cannot be told from a drift of the noise.
+    # A relaxation longer than the fitted time cannot be distinguished from a drift of the noise.
     upper = np.array([np.inf, cutoff_ps, np.inf, cutoff_ps])
 
     def parameters(curve: np.ndarray, start: np.ndarray) -> np.ndarray:

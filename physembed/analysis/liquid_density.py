@@ -1,11 +1,11 @@
 """Density of a liquid from all replicas of its NPT runs.
 
-The table has one row: density_g_cm3 and standard_error_g_cm3 (over the replicas whose equilibrated part gives them; the
-larger of the error within the runs and that from the scatter between them), degrees_of_freedom (of the standard error),
-status (`ok`, or what is wrong with the first replica if none is), reason (with `ok`, which replicas are left out and
-why, and whether the others differ by more than their errors),
-replicas (run), replicas_held, replicas_ok, equilibration_ps (the longest), length_ps (of a run, the shortest),
-effective_samples (of all), last_window_g_cm3 (the paper's plain mean over the end of the runs) and window_ps.
+The table has one row: density_g_cm3 and standard_error_g_cm3 (over the replicas with an equilibrated part; the
+larger of the within-run error and the error from the scatter between runs), degrees_of_freedom (of the standard error),
+status (`ok`, or the problem of the first replica if none is), reason (with `ok`, which replicas are excluded and
+why, and whether the others differ by more than their errors), replicas (run), replicas_held (surviving), replicas_ok,
+equilibration_ps (the longest), length_ps (of a run, the shortest), effective_samples (of all), last_window_g_cm3 (the
+paper's plain mean over the end of the runs) and window_ps.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from physembed.analysis.density import combined_degrees_of_freedom, mean_density
 from physembed.units import G_CM3
 
 DENSITY_NUMBERS = ("density_g_cm3", "standard_error_g_cm3", "blocks", "equilibration_ps", "effective_samples")
-"""Columns of numbers that a mean density adds to a table of runs."""
+"""Numeric columns that a mean density adds to a table of runs."""
 DIFFERENT = 0.01
-"""If the scatter between replicas is less probable than this, given their own errors, they differ."""
+"""Replicas differ if the probability of the scatter between them, given their own errors, is lower than this."""
 
 
 def with_densities(runs: pd.DataFrame, series: pd.DataFrame, *, by: str) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def with_densities(runs: pd.DataFrame, series: pd.DataFrame, *, by: str) -> pd.D
 
     Returns:
         `runs` with density_g_cm3, standard_error_g_cm3, blocks, equilibration_ps and effective_samples, which are nan
-        for a lost run, density_status and density_reason, which are status and reason of a lost run.
+        for a failed run, and density_status and density_reason, which equal status and reason for a failed run.
 
     Raises:
         PhysEmbedError: rows of a run that are not evenly spaced in time, or fewer than two.
@@ -55,12 +55,12 @@ def with_densities(runs: pd.DataFrame, series: pd.DataFrame, *, by: str) -> pd.D
 
 
 def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) -> pd.DataFrame:
-    """The table that the module describes.
+    """The table described in the docstring of the module.
 
     Args:
         series: rows of the replicas: replica, time_ps, density_g_cm3.
         runs: one row per replica: replica, length_ps, and the columns of `with_densities`.
-        window_ps: length of the end of a run over which the plain mean is taken.
+        window_ps: length of the window at the end of a run for the plain mean.
     """
     held = runs[runs.status == "ok"]
     sound = held[held.density_status == "ok"]
@@ -76,7 +76,7 @@ def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) ->
         row |= {"density_g_cm3": sound.density_g_cm3.mean()}
         row |= {"standard_error_g_cm3": error, "degrees_of_freedom": freedom}
     elif len(held):
-        # A mean without an error: all that a run gives if it is too short for one.
+        # A mean without an error is all that a run gives if it is too short for an error.
         first = held.iloc[0]
         row |= {"status": first.density_status, "reason": first.density_reason}
         row |= {"density_g_cm3": held.density_g_cm3.mean(), "standard_error_g_cm3": math.nan}
@@ -107,8 +107,8 @@ def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) ->
 def _error(sound: pd.DataFrame) -> tuple[float, float, list[str]]:
     """Standard error of the mean of the replicas, its degrees of freedom, and whether they differ too much.
 
-    Replicas may be caught in different places, of which no run alone can know. The error from their scatter has few
-    degrees of freedom; where it is larger by chance alone (F test), those of the error within the runs are kept.
+    Replicas may be trapped in different states, which no single run can detect. The error from their scatter has few
+    degrees of freedom; if it is larger by chance only (F test), those of the within-run error are used.
     """
     count = len(sound)
     within = math.sqrt((sound.standard_error_g_cm3**2).sum()) / count
@@ -124,9 +124,9 @@ def _error(sound: pd.DataFrame) -> tuple[float, float, list[str]]:
 
 
 def _left_out(runs: pd.DataFrame, sound: pd.DataFrame) -> list[str]:
-    """The replicas that do not count, and why."""
+    """The excluded replicas, and why."""
     others = runs[~runs.replica.isin(sound.replica)]
     return [
-        f"replica {run['replica']} left out: {run['reason'] if run['status'] != 'ok' else run['density_reason']}"
+        f"replica {run['replica']} excluded: {run['reason'] if run['status'] != 'ok' else run['density_reason']}"
         for run in others.to_dict("records")
     ]

@@ -1,12 +1,12 @@
 """Tuning of a1 of the CSO correction to a density, from one run per point or from all runs reweighted.
 
 The energy is E = E_MLFF - alpha (S0 + a1 S1). `direct_line` fits a line to the densities of runs at one alpha, as in
-the paper; `reweighted_tuning` finds the same a1 on the exact curve that `Reweighting` draws through all runs, and
-`next_point` says where another run is needed. An a1 belongs to the convention and cutoffs of the CSO model.
+the paper; `reweighted_tuning` finds the same a1 on the exact curve that `Reweighting` computes from all runs, and
+`next_point` determines where another run is needed. An a1 depends on the convention and cutoffs of the CSO model.
 
-Errors come from few independent frames and are themselves uncertain, so every interval and test takes Student's t (or
-F) with the degrees of freedom of those errors. `benchmarks/interval_coverage.py` measures how often the intervals
-cover.
+Errors are estimated from few independent frames and are themselves uncertain, so every interval and test uses Student's
+t (or F) with the degrees of freedom of those errors. `benchmarks/interval_coverage.py` measures the coverage of the
+intervals.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from physembed.analysis.reweighting import Reweighting
 from physembed.errors import PhysEmbedError
 
 CONFIDENCE = 0.95
-"""Of every interval of a1, and of the test of a confirming run."""
+"""Confidence level of every interval of a1, and of the test of a confirmation run."""
 BAD_FIT = 0.01
-"""If the scatter of the densities about their line is less probable than this, they do not lie on a line."""
+"""The densities do not lie on a line if the probability of their scatter about it is lower than this."""
 MINIMUM_EFFECTIVE_SAMPLES = 50
-"""Independent frames that must stand behind a reweighted density for it to be believed."""
+"""Minimum number of independent frames for a reweighted density to be used."""
 GRID = 101
 """Points over the range of a1 at which the reweighted density is evaluated before its root is refined."""
 
@@ -44,29 +44,29 @@ class ScanPoint:
     standard_error: float
     """g/cm^3."""
     degrees_of_freedom: float
-    """Of the standard error: blocks - 1."""
+    """Degrees of freedom of the standard error: blocks - 1."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """The a1 at which the density is the target, or how near one gets."""
+    """The a1 at which the density equals the target, or the best available one."""
 
     status: Literal["ok", "unreachable", "unresolved"]
-    """`unreachable`: not within the allowed range of a1; `unresolved`: the runs at hand do not decide it."""
+    """`unreachable`: not within the allowed range of a1; `unresolved`: the available runs do not decide it."""
     reason: str
     """One line; empty if `ok`."""
     a1: float
-    """The solution; if there is none, the best point of the allowed range as far as is known."""
+    """The solution; if there is none, the best known point of the allowed range."""
     a1_low: float
     """Lower end of the 95 % confidence interval; nan unless `ok`."""
     a1_high: float
     """Upper end of the 95 % confidence interval; nan unless `ok`."""
     density_g_cm3: float
-    """At `a1`."""
+    """Density at `a1`."""
     standard_error: float
-    """Of `density_g_cm3`, g/cm^3."""
+    """Standard error of `density_g_cm3`, g/cm^3."""
     degrees_of_freedom: float
-    """Of `standard_error`; nan if that is not known."""
+    """Degrees of freedom of `standard_error`; nan if unknown."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Line:
     slope: float
     intercept: float
     covariance: NDArray[np.float64]
-    """(2, 2), of intercept and slope in this order."""
+    """(2, 2) covariance of intercept and slope, in this order."""
     f_statistic: float
     """Squared scatter about the line over its expectation from the errors of the runs; nan with two points."""
     p_value: float
@@ -95,44 +95,44 @@ class NextPoint:
 
 
 def quantile(degrees_of_freedom: float) -> float:
-    """Standard errors to either side of a 95 % interval, by Student's t."""
+    """Half width of a 95 % interval in standard errors, by Student's t."""
     return float(stats.t.isf((1 - CONFIDENCE) / 2, degrees_of_freedom))
 
 
 def direct_line(points: Sequence[ScanPoint], target_g_cm3: float, a1_range: tuple[float, float]) -> Line:
-    """Line through the densities of the runs at one alpha, and the a1 at which it meets the target.
+    """Line through the densities of the runs at one alpha, and the a1 at which it crosses the target.
 
-    The fit weights all runs alike: weights from errors that are known to 20 % would do more harm than good. The
-    error of the line pools the errors of the runs, v(a1) = sum h_i^2 s_i^2 with the density h_i that run i adds to the
-    line at a1; nothing supposes that they are equal. Its degrees of freedom are Welch's.
+    The fit weights all runs equally: weights from errors that are known to 20 % would do more harm than good. The
+    error of the line pools the errors of the runs, v(a1) = sum h_i^2 s_i^2, where h_i is the weight of the density of
+    run i in the line at a1; the errors need not be equal. Its degrees of freedom are Welch's.
 
     The interval is Fieller's, all a1 at which the line is within t errors of the target: it takes the error of the
-    slope into account (E. C. Fieller, J. R. Stat. Soc. B 1954, 16, 175). Whether the densities lie on a line is tested
-    by F, the squared scatter about it over its expectation, with the degrees of freedom of M. B. Brown, A. B. Forsythe,
-    Technometrics 1974, 16, 129 and G. E. P. Box, Ann. Math. Stat. 1954, 25, 290.
+    slope into account (E. C. Fieller, J. R. Stat. Soc. B 1954, 16, 175). Linearity is tested by F, the squared scatter
+    about the line over its expectation, with the degrees of freedom of M. B. Brown, A. B. Forsythe, Technometrics
+    1974, 16, 129 and G. E. P. Box, Ann. Math. Stat. 1954, 25, 290.
 
-    The tuning is `unresolved` where the slope is not significant, the densities do not lie on a line (p < 0.01), or
+    The tuning is `unresolved` if the slope is not significant, the densities do not lie on a line (p < 0.01), or
     the a1 is not between the runs.
 
     Args:
         points: runs at one alpha, at two or more values of a1.
-        target_g_cm3: density to be met.
-        a1_range: lowest and highest a1 allowed.
+        target_g_cm3: target density.
+        a1_range: lowest and highest allowed a1.
 
     Raises:
-        PhysEmbedError: fewer than two values of a1, a density or error that is not a number, or an empty range.
+        PhysEmbedError: fewer than two values of a1, a non-finite density or error, or an empty range.
     """
     _check_range(a1_range)
     for point in points:
         if not (math.isfinite(point.density_g_cm3) and 0 < point.standard_error < math.inf):
             raise PhysEmbedError(
                 f"scan: point a1 = {point.a1:g} has density {point.density_g_cm3:g} +- {point.standard_error:g}; "
-                "give runs whose density has status 'ok', leave out the others"
+                "give only runs whose density has status 'ok'"
             )
         if not point.degrees_of_freedom > 0:
             raise PhysEmbedError(
                 f"scan: point a1 = {point.a1:g} has an error with {point.degrees_of_freedom:g} degrees of freedom; "
-                "give the number of its blocks less one"
+                "give the number of its blocks minus one"
             )
     a1 = np.array([point.a1 for point in points])
     if len(np.unique(a1)) < 2:
@@ -154,14 +154,14 @@ def direct_line(points: Sequence[ScanPoint], target_g_cm3: float, a1_range: tupl
         row = np.array([1.0, value])
         return intercept + slope * value, math.sqrt(row @ covariance @ row), degrees(row)
 
-    # |intercept + slope a1 - target| = t error(a1), squared: a quadratic equation in a1. t belongs to the root, and
-    # (slope, target - intercept) is (1, root) times the slope, which may be 0.
+    # |intercept + slope a1 - target| = t error(a1), squared, is a quadratic equation in a1. t is evaluated at the root,
+    # and (slope, target - intercept) is (1, root) times the slope, which may be 0.
     t = quantile(degrees(np.array([slope, target_g_cm3 - intercept])))
     square = slope**2 - t**2 * covariance[1, 1]
     if not square > 0:
         best = float(a1[np.argmin(abs(densities - target_g_cm3))])
         slope_error = math.sqrt(covariance[1, 1])
-        reason = f"slope {slope:.4g} +- {slope_error:.2g} g/cm^3 is not significant; longer runs or a wider range"
+        reason = f"slope {slope:.4g} +- {slope_error:.2g} g/cm^3 is not significant; use longer runs or a wider range"
         tuning = Tuning("unresolved", reason, best, math.nan, math.nan, *at(best))
     else:
         linear = slope * (intercept - target_g_cm3) - t**2 * covariance[0, 1]
@@ -189,7 +189,7 @@ def _lack_of_fit(
 ) -> tuple[float, float]:
     """F and p value of the scatter about the line; nan for two points.
 
-    With M = 1 - (the projection onto lines) and V = diag(variances), the expected squared scatter is tr(M V), its
+    With M = 1 - (the projection onto lines) and V = diag(variances), the expected squared scatter is tr(M V). The
     degrees of freedom are tr(M V)^2 / tr(M V M V) for the scatter itself and Welch's for the estimate of tr(M V).
     """
     if len(densities) < 3:
@@ -210,18 +210,18 @@ def reweighted_tuning(
     a1_range: tuple[float, float],
     minimum_effective_samples: float = MINIMUM_EFFECTIVE_SAMPLES,
 ) -> Tuning:
-    """The a1 at which the reweighted density at `alpha` meets the target.
+    """The a1 at which the reweighted density at `alpha` equals the target.
 
-    The interval is that of the density, with Student's t, divided by the slope there. Where the frames do not suffice
-    the result is `unresolved`, and its a1 is where a straight continuation of the curve would meet the target: the
-    place to run next.
+    The interval is that of the density, with Student's t, divided by the slope there. If the frames are not sufficient,
+    the result is `unresolved`, and its a1 is where a linear extrapolation of the curve would reach the target: the
+    point to run next.
 
     Args:
-        reweighting: of all runs at hand.
+        reweighting: reweighting of all available runs.
         alpha: not zero.
-        target_g_cm3: density to be met.
-        a1_range: lowest and highest a1 allowed.
-        minimum_effective_samples: below this a reweighted density is not believed.
+        target_g_cm3: target density.
+        a1_range: lowest and highest allowed a1.
+        minimum_effective_samples: below this a reweighted density is not used.
 
     Raises:
         PhysEmbedError: alpha is zero, or an empty range.
@@ -245,11 +245,11 @@ def reweighted_tuning(
     half_width = quantile(there.degrees_of_freedom) * there.standard_error / abs(there.slope)
 
     def doubt(best: float) -> str:
-        # Without a crossing the root is a guess, unless it lies beyond an end of the range that is known well.
+        # Without a crossing the root is a guess, unless it lies beyond an end of the range that is well known.
         if there.effective_samples >= minimum_effective_samples and (len(crossings) or best != root):
             return ""
         return (
-            f"a1 = {best:.4g} is not between points of {minimum_effective_samples:g} effective samples or more "
+            f"a1 = {best:.4g} is not between points with at least {minimum_effective_samples:g} effective samples "
             f"(it has {there.effective_samples:.0f}); run there"
         )
 
@@ -271,11 +271,11 @@ def next_point(
     budget: int,
     minimum_effective_samples: float = MINIMUM_EFFECTIVE_SAMPLES,
 ) -> NextPoint:
-    """Where to run next: at the present a1 if too few effective samples stand behind it.
+    """Where to run next: at the current a1 if it has too few effective samples.
 
     Args:
         reweighting, alpha, target_g_cm3, a1_range, minimum_effective_samples: see `reweighted_tuning`.
-        budget: runs that may still be made.
+        budget: number of runs that may still be made.
     """
     tuning = reweighted_tuning(reweighting, alpha, target_g_cm3, a1_range, minimum_effective_samples)
     if tuning.status == "ok":
@@ -295,18 +295,18 @@ def confirmation(
     tuning_error: float,
     tuning_degrees_of_freedom: float,
 ) -> tuple[float, float]:
-    """How far a new run at the tuned a1 is from the target, in standard errors of run and tuning together.
+    """Deviation of a new run at the tuned a1 from the target, in standard errors of run and tuning combined.
 
     Args:
-        density_g_cm3: of the run, which must not be one of those behind the tuning.
-        standard_error: of that density, g/cm^3.
-        degrees_of_freedom: of that error.
-        target_g_cm3: the density tuned to.
+        density_g_cm3: density of the run, which must not be one of those used for the tuning.
+        standard_error: standard error of that density, g/cm^3.
+        degrees_of_freedom: degrees of freedom of that error.
+        target_g_cm3: target density of the tuning.
         tuning_error: standard error of the density at the tuned a1, g/cm^3.
-        tuning_degrees_of_freedom: of that error.
+        tuning_degrees_of_freedom: degrees of freedom of that error.
 
     Returns:
-        The deviation in errors, and the two-sided probability of at least this deviation if the tuning is right
+        The deviation in errors, and the two-sided probability of at least this deviation if the tuning is correct
         (Welch's t test). Below 0.05 the run does not confirm the tuning.
     """
     variances = [standard_error**2, tuning_error**2]
@@ -331,10 +331,10 @@ def _tuning(
     target: float,
     a1_range: tuple[float, float],
 ) -> Tuning:
-    """The verdict on a root: in the allowed range, believed, and met.
+    """The result for a root: in the allowed range, reliable, and equal to the target.
 
-    `at` gives density, error and degrees of freedom at an a1; `doubt` says why it is not believed there. A root outside
-    the range is still `ok` if the density at the end of the range is the target within its error.
+    `at` returns density, error and degrees of freedom at an a1; `doubt` explains why it is not reliable there. A root
+    outside the range is still `ok` if the density at the end of the range equals the target within its error.
     """
     best = float(np.clip(root, *a1_range))
     density, error, freedom = at(best)

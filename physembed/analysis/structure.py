@@ -1,10 +1,11 @@
 """Structure of a liquid: radial distributions between molecules, and distributions of angles within them.
 
-Radial distributions count pairs of atoms of different molecules alone. In each frame the count in a shell is divided
-by what as many pairs, uniform in that frame's volume, would have there; g(r) is the mean over frames. So g is 1 for an
-ideal gas of any number of molecules, without the 1 - 1/N of a density that counts the atom itself.
+Radial distributions only count pairs of atoms of different molecules. In each frame the count in a shell is divided
+by the expected count of the same number of pairs distributed uniformly in that frame's volume; g(r) is the mean over
+frames. So g is 1 for an ideal gas of any number of molecules, without the factor 1 - 1/N that results from a density
+that includes the atom itself.
 
-Angles are those of two bonds at an atom. Their density per degree integrates to 1; sin(theta) is not divided out.
+Angles are those between two bonds at an atom. Their density per degree integrates to 1; sin(theta) is not divided out.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from physembed.progress import Progress
 log = logging.getLogger(__name__)
 
 BLOCKS = 10
-"""Blocks of successive frames behind a standard error; its own relative error is 1 / sqrt(2 (10 - 1)) = 24 %."""
+"""Blocks of successive frames for a standard error; its own relative error is 1 / sqrt(2 (10 - 1)) = 24 %."""
 CENTRES = "COM-COM"
 """Name of the pair of centres of mass."""
 RDF_COLUMNS = ["pair", "r_A", "g", "g_standard_error"]
@@ -43,15 +44,15 @@ def radial_distributions(frames: Sequence[Atoms], settings: Structure) -> pd.Dat
 
     Args:
         frames: periodic frames of one liquid with the array `molecule`; volumes may differ.
-        settings: `rdf_pairs`, `rdf_range_A` and `bins`, which set the width of a shell. The range ends with the last
-            shell within half of the smallest height of any frame's box.
+        settings: `rdf_pairs`, `rdf_range_A` and `bins`, which determine the width of a shell. The range ends with the
+            last shell within half of the smallest height of any frame's box.
 
     Returns:
         Table with the columns of `RDF_COLUMNS`: the pairs in the order of the settings, then COM-COM. g has no unit;
         its standard error is from 10 blocks of successive frames (fewer if there are fewer frames; nan for one).
 
     Raises:
-        PhysEmbedError: frames that do not fit each other; a box with no whole shell, or no two
+        PhysEmbedError: frames that do not belong together; a box that is too small for a shell, or fewer than two
             molecules.
     """
     molecules = _check_frames(frames)
@@ -68,15 +69,15 @@ def radial_distributions(frames: Sequence[Atoms], settings: Structure) -> pd.Dat
         if apart.any():
             sites[pair] = first, second, apart
         else:
-            log.info("structure: no two molecules of the liquid have a pair %s between them; left out", pair)
+            log.info("structure: the liquid has no pair %s between different molecules; skipped", pair)
     different = ~np.eye(int(molecules.max()) + 1, dtype=bool)
     if not different.any():
-        raise PhysEmbedError("structure: one molecule, and so no distribution between molecules; give a liquid")
+        raise PhysEmbedError("structure: a single molecule has no intermolecular distribution; give a liquid")
 
     def normalised(
         a: NDArray[np.float64], b: NDArray[np.float64], apart: NDArray[np.bool_], box: Box
     ) -> NDArray[np.float64]:
-        """g of one frame; a pair of one element is counted twice, in `counts` as in `apart`."""
+        """g of one frame; pairs of the same element are counted twice, in `counts` and in `apart`."""
         distances = distance_array(a, b, box=box.dimensions)[apart]
         counts = np.histogram(distances, bins=n_shells, range=(0, edges[-1]))[0]
         return counts * box.volume / (np.count_nonzero(apart) * shell_volumes)
@@ -96,7 +97,7 @@ def radial_distributions(frames: Sequence[Atoms], settings: Structure) -> pd.Dat
 
 
 class Box:
-    """A frame's box as MDAnalysis takes it: by lengths and angles, in MDAnalysis's own orientation."""
+    """A frame's box as used by MDAnalysis: lengths and angles, in MDAnalysis's own orientation."""
 
     def __init__(self, frame: Atoms) -> None:
         self.cell = frame.cell
@@ -104,13 +105,13 @@ class Box:
         self.dimensions = frame.cell.cellpar()
 
     def wrapped(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Positions, (n, 3) Å, in the box and turned with it; distances stay as they are."""
+        """Positions, (n, 3) Å, wrapped into the box and rotated with it; distances are unchanged."""
         fractional = self.cell.scaled_positions(positions)
         return (fractional - np.floor(fractional)) @ triclinic_vectors(self.dimensions, dtype=np.float64)
 
 
 def angle_distributions(frames: Sequence[Atoms], bonds: ArrayLike, settings: Structure) -> pd.DataFrame:
-    """Distributions of the angles between two bonds at an atom, by the elements of the three.
+    """Distributions of the angles between two bonds at an atom, by the elements of the three atoms.
 
     Args:
         frames: periodic frames of one liquid with the array `molecule`.
@@ -119,10 +120,10 @@ def angle_distributions(frames: Sequence[Atoms], bonds: ArrayLike, settings: Str
 
     Returns:
         Table with the columns of `ADF_COLUMNS`, triplets in the order of the settings; the standard error is as for
-        `radial_distributions`. A triplet that no molecule of the liquid has is left out, so the table may be empty.
+        `radial_distributions`. A triplet that does not occur in the liquid is skipped, so the table may be empty.
 
     Raises:
-        PhysEmbedError: frames that do not fit each other; bonds that are not of these atoms.
+        PhysEmbedError: frames that do not belong together; bonds that do not belong to these atoms.
     """
     molecules = _check_frames(frames)
     angles = _bonded_triplets(bonds, molecules)
@@ -135,7 +136,7 @@ def angle_distributions(frames: Sequence[Atoms], bonds: ArrayLike, settings: Str
         if same.any():
             selected[triplet] = angles[same]
         else:
-            log.info("structure: no molecule of the liquid has bonded atoms %s; left out", triplet)
+            log.info("structure: no molecule of the liquid has bonded atoms %s; skipped", triplet)
     edges = np.linspace(0, 180, settings.bins + 1)
     values = np.empty((len(frames), len(selected), settings.bins))
     for index, frame in enumerate(frames):
@@ -146,7 +147,7 @@ def angle_distributions(frames: Sequence[Atoms], bonds: ArrayLike, settings: Str
 
 
 def _check_frames(frames: Sequence[Atoms]) -> NDArray[np.int64]:
-    """Molecules of the atoms, the same in each frame."""
+    """Molecule index of each atom, the same in each frame."""
     if not frames:
         raise PhysEmbedError("structure: no frames; check the trajectory")
     molecules = molecule_numbers(frames[0])
@@ -154,22 +155,22 @@ def _check_frames(frames: Sequence[Atoms]) -> NDArray[np.int64]:
         if not (
             np.array_equal(frame.numbers, frames[0].numbers) and np.array_equal(molecule_numbers(frame), molecules)
         ):
-            raise PhysEmbedError(f"structure: frame {index} has not the atoms of frame 0; give frames of one liquid")
+            raise PhysEmbedError(f"structure: frame {index} has other atoms than frame 0; give frames of one liquid")
         if not np.isfinite(frame.positions).all():
-            raise PhysEmbedError(f"structure: frame {index} has a position that is no number; give sound frames only")
+            raise PhysEmbedError(f"structure: frame {index} has a position that is not finite; give valid frames only")
     return molecules
 
 
 def _shells_within_boxes(frames: Sequence[Atoms], settings: Structure, width: float) -> int:
-    """Number of whole shells up to the range, or to half of the smallest height of a box."""
+    """Number of complete shells up to the range, or to half of the smallest height of a box."""
     half = min(0.5 / np.linalg.norm(frame.cell.reciprocal(), axis=1).max() for frame in frames)
     if half >= settings.rdf_range_A:
         return settings.bins
     shells = int(half / width)
     if not shells:
         raise PhysEmbedError(
-            f"structure.bins: {settings.bins} give shells of {width:g} Å, more than half of the smallest box "
-            f"({half:.2f} Å); give more bins"
+            f"structure.bins: {settings.bins} bins give shells of {width:g} Å, more than half of the smallest box "
+            f"({half:.2f} Å); use more bins"
         )
     log.info(
         "structure: radial distributions to %.2f Å, not %g Å (structure.rdf_range_A): half of the smallest box",
@@ -179,20 +180,20 @@ def _shells_within_boxes(frames: Sequence[Atoms], settings: Structure, width: fl
 
 
 def _bonded_triplets(bonds: ArrayLike, molecules: NDArray[np.int64]) -> NDArray[np.int64]:
-    """All pairs of bonds that share an atom, (n_angles, 3), the shared atom in the middle."""
+    """All pairs of bonds that share an atom, (n_angles, 3), with the shared atom in the middle."""
     pairs = np.asarray(bonds, dtype=np.int64).reshape(-1, 2)
     n_atoms = len(molecules)
     if pairs.size and (pairs.min() < 0 or pairs.max() >= n_atoms):
         raise PhysEmbedError(
-            f"structure: bonds of atoms {pairs.min()} to {pairs.max()}, where a frame has {n_atoms} atoms (0-based); "
+            f"structure: bonds refer to atoms {pairs.min()} to {pairs.max()}, a frame has {n_atoms} atoms (0-based); "
             "give the bonds of the whole box"
         )
     neighbours: list[list[int]] = [[] for _ in range(n_atoms)]
     for i, j in np.unique(np.sort(pairs, axis=1), axis=0):
         if molecules[i] != molecules[j]:
             raise PhysEmbedError(
-                f"structure: atoms {i} and {j} are bonded, but are of molecules {molecules[i]} and {molecules[j]}; "
-                "mend the bonds or the array `molecule`"
+                f"structure: atoms {i} and {j} are bonded, but belong to molecules {molecules[i]} and {molecules[j]}; "
+                "fix the bonds or the array `molecule`"
             )
         neighbours[i].append(int(j))
         neighbours[j].append(int(i))

@@ -1,12 +1,12 @@
 """Survival statistics of stability runs: curves, collapse fractions, comparison of arms, causes.
 
-Each function takes the table of runs, one row a run, as the stability stage writes it (`replicas.csv`, the
-tables of all arms and seeds put together) and returns a new table. Columns that are read: `arm`, `seed`,
-`replica`, `collapsed` (bool) and `time_fs`, the time of the collapse or, for a run that did not collapse, the
-length it reached (it is then right-censored there). Times in the results are in ps.
+Each function takes the table of runs, one row per run, as written by the stability stage (`replicas.csv`; the tables
+of all arms and seeds concatenated) and returns a new table. It reads the columns `arm`, `seed`, `replica`,
+`collapsed` (bool) and `time_fs`, the time of the collapse or, for a run that did not collapse, its length (the run is
+right-censored there). Times in the results are in ps.
 
-The runs of one seed share a model and so are not independent. Curves, intervals and the log-rank test treat
-them as if they were; `compare_arms` therefore gives, beside it, a test whose units are the seeds.
+The runs of one seed share a model and are therefore not independent. Curves, intervals and the log-rank test treat
+them as independent; `compare_arms` therefore also gives a test whose units are the seeds.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from physembed.errors import PhysEmbedError
 from physembed.md.rearrangements import COLUMNS
 
 CONFIDENCE = 0.95
-"""Of every interval."""
+"""Confidence level of every interval."""
 MAX_ASSIGNMENTS = 200_000
-"""More assignments of seeds to arms than this are sampled, not enumerated."""
+"""If there are more assignments of seeds to arms than this, they are sampled instead of enumerated."""
 
 
 def _checked(runs: pd.DataFrame) -> pd.DataFrame:
-    """The table of runs after a check of what the statistics rely on.
+    """Check the properties of the table of runs on which the statistics rely, and return it.
 
     Raises:
-        PhysEmbedError: no runs, a missing column, a run given twice, or a value that cannot be.
+        PhysEmbedError: no runs, a missing column, a duplicate run, or an impossible value.
     """
     missing = [name for name in ("arm", "seed", "replica", "collapsed", "time_fs") if name not in runs]
     if missing or runs.empty:
@@ -42,14 +42,14 @@ def _checked(runs: pd.DataFrame) -> pd.DataFrame:
         raise PhysEmbedError(f"survival: the table of runs {problem}; give replicas.csv of stability runs")
     if runs["collapsed"].dtype != bool:
         raise PhysEmbedError(
-            f"survival: column 'collapsed' holds {runs['collapsed'].dtype}; it must be True or False in each row"
+            f"survival: column 'collapsed' has type {runs['collapsed'].dtype}; it must be True or False in each row"
         )
     times = runs["time_fs"].to_numpy(dtype=float)
     wrong = ~(np.isfinite(times) & (times >= 0))
     twice = runs.duplicated(["arm", "seed", "replica"]).to_numpy()
     for rows, problem in (
         (wrong, "time_fs is not a finite time of 0 or more"),
-        (twice, "the run is there twice"),
+        (twice, "the run is listed twice"),
     ):
         if rows.any():
             row = runs.iloc[int(rows.argmax())]
@@ -61,7 +61,7 @@ def _checked(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _groups(runs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """(arm, seed, runs) for each arm as a whole (seed `all`) and then for each of its seeds."""
+    """Yield (arm, seed, runs) for each arm as a whole (seed `all`) and then for each of its seeds."""
     for arm, of_arm in runs.groupby("arm", sort=False):
         yield str(arm), "all", of_arm
         for seed, of_seed in of_arm.groupby("seed"):
@@ -76,10 +76,10 @@ def _censored(runs: pd.DataFrame) -> stats.CensoredData:
 
 
 def _curve(runs: pd.DataFrame) -> pd.DataFrame:
-    """Kaplan-Meier curve of some runs; see `survival_curves`."""
+    """Kaplan-Meier curve of a set of runs; see `survival_curves`."""
     survival = stats.ecdf(_censored(runs)).sf
     with warnings.catch_warnings():
-        # Where the estimate is 1 or 0 the log-log band does not exist; these rows are filled in below.
+        # If the estimate is 1 or 0 the log-log band does not exist; these rows are filled in below.
         warnings.filterwarnings("ignore", "The confidence interval is undefined", RuntimeWarning)
         band = survival.confidence_interval(CONFIDENCE, method="log-log")
     times = np.asarray(survival.quantiles)
@@ -93,7 +93,7 @@ def _curve(runs: pd.DataFrame) -> pd.DataFrame:
 
     none, every = estimate == 1, estimate == 0
     low[none], high[none] = ((1 - CONFIDENCE) / 2) ** (1 / at_risk[none]), 1.0
-    # A run censored before the end counts as a survivor here, which can only widen the band.
+    # A run censored before the end counts as surviving here, which can only widen the band.
     survivors = stats.binomtest(len(runs) - len(collapse_times), len(runs))
     low[every], high[every] = 0.0, survivors.proportion_ci(CONFIDENCE, method="exact").high
     curve = pd.DataFrame(
@@ -120,16 +120,16 @@ def _curve(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def survival_curves(runs: pd.DataFrame) -> pd.DataFrame:
-    """Kaplan-Meier estimate of the probability to be intact, with a pointwise 95 % band.
+    """Kaplan-Meier estimate of the survival probability, with a pointwise 95 % band.
 
     The band is the log-log (exponential Greenwood) one. It does not exist where the estimate is 1 or 0; there
-    the exact binomial limits stand: no collapse among the runs at risk, or no survivor among all runs.
+    the exact binomial limits are used: no collapse among the runs at risk, or no survivor among all runs.
     E. L. Kaplan, P. Meier, J. Am. Stat. Assoc. 1958, 53, 457.
 
     Returns:
         arm; seed (`all` for the arm as a whole); time_ps; survival, low, high just after that time; at_risk
-        (runs under observation just before it); collapsed (up to and with it). A row at each time at which a
-        run collapsed or ended, and before these the start: time 0, survival 1.
+        (runs under observation just before it); collapsed (up to and including it). One row for each time at which a
+        run collapsed or ended, preceded by the start: time 0, survival 1.
     """
     curves = [
         _curve(group).assign(arm=arm, seed=seed)[
@@ -147,7 +147,7 @@ def collapse_fractions(runs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         arm, seed (`all` for the arm as a whole), runs, collapsed, fraction; low and high, the two-sided 95 %
-        interval; upper_one_sided, the one-sided 95 % upper limit (0 of 100 gives 0.030: 97 % stable or more).
+        interval; upper_one_sided, the one-sided 95 % upper limit (0 of 100 gives 0.030: at least 97 % stable).
     """
     rows = []
     for arm, seed, group in _groups(_checked(runs)):
@@ -170,11 +170,11 @@ def collapse_fractions(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def rearranged_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Runs in which the molecule rearranged without a collapse, or before it (`physembed.md.rearrangements`).
+    """Runs in which the molecule rearranged without, or before, a collapse (`physembed.md.rearrangements`).
 
     Returns:
-        arm, seed (`all` for the arm as a whole); inverted_runs, cis_trans_runs and new_contact_runs, the runs with at
-        least one inverted stereocentre, change between cis and trans, or new contact of bond length.
+        arm, seed (`all` for the arm as a whole); inverted_runs, cis_trans_runs and new_contact_runs, the number of runs
+        with at least one inverted stereocentre, cis/trans change, or new contact of bond length.
 
     Raises:
         PhysEmbedError: a column of the counts is missing.
@@ -192,14 +192,14 @@ def rearranged_runs(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def restricted_mean_times(runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean time intact up to a time that all arms and seeds cover: the area under each Kaplan-Meier curve.
+    """Mean survival time up to a time covered by all arms and seeds: the area under each Kaplan-Meier curve.
 
     Returns:
         arm, seed (`all` for the arm as a whole), up_to_ps, mean_ps, standard_error_ps (Greenwood's, for
-        independent runs; the scatter of the seeds about `all` shows what it leaves out).
+        independent runs; the scatter of the seeds about `all` shows what it misses).
     """
     curves = [(arm, seed, _curve(group)) for arm, seed, group in _groups(_checked(runs))]
-    # Beyond its last time a curve is known only if it has come down to 0.
+    # Beyond its last time a curve is known only if it has reached 0.
     ends = [curve["time_ps"].iloc[-1] for _, _, curve in curves if curve["survival"].iloc[-1] > 0]
     up_to = min(ends) if ends else max(curve["time_ps"].iloc[-1] for _, _, curve in curves)
     rows = []
@@ -225,9 +225,9 @@ def restricted_mean_times(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def log_rank_scores(runs: pd.DataFrame) -> np.ndarray:
-    """(n_runs,) collapses observed (0 or 1) minus expected of each run, if all runs were alike.
+    """(n_runs,) observed collapses (0 or 1) minus expected collapses of each run, if all runs were equivalent.
 
-    Expected is the Nelson-Aalen cumulative hazard of all runs together at the time of the run. Summed over
+    The expected number is the Nelson-Aalen cumulative hazard of all runs together at the time of the run. Summed over
     the runs of an arm, the scores are the O - E of the log-rank test; summed over all runs they are zero.
     """
     times = runs["time_fs"].to_numpy(dtype=float)
@@ -240,10 +240,10 @@ def log_rank_scores(runs: pd.DataFrame) -> np.ndarray:
 
 
 def _seed_permutation(scores_a: np.ndarray, scores_b: np.ndarray) -> tuple[float, float, int]:
-    """Two-sided permutation test of the sum of `scores_a`, the units being the seeds of both arms.
+    """Two-sided permutation test of the sum of `scores_a`, with the seeds of both arms as units.
 
     Returns:
-        p-value, the smallest p-value that so many seeds can give, and the number of assignments looked at.
+        p-value, the smallest p-value possible with this number of seeds, and the number of assignments evaluated.
     """
     scores = np.concatenate([scores_a, scores_b])
     size, count = len(scores_a), math.comb(len(scores), len(scores_a))
@@ -253,29 +253,29 @@ def _seed_permutation(scores_a: np.ndarray, scores_b: np.ndarray) -> tuple[float
         order = np.random.default_rng(0).random((MAX_ASSIGNMENTS, len(scores)))
         chosen = np.argsort(order, axis=1)[:, :size]
     sums = np.abs(scores[chosen].sum(axis=1))
-    # Assignments that are the same by symmetry differ in rounding only and must count.
+    # Assignments that are equal by symmetry differ by rounding errors only and must be counted.
     as_extreme = int((sums >= abs(scores_a.sum()) - 1e-9 * (1 + np.abs(scores).sum())).sum())
-    # With as many seeds in either arm, exchanging the arms gives the same sum but for its sign.
+    # With equally many seeds in both arms, exchanging the arms only changes the sign of the sum.
     smallest = (2 if 2 * size == len(scores) else 1) / count
     if exact:
         return as_extreme / count, smallest, count
-    # The assignment at hand is one of those possible (Phipson and Smyth 2010), so p is never 0.
+    # The observed assignment is one of those possible (Phipson and Smyth 2010), so p is never 0.
     return (as_extreme + 1) / (MAX_ASSIGNMENTS + 1), max(smallest, 1 / (MAX_ASSIGNMENTS + 1)), MAX_ASSIGNMENTS
 
 
 def compare_arms(runs: pd.DataFrame) -> pd.DataFrame:
-    """Log-rank test of each two arms, and beside it a permutation test whose units are the seeds.
+    """Log-rank test of each pair of arms, together with a permutation test whose units are the seeds.
 
-    Both ask whether the times of collapse of two arms could come from one distribution, two-sided, without
-    correction for the number of pairs. The log-rank test takes each run as independent (N. Mantel, Cancer
-    Chemother. Rep. 1966, 50, 163). The permutation test takes the same O - E and assigns whole seeds to the
+    Both test whether the collapse times of two arms could come from the same distribution, two-sided, without
+    correction for the number of pairs. The log-rank test treats each run as independent (N. Mantel, Cancer
+    Chemother. Rep. 1966, 50, 163). The permutation test uses the same O - E and assigns whole seeds to the
     arms in every possible way; its p-value cannot fall below `smallest_p_value_seeds`.
 
     Returns:
         arm_a, arm_b; observed_minus_expected (collapses of arm_a; positive: arm_a collapses more); statistic
         (log-rank chi-squared, one degree of freedom) and p_value; seeds_a, seeds_b, assignments,
         p_value_seeds, smallest_p_value_seeds; note (empty, or what limits the comparison). No rows if there is
-        but one arm.
+        only one arm.
     """
     columns = [
         "arm_a", "arm_b", "observed_minus_expected", "statistic", "p_value", "seeds_a", "seeds_b",
@@ -298,11 +298,11 @@ def compare_arms(runs: pd.DataFrame) -> pd.DataFrame:
                 statistic, p_value = float(test.statistic) ** 2, float(test.pvalue)
             else:
                 notes.append(
-                    "whenever runs of both arms were left, all collapsed at once or none: no difference to test"
+                    "whenever runs of both arms were left, all or none of them collapsed: no difference to test"
                 )
         p_value_seeds, smallest, assignments = _seed_permutation(seeds_a, seeds_b)
         if smallest > 1 - CONFIDENCE:
-            notes.append(f"so few seeds can give no p-value below {smallest:.2g}")
+            notes.append(f"with this few seeds no p-value can be below {smallest:.2g}")
         rows.append(
             [
                 arm_a, arm_b, seeds_a.sum(), statistic, p_value, len(seeds_a), len(seeds_b),
@@ -313,14 +313,14 @@ def compare_arms(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def collapse_causes(runs: pd.DataFrame) -> pd.DataFrame:
-    """How the runs collapsed, most frequent first within an arm.
+    """Causes of collapse, most frequent first within an arm.
 
-    Reads the columns `cause`, `types`, `length_A`, `angle_degrees` and `in_sampled_range` as well.
+    Also reads the columns `cause`, `types`, `length_A`, `angle_degrees` and `in_sampled_range`.
 
     Returns:
-        arm, cause, types (empty where the cause names no atoms), count, median_time_ps, median_length_A,
-        median_angle_degrees (of overlaps across an angle), inside_sampled_range (share of the bonds and angles that
-        were at a value that their type was sampled over; empty for other causes). No rows if no run collapsed.
+        arm, cause, types (empty if the cause names no atoms), count, median_time_ps, median_length_A,
+        median_angle_degrees (of overlaps across an angle), inside_sampled_range (fraction of the bonds and angles that
+        were within the sampled range of their type; empty for other causes). No rows if no run collapsed.
     """
     columns = [
         "arm", "cause", "types", "count", "median_time_ps", "median_length_A", "median_angle_degrees",

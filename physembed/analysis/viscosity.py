@@ -1,12 +1,12 @@
-"""Shear viscosity of a liquid from the fluctuations of its pressure tensor, or the run length that would give it.
+"""Shear viscosity of a liquid from the fluctuations of its pressure tensor, or the run length required for it.
 
 Green-Kubo: eta = V / (k_B T) * integral from 0 to infinity of <P(0) P(t)> dt, where P is any one of the five
 independent components of the traceless symmetric pressure tensor of an isotropic liquid. The integral is half
 the power spectrum of P at zero frequency; STACIE fits the Lorentz model of an exponentially decaying
-autocorrelation to the low frequencies, averages over the cutoff frequency, and says how far to trust the result
+autocorrelation to the low frequencies, averages over the cutoff frequency, and quantifies how reliable the result is
 (G. Toraman, D. Fauconnier, T. Verstraelen, J. Chem. Inf. Model. 2025, 65, 10445, 10.1021/acs.jcim.5c01475).
 
-Where the data do not suffice there is no viscosity in the result, but the length of run that would do.
+If the data do not suffice, the result contains no viscosity but the run length that would suffice.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from physembed.errors import PhysEmbedError
 from physembed.units import GPA, KB
 
 PARAMETERS = 3
-"""Of the Lorentz model: white noise, height and width of the peak at zero frequency."""
+"""Parameters of the Lorentz model: white noise, height and width of the peak at zero frequency."""
 MIN_POINTS = 20 * PARAMETERS
 """Effective number of frequencies in the fit below which STACIE advises a longer run."""
 FIRST_ATTEMPT_SAMPLES = 400 * PARAMETERS
 """Samples that STACIE advises for a first attempt."""
 MIN_SAMPLES = 32 * PARAMETERS
-"""With fewer, not even STACIE's narrowest fit (5 points a parameter) and its cross-validation find room."""
+"""With fewer samples, even STACIE's narrowest fit (5 points per parameter) and its cross-validation are impossible."""
 MAX_Z_SCORE = 2.0
-"""Of the fit and of its cross-validation; beyond it STACIE takes the model not to describe the spectrum."""
+"""Z-score of the fit and of its cross-validation beyond which STACIE considers the model inadequate."""
 MAX_RELAXATION_ERROR = 0.5
 """Standard error / relaxation time beyond which the peak in the spectrum may be noise."""
 LENGTH_MARGIN = 1.5
-"""By which a required length exceeds the bare estimate, which is itself made from too short a run."""
+"""Factor on the required length, which is itself estimated from a run that is too short."""
 MAX_ASYMMETRY = 0.01
-"""Of a pressure tensor, as a share of its traceless part (root mean square)."""
+"""Largest asymmetry of a pressure tensor relative to its traceless part (root mean square)."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,19 @@ class Viscosity:
     """A viscosity with its standard error, or what is missing for one."""
 
     status: Literal["ok", "insufficient"]
-    """`insufficient`: the data carry no trustworthy value; viscosity and standard error are None."""
+    """`insufficient`: the data give no reliable value; viscosity and standard error are None."""
     reason: str
-    """What does not suffice, with the values compared; empty if the status is `ok`."""
+    """What is not sufficient, with the values compared; empty if the status is `ok`."""
     viscosity_mPa_s: float | None
     """Shear viscosity."""
     standard_error_mPa_s: float | None
-    """One standard deviation of it, by STACIE."""
+    """Its standard error, from STACIE."""
     relaxation_time_ps: float | None
-    """Exponential correlation time of the pressure; None if there was no fit at all."""
+    """Exponential correlation time of the pressure; None if no fit was possible."""
     cutoff_frequency_THz: float | None
-    """Upper end of the frequencies fitted (mean over STACIE's cutoffs)."""
+    """Upper end of the fitted frequencies (mean over STACIE's cutoffs)."""
     effective_points: float | None
-    """Effective number of frequencies fitted."""
+    """Effective number of fitted frequencies."""
     z_score_fit: float | None
     """(cost - expected) / standard deviation of the fit to the spectrum."""
     z_score_cutoff: float | None
@@ -65,22 +65,22 @@ class Viscosity:
     duration_ps: float
     """Length of each replica."""
     required_duration_ps: float | None
-    """Length that would do, with as many replicas; None if the status is `ok` or length is not the matter."""
+    """Length that would suffice with the same number of replicas; None if `ok` or if the length is not the problem."""
     longest_block_fs: float | None
-    """Longest block average that leaves the peak of the spectrum as it is, pi / 10 relaxation times."""
+    """Longest block average that preserves the peak of the spectrum, pi / 10 relaxation times."""
 
 
 def checked_pressure(pressure: np.ndarray, block_fs: float, volume_A3: float, temperature_K: float) -> np.ndarray:
-    """`pressure` as float64, after a check of what every estimate here relies on.
+    """Check the properties of `pressure` on which all estimates rely, and return it as float64.
 
     Args:
         pressure: (n_replicas, n_samples, 3, 3) eV/Å^3; consecutive block averages of the full pressure tensor.
         block_fs: length of a block, fs.
-        volume_A3: of the cell, Å^3.
+        volume_A3: volume of the cell, Å^3.
         temperature_K: K.
 
     Raises:
-        PhysEmbedError: another shape, a value that is not finite, a tensor that is not symmetric, a replica
+        PhysEmbedError: another shape, a non-finite value, an asymmetric tensor, a replica
             whose pressure does not fluctuate, or a length, volume or temperature that is not positive.
     """
     for name, value in (("block_fs", block_fs), ("volume_A3", volume_A3), ("temperature_K", temperature_K)):
@@ -97,7 +97,7 @@ def checked_pressure(pressure: np.ndarray, block_fs: float, volume_A3: float, te
         replica, sample = np.argwhere(~finite)[0]
         raise PhysEmbedError(
             f"viscosity: the pressure of replica {replica} is not finite at sample {sample} "
-            f"({(~finite).sum()} of {finite.size} samples in all); leave out replicas that collapsed"
+            f"({(~finite).sum()} of {finite.size} samples in total); exclude replicas that collapsed"
         )
     traceless = tensors - np.trace(tensors, axis1=2, axis2=3)[:, :, None, None] / 3 * np.eye(3)
     asymmetry = math.sqrt(np.mean((tensors - tensors.swapaxes(2, 3)) ** 2))
@@ -119,12 +119,12 @@ def pressure_components(pressure: np.ndarray) -> np.ndarray:
     """The five independent components of the traceless symmetric part of pressure tensors.
 
     (P_xx - P_yy/2 - P_zz/2) / sqrt(3), (P_yy - P_zz) / 2, P_yz, P_zx, P_xy: in an isotropic liquid each has the
-    autocorrelation function of P_xy and none is correlated with another (STACIE's documentation, "Shear
-    Viscosity"). The sum of their squares is half that of the traceless tensor, so that the mean over them does not
+    autocorrelation function of P_xy and they are uncorrelated with each other (STACIE's documentation, "Shear
+    Viscosity"). The sum of their squares is half that of the traceless tensor, so the mean over them does not
     depend on the axes; it is the formula of P. J. Daivis, D. J. Evans, J. Chem. Phys. 1994, 100, 541.
 
     Args:
-        pressure: (..., 3, 3), any unit; off-diagonal components are averaged with their transposed ones.
+        pressure: (..., 3, 3), any unit; off-diagonal components are averaged with their transposes.
 
     Returns:
         (..., 5) in the unit of `pressure`.
@@ -143,20 +143,20 @@ def pressure_components(pressure: np.ndarray) -> np.ndarray:
 
 
 def component_series(pressure: np.ndarray) -> np.ndarray:
-    """(5 n_replicas, n_samples), the five of each replica together, from (n_replicas, n_samples, 3, 3)."""
+    """(5 n_replicas, n_samples), the five of each replica consecutively, from (n_replicas, n_samples, 3, 3)."""
     return np.moveaxis(pressure_components(pressure), -1, 1).reshape(-1, pressure.shape[1])
 
 
 def green_kubo_prefactor(volume_A3: float, temperature_K: float) -> float:
-    """V / (k_B T) for an integral of (eV/Å^3)^2 over ps to come out in mPa s, which are GPa ps."""
+    """V / (k_B T) such that an integral of (eV/Å^3)^2 over ps is obtained in mPa s, which equals GPa ps."""
     return volume_A3 / (KB * temperature_K) / GPA
 
 
 def _fit(series: np.ndarray, block_ps: float, prefactor: float) -> Result:
-    """STACIE's estimate; raises its ValueError if the model fits below no cutoff frequency.
+    """STACIE's estimate; raises its ValueError if no cutoff frequency allows a fit of the model.
 
-    Its limit on the number of points, there to save time, is lifted: with it, a run of more than some ten thousand
-    relaxation times would be fitted within the flat top of the peak, where the relaxation time cannot be seen.
+    Its limit on the number of points, which saves time, is lifted: with it, a run of more than about ten thousand
+    relaxation times would be fitted within the flat top of the peak, which does not determine the relaxation time.
     """
     spectrum = compute_spectrum(series, prefactors=prefactor, timestep=block_ps)
     return estimate_acint(spectrum, LorentzModel(), neff_max=None)
@@ -171,35 +171,35 @@ def estimate_viscosity(
 ) -> Viscosity:
     """Shear viscosity by STACIE, if the data suffice for a standard error of `relative_error` or better.
 
-    The data suffice if all of this holds; the first four are STACIE's own criteria ("How to Prepare Sufficient
-    Inputs", "Reducing Storage Requirements with Block Averages" in its documentation).
+    The data suffice if all of the following are true; the first four are STACIE's own criteria ("How to Prepare
+    Sufficient Inputs", "Reducing Storage Requirements with Block Averages" in its documentation).
 
     - The fit uses at least 20 effective points for each of its 3 parameters.
     - The z-scores of the fit and of its cross-validation are below 2.
     - A replica is at least 20 pi relaxation times long.
-    - A block is at most pi / 10 relaxation times long. This alone no longer run mends.
-    - The relaxation time is known to half its value: otherwise the peak of the spectrum may be noise.
+    - A block is at most pi / 10 relaxation times long. This is the only criterion that a longer run cannot meet.
+    - The standard error of the relaxation time is below half its value: otherwise the peak may be noise.
     - The standard error is at most `relative_error` of the viscosity.
 
-    The required length is the largest that these ask for, with a margin of 50 %: in proportion to the points
-    missing; 20 pi times the relaxation time plus two of its standard errors; (error / `relative_error`)^2 times
-    the length at hand. It is at least 1200 samples, STACIE's advice for a first attempt, and twice the length at
-    hand where none can be computed: after a bad z-score, with the relaxation time unknown, or without any fit.
+    The required length is the largest that these criteria demand, with a margin of 50 %: proportional to the missing
+    points; 20 pi times the relaxation time plus two of its standard errors; (error / `relative_error`)^2 times
+    the present length. It is at least 1200 samples, STACIE's advice for a first attempt, and twice the present
+    length if none can be computed: after a bad z-score, with an unknown relaxation time, or without any fit.
 
     Args:
         pressure: (n_replicas, n_samples, 3, 3) eV/Å^3; consecutive block averages of the full pressure tensor
             (kinetic part, virial of the model, virial of the correction) of independent replicas.
         block_fs: length of a block, fs.
-        volume_A3: of the cell, Å^3.
+        volume_A3: volume of the cell, Å^3.
         temperature_K: K.
-        relative_error: wanted standard error / viscosity.
+        relative_error: required standard error / viscosity.
 
     Raises:
         PhysEmbedError: as `checked_pressure`; or a `relative_error` that is not between 0 and 1.
     """
     tensors = checked_pressure(pressure, block_fs, volume_A3, temperature_K)
     if not 0 < relative_error < 1:
-        raise PhysEmbedError(f"viscosity: relative_error is {relative_error}; give a share between 0 and 1, like 0.1")
+        raise PhysEmbedError(f"viscosity: relative_error is {relative_error}; give a fraction from 0 to 1, like 0.1")
     samples, block_ps = tensors.shape[1], block_fs / 1000
     duration_ps = samples * block_ps
     if samples < MIN_SAMPLES:
@@ -210,14 +210,14 @@ def estimate_viscosity(
     except ValueError as error:
         reason = (
             "the spectrum shows no peak at zero frequency, so no relaxation: the run is too short, or a block of "
-            f"{block_fs:g} fs longer than the relaxation time (STACIE: {error})"
+            f"{block_fs:g} fs is longer than the relaxation time (STACIE: {error})"
         )
         return _without_fit(reason, duration_ps, block_ps)
     return _judged(result, duration_ps, block_ps, relative_error)
 
 
 def _judged(result: Result, duration_ps: float, block_ps: float, relative_error: float) -> Viscosity:
-    """The result of a fit held against the criteria of `estimate_viscosity`."""
+    """Compare the result of a fit with the criteria of `estimate_viscosity`."""
     props = result.props
     relaxation_ps, relaxation_error_ps = float(result.corrtime_exp), float(result.corrtime_exp_std)
     points = float(result.neff)
@@ -228,29 +228,29 @@ def _judged(result: Result, duration_ps: float, block_ps: float, relative_error:
     reasons: list[str] = []
     lengths_ps: list[float] = []
     if points < MIN_POINTS:
-        reasons.append(f"{points:.0f} effective points in the fit, {MIN_POINTS} needed")
+        reasons.append(f"{points:.0f} effective points in the fit, {MIN_POINTS} required")
         lengths_ps.append(LENGTH_MARGIN * duration_ps * MIN_POINTS / points)
     for name, z_score in z_scores.items():
         if z_score >= MAX_Z_SCORE:
-            reasons.append(f"z-score of the {name} {z_score:.1f}, to be below {MAX_Z_SCORE:g}")
+            reasons.append(f"z-score of the {name} {z_score:.1f}, required below {MAX_Z_SCORE:g}")
             lengths_ps.append(2 * duration_ps)
     if duration_ps < (resolved_ps := float(props["exp_simulation_time"])):
         reasons.append(
-            f"{duration_ps:.4g} ps a replica, {resolved_ps:.4g} ps needed for a relaxation time of "
+            f"{duration_ps:.4g} ps per replica, {resolved_ps:.4g} ps required for a relaxation time of "
             f"{relaxation_ps:.3g} ps"
         )
-        # The peak of too short a run is broadened, and the relaxation time comes out too short.
+        # If a run is too short, the peak is broadened and the relaxation time is underestimated.
         lengths_ps.append(LENGTH_MARGIN * resolved_ps * (1 + 2 * relaxation_error_ps / relaxation_ps))
     if relaxation_error_ps > MAX_RELAXATION_ERROR * relaxation_ps:
-        reasons.append(f"relaxation time {relaxation_ps:.3g} ± {relaxation_error_ps:.3g} ps, not known from zero")
+        reasons.append(f"relaxation time {relaxation_ps:.3g} ± {relaxation_error_ps:.3g} ps, not distinct from zero")
         lengths_ps.append(2 * duration_ps)
     if error > relative_error:
-        reasons.append(f"standard error {error:.1%} of the viscosity, {relative_error:.1%} wanted")
+        reasons.append(f"standard error {error:.1%} of the viscosity, {relative_error:.1%} required")
         lengths_ps.append(LENGTH_MARGIN * duration_ps * (error / relative_error) ** 2)
     if block_ps > longest_block_ps:
         reasons.append(
-            f"blocks of {1000 * block_ps:g} fs, at most {1000 * longest_block_ps:.3g} fs for a relaxation time of "
-            f"{relaxation_ps:.3g} ps"
+            f"blocks of {1000 * block_ps:g} fs, at most {1000 * longest_block_ps:.3g} fs allowed for a relaxation time "
+            f"of {relaxation_ps:.3g} ps"
         )
 
     return Viscosity(
@@ -270,7 +270,7 @@ def _judged(result: Result, duration_ps: float, block_ps: float, relative_error:
 
 
 def _without_fit(reason: str, duration_ps: float, block_ps: float) -> Viscosity:
-    """The result where nothing could be fitted."""
+    """The result if nothing could be fitted."""
     return Viscosity(
         status="insufficient",
         reason=reason,

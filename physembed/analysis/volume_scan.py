@@ -1,7 +1,7 @@
-"""Rigid volume scan: energy and forces of a liquid against its volume, its molecules moved but not deformed.
+"""Rigid volume scan: energy and forces of a liquid against its volume, with molecules moved but not deformed.
 
-Between the points of a frame only distances between molecules change. So energies relative to one point hold the
-intermolecular energy alone, and -dE/dV is the intermolecular pressure.
+Between the points of a frame only distances between molecules change. So energies relative to one point contain only
+the intermolecular energy, and -dE/dV is the intermolecular pressure.
 
 `volume_scan` gives one row per frame, scale and variant (`uncorrected`, `corrected`, ...; `reference` for labels):
 
@@ -9,9 +9,9 @@ intermolecular energy alone, and -dE/dV is the intermolecular pressure.
 | --- | --- |
 | `frame`, `scale` | index of the frame, and factor on the length of its box |
 | `volume_A3`, `density_g_cm3` | of the scaled box |
-| `variant` | what energy and forces are from |
+| `variant` | source of energy and forces |
 | `energy_eV_per_molecule` | relative to the frame's point nearest to scale 1 that all variants have |
-| `pressure_bar` | -dE/dV through the points of the frame; rough at both ends |
+| `pressure_bar` | -dE/dV through the points of the frame; inaccurate at both ends |
 | `molecular_force_rms_meV_A` | root mean square of the net force on a molecule, over molecules and components |
 | `force_change_rms_meV_A` | root mean square of forces minus the uncorrected ones, over atoms and components |
 | `force_rmse_meV_A` | the same of forces minus the reference's; nan without a reference |
@@ -44,19 +44,19 @@ Evaluate = Callable[[Sequence[Atoms]], tuple[NDArray[np.float64], Sequence[NDArr
 UNCORRECTED = "uncorrected"
 REFERENCE = "reference"
 FRAME, SCALE = "volume_scan_frame", "volume_scan_scale"
-"""Keys of `info` by which a point of the scan is known, also after it has been labelled."""
+"""Keys of `info` that identify a point of the scan, also after it has been labelled."""
 MEV = 1e-3
 
 
 def scan_points(frames: Sequence[Atoms], scales: Sequence[float]) -> list[Atoms]:
-    """Each frame at each scale of the box length, by frame and then by rising scale.
+    """Each frame at each scale of the box length, sorted by frame and then by scale.
 
     Args:
         frames: periodic frames with the array `molecule`.
         scales: factors on the box length.
 
     Returns:
-        Copies by `scale_rigid`, with `volume_scan_frame` and `volume_scan_scale` in info.
+        Copies made by `scale_rigid`, with `volume_scan_frame` and `volume_scan_scale` in info.
 
     Raises:
         PhysEmbedError: no frames, a scale that is listed twice, fewer than three scales; as `scale_rigid`.
@@ -66,7 +66,7 @@ def scan_points(frames: Sequence[Atoms], scales: Sequence[float]) -> list[Atoms]
     twice = [scale for scale, count in Counter(scales).items() if count > 1]
     if twice or len(scales) < 3:
         problem = f"{twice[0]:g} is listed twice" if twice else f"{len(scales)} scales"
-        raise PhysEmbedError(f"structure.volume_scan_scales: {problem}; give three different ones or more")
+        raise PhysEmbedError(f"structure.volume_scan_scales: {problem}; give at least three different ones")
     points = []
     for index, frame in enumerate(frames):
         for scale in sorted(scales):
@@ -79,19 +79,19 @@ def scan_points(frames: Sequence[Atoms], scales: Sequence[float]) -> list[Atoms]
 def volume_scan(
     points: Sequence[Atoms], variants: Mapping[str, Evaluate], labelled: Sequence[Atoms] = ()
 ) -> pd.DataFrame:
-    """Energy and forces of all points with each variant, and their errors where there are reference labels.
+    """Energy and forces of all points with each variant, and their errors if there are reference labels.
 
     Args:
-        points: as `scan_points` makes them.
-        variants: what gives energies and forces, by name; one is `uncorrected`.
-        labelled: those points that have labels (`REF_energy` in info, `REF_forces` in arrays), in any order; they
-            make the variant `reference`. Points without a label have nan for what needs one.
+        points: points created by `scan_points`.
+        variants: functions that compute energies and forces, by name; one is `uncorrected`.
+        labelled: the points that have labels (`REF_energy` in info, `REF_forces` in arrays), in any order; they
+            form the variant `reference`. Points without a label have nan in columns that need one.
 
     Returns:
-        The table of the module's docstring, sorted by frame, scale and variant in the order given.
+        The table described in the module's docstring, sorted by frame, scale and variant in the order given.
 
     Raises:
-        PhysEmbedError: energies or forces of a wrong shape or that are no numbers; a label of no point, or two of one.
+        PhysEmbedError: energies or forces of a wrong shape or not finite; a label for no point, or two for one.
     """
     energies, forces = {}, {}
     for variant, evaluate in variants.items():
@@ -128,7 +128,7 @@ def volume_scan(
 
 
 def _rms(values: NDArray[np.float64]) -> float:
-    """Root mean square of eV/Å in meV/Å."""
+    """Root mean square of values in eV/Å, in meV/Å."""
     return float(np.sqrt(np.mean(values**2))) / MEV
 
 
@@ -161,7 +161,7 @@ def _evaluated(
         for point, value, vector in zip(part, values, vectors, strict=True):
             if not (np.isfinite(value) and np.isfinite(vector).all()):
                 raise PhysEmbedError(
-                    f"volume_scan: {variant} gives no number for energy or forces of {_where(point)}; "
+                    f"volume_scan: {variant} gives a non-finite energy or force for {_where(point)}; "
                     "raise the smallest of structure.volume_scan_scales"
                 )
         energies[chosen] = values
@@ -181,7 +181,7 @@ def _labels(
     for atoms in labelled:
         index = index_of.get((atoms.info[FRAME], round(atoms.info[SCALE], 6)))
         if index is None or not np.isnan(energies[index]):
-            problem = "no point of the scan" if index is None else "labelled twice"
+            problem = "not a point of the scan" if index is None else "labelled twice"
             raise PhysEmbedError(
                 f"volume_scan: {_where(atoms)} is {problem}; give the labels of these points, each once"
             )
@@ -200,7 +200,7 @@ def _by_frame(points: Sequence[Atoms]) -> list[NDArray[np.int64]]:
 
 
 def _pressures(points: Sequence[Atoms], energies: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-    """-dE/dV in eV/Å^3 by a cubic spline through the points of a frame; nan where fewer than three have an energy.
+    """-dE/dV in eV/Å^3 by a cubic spline through the points of a frame; nan if fewer than three have an energy.
 
     The spline is in ln V, in which a steep repulsion is less curved.
     """
@@ -217,9 +217,9 @@ def _pressures(points: Sequence[Atoms], energies: Mapping[str, NDArray[np.float6
 
 
 def _make_relative(points: Sequence[Atoms], energies: Mapping[str, NDArray[np.float64]]) -> None:
-    """Refer energies to that of the frame's point nearest to scale 1 which every variant has.
+    """Make energies relative to that of the frame's point nearest to scale 1 that every variant has.
 
-    A variant without any energy of the frame has no say.
+    A variant without any energy for the frame is ignored.
     """
     scales = np.array([point.info[SCALE] for point in points])
     for chosen in _by_frame(points):

@@ -1,4 +1,4 @@
-"""What evaluates models and advances batches of systems: batches, steps, neighbour lists, CUDA graphs, memory, devices.
+"""Evaluation of models and propagation of batches of systems: steps, neighbour lists, CUDA graphs, memory, devices.
 
-Nothing here knows a stage of the workflow, a file of results or what is recorded.
+This package knows nothing about the workflow's stages, the result files or what is recorded.
 """

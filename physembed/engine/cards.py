@@ -1,4 +1,4 @@
-"""Which GPU of a machine a job takes, where no scheduler has given it one."""
+"""Choice of a GPU for a job when no scheduler has assigned one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TextIO
 
 DRIVER = Path("/proc/driver/nvidia/gpus")
-"""Has an entry for each GPU of the machine."""
+"""Contains an entry for each GPU of the machine."""
 WINDOWS = Path("/dev/dxg")
-"""Is there, and no `DRIVER`, where Linux runs inside Windows and shares its GPU."""
+"""Exists instead of `DRIVER` if Linux runs inside Windows and shares its GPU."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 _held: list[TextIO] = []
 
 
 def visible_cards() -> list[str]:
-    """Names, for CUDA, of the GPUs that this process may use: those of `CUDA_VISIBLE_DEVICES`, else all."""
+    """CUDA names of the GPUs that this process may use: those in `CUDA_VISIBLE_DEVICES`, or all if it is not set."""
     if (named := os.environ.get(VISIBLE)) is not None:
         return [name.strip() for name in named.split(",") if name.strip()]
     if DRIVER.is_dir():
@@ -27,14 +27,14 @@ def visible_cards() -> list[str]:
 
 
 def take_card(folder: str | Path | None = None) -> str | None:
-    """Keep one of several GPUs to this process, the one that the fewest others have taken, until it ends.
+    """Reserve one of several GPUs, the one used by the fewest other processes, until this process ends.
 
-    To be called before CUDA begins, which then sees no other GPU. It counts the processes of this user that call it,
-    by files that they lock; the locks vanish with the processes, however these end. With at most one GPU, as a
-    scheduler gives it, there is nothing to choose.
+    Call this before CUDA is initialised, which then sees no other GPU. Processes of this user that call this function
+    are counted by the files that they lock; the locks disappear with the processes, however these end. With at most
+    one GPU, as assigned by a scheduler, there is nothing to choose.
 
     Args:
-        folder: of the files; by default one in the folder of temporary files.
+        folder: folder of the lock files; by default one in the folder of temporary files.
 
     Returns:
         The GPU, or None if there was nothing to choose.

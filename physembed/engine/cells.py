@@ -1,4 +1,4 @@
-"""Determinants and inverses of batches of cells, for which nobody waits: torch's own look for errors on the host."""
+"""Determinants and inverses of batches of cells without torch's error checks, which would synchronise with the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which device a model runs on, and how much of a batch it holds."""
+"""Choice of the device of a model, and of how many systems to evaluate at once."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from physembed.errors import PhysEmbedError
 
 log = logging.getLogger(__name__)
 CPU_SYSTEMS = 20
-"""Molecules evaluated at once on a CPU; 100 at once took 10 to 25 % longer each (docs/development/performance.md)."""
+"""Molecules evaluated at once on a CPU; 100 at once took 10 to 25 % longer per molecule."""
 
 
 def resolve_device(device: str) -> str:
-    """`auto` becomes `cuda` where there is a card, else `cpu` with a warning; others are checked.
+    """Replace `auto` by `cuda` if there is a GPU, otherwise by `cpu` with a warning; check other values.
 
     Raises:
-        PhysEmbedError: if `cuda` is asked for and there is none.
+        PhysEmbedError: if `cuda` is requested but there is no GPU.
     """
     if device == "auto":
         if torch.cuda.is_available():
             return "cuda"
-        log.warning("no GPU: runs on %d CPU threads; the progress lines tell what that costs", torch.get_num_threads())
+        log.warning("no GPU: running on %d CPU threads; the progress lines show the speed", torch.get_num_threads())
         return "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise PhysEmbedError("device: 'cuda' is set in the configuration, but torch finds no GPU; set auto or cpu")
@@ -31,33 +31,33 @@ def resolve_device(device: str) -> str:
 
 
 def half_as_many(systems_at_once: int, error: Exception) -> int:
-    """How many systems to evaluate at once, after there was no memory for so many.
+    """Halve the number of systems to evaluate at once, after running out of memory.
 
     Raises:
-        PhysEmbedError: if it was one.
+        PhysEmbedError: if it was already one.
     """
     if systems_at_once == 1:
-        raise PhysEmbedError("model: the memory of the GPU does not hold one system") from error
+        raise PhysEmbedError("model: the GPU memory is too small for a single system") from error
     fewer = (systems_at_once + 1) // 2
-    log.warning("out of memory: %d systems at once from here on", fewer)
+    log.warning("out of memory: continuing with %d systems at once", fewer)
     return fewer
 
 
 def systems_that_fit(evaluate: Callable[[int], object], systems: int, device: torch.device) -> int:
-    """How many of so many equal systems a model should evaluate at once.
+    """Number of equally large systems that a model should evaluate at once.
 
-    On a GPU the memory that a few of them take is measured, and half of what is free is counted on. On a CPU it is
-    the cache that should hold them: `CPU_SYSTEMS`.
+    On a GPU, the memory of a few systems is measured, and half of the free memory is used. On a CPU, the limit is the
+    cache: `CPU_SYSTEMS`.
 
     Args:
-        evaluate: evaluates the model for so many systems.
-        systems: how many there are.
-        device: where it runs.
+        evaluate: evaluates the model for the given number of systems.
+        systems: total number of systems.
+        device: device of the model.
     """
     if device.type == "cpu":
         return min(systems, CPU_SYSTEMS)
     few = min(systems, 4)
-    evaluate(few)  # what is made once, at the first call, does not count
+    evaluate(few)  # exclude what is allocated once, in the first call
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     evaluate(few)

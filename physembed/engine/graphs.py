@@ -1,6 +1,6 @@
-"""Functions of fixed shapes, called on a CPU and replayed as CUDA graphs on a GPU.
+"""Functions of fixed shapes, called directly on a CPU and replayed as CUDA graphs on a GPU.
 
-Launching its kernels one by one takes most of the time of a step on a GPU: see docs/development/performance.md.
+On a GPU, most of the time of a step goes into launching its kernels: see docs/development/performance.md.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 WARM_UP_CALLS = 3
-"""Before a capture, so that kernels are compiled and libraries have their workspaces."""
+"""Calls before a capture, so that kernels are compiled and libraries have allocated their workspaces."""
 
 
 class Replayed:
     """Repeats a step.
 
-    If it is to be captured, it is so at its first use. It must then keep to what a CUDA graph can hold: it reads and
-    writes the same tensors every time, of shapes that do not depend on their values, and never waits for the device.
-    A step that cannot be captured nevertheless is called, with a warning.
+    If the step is to be captured, this happens on first use. It must then satisfy the constraints of CUDA graphs: it
+    reads and writes the same tensors every time, with shapes that do not depend on values, and never synchronises with
+    the device. If the capture fails nevertheless, the step is called directly, with a warning.
 
     Args:
-        step: what is repeated.
-        captured: whether it is captured; it must run on a GPU then.
-        state: tensors that the step changes and reads again, all of them.
-        generator: of the random numbers that the step draws, if it does.
+        step: the function to repeat.
+        captured: whether to capture it; it must then run on a GPU.
+        state: all tensors that the step both changes and reads.
+        generator: random number generator used by the step, if any.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class Replayed:
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, times: int) -> None:
-        """Repeat the step so many times; if it is captured, this only queues them.
+        """Repeat the step the given number of times; if it is captured, this only queues the work.
 
         Raises:
-            torch.cuda.OutOfMemoryError: the memory does not hold the step.
+            torch.cuda.OutOfMemoryError: the memory is too small for the step.
         """
         if self._captured and self._graph is None:
             self._graph = self._captured_or_not()
@@ -56,10 +56,10 @@ class Replayed:
                 self._graph.replay()
 
     def _captured_or_not(self) -> torch.cuda.CUDAGraph | None:
-        """The graph, or None, with a warning, if there is none of this step; what it changed is as it was.
+        """Return the graph, or None with a warning if the step cannot be captured. The state is restored afterwards.
 
         Raises:
-            torch.cuda.OutOfMemoryError: the memory does not hold it.
+            torch.cuda.OutOfMemoryError: the memory is too small for the step.
         """
         before = [tensor.clone() for tensor in self._state]
         drawn = self._generator.get_state() if self._generator else None
@@ -70,7 +70,7 @@ class Replayed:
         except RuntimeError as error:
             self._captured = False
             reason = str(error).partition("\n")[0]
-            log.warning("the step cannot be captured as a CUDA graph, so that the run is slower: %s", reason)
+            log.warning("the step cannot be captured as a CUDA graph, which makes the run slower: %s", reason)
             return None
         finally:
             for tensor, value in zip(self._state, before, strict=True):
@@ -79,7 +79,7 @@ class Replayed:
                 self._generator.set_state(drawn)
 
     def _capture(self) -> torch.cuda.CUDAGraph:
-        """The graph, after some steps."""
+        """Run a few warm-up steps and capture the graph."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):

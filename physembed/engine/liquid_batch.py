@@ -1,7 +1,7 @@
-"""Molecular dynamics of a batch of periodic liquids, through torch-sim's integrators.
+"""Molecular dynamics of a batch of periodic liquids, based on torch-sim's integrators.
 
-The systems hold the same atoms, each with its own start, temperature and pressure. docs/background/npt.md says
-which ensemble each integrator samples and how that was checked.
+All systems have the same atoms, each with its own start, temperature and pressure. docs/background/npt.md describes
+which ensemble each integrator samples and how this was tested.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from physembed.units import FS, G_CM3, KB
 Ensemble = Literal["npt-crescale", "npt-langevin", "nvt", "nve"]
 
 HOTTEST = 10.0
-"""A system hotter than so many times its temperature is lost."""
+"""A system fails if its temperature exceeds the set temperature by this factor."""
 WIDEST = 3.0
-"""A system is lost if its volume exceeds that of its start by this factor, or falls below it by as much."""
+"""A system fails if its volume exceeds its initial volume by this factor, or falls below it by the same factor."""
 
 MOVING = ("positions", "momenta", "cell", "energy", "forces")
-"""What changes in the state of every integrator."""
+"""Tensors that change in the state of every integrator."""
 PISTON = ("cell_positions", "cell_velocities", "cell_masses", "cell_alpha", "reference_cell")
-"""What the Langevin piston has besides: its variables, and constants that come from the start."""
+"""Additional tensors of the Langevin piston: its variables, and constants determined by the start."""
 KEPT = ("stress", "base_energy", "cso_S0", "cso_S1")
-"""Outputs of a model that are kept beside what the integrators keep; each has a row for each system."""
+"""Model outputs that are stored in addition to those of the integrators; each has one row per system."""
 CAUSES = ("", "volume", "temperature", "energy", "forces", "stress")
-"""By which a system was lost."""
+"""Quantity by which a system failed."""
 
 
 class WatchedModel:
-    """A model that keeps its last outputs (`KEPT`) and holds lost systems still.
+    """A model that stores its last outputs (`KEPT`) and freezes failed systems.
 
-    A system is lost, for good, once its energy, a force, its temperature or its volume is no number, or out of all
-    reason. Its last sound geometry then takes the place of the broken one before the model sees it, because one
-    atom without a position, or a vanishing cell, would break the neighbour list of the whole batch. All of this
-    happens on the device, without waiting for it.
+    A system fails permanently once its energy, a force, its temperature or its volume is not finite or far out of
+    range. Its last valid geometry then replaces the broken one before the model is evaluated, because one atom with a
+    non-finite position, or a vanishing cell, would break the neighbour list of the whole batch. All of this happens on
+    the device without synchronisation.
     """
 
     def __init__(self, model: Any, state: Any, temperatures_K: torch.Tensor, degrees_of_freedom: int) -> None:
@@ -58,10 +58,10 @@ class WatchedModel:
         self.cause = torch.zeros(len(temperatures_K), dtype=torch.int64, device=self.device)
         """Index in `CAUSES`."""
         self.value = torch.zeros(len(temperatures_K), dtype=self.dtype, device=self.device)
-        """What the volume (Å^3) or the temperature (K) was when the system was lost."""
+        """Volume (Å^3) or temperature (K) at which the system failed."""
 
     def __call__(self, state: Any, **_: Any) -> dict[str, torch.Tensor]:
-        """Outputs of the model at the state, whose lost systems are put back to where they were sound."""
+        """Evaluate the model, after resetting failed systems to their last valid geometry."""
         n_systems = len(self.cause)
         now = volumes(state.cell)
         widening = now / self.start_volumes
@@ -87,31 +87,31 @@ class WatchedModel:
 
 
 class LiquidBatch:
-    """Periodic systems of the same atoms that advance together, each from its own start.
+    """Periodic systems with the same atoms that advance together, each from its own start.
 
-    Positions are never wrapped, so molecules that are whole stay whole. A system that is lost (`lost` says which and
-    why) stands still from then on and does not disturb the others. After `save` and `load` a batch on a CPU goes on
-    bit for bit, on the same build of torch.
+    Positions are never wrapped, so whole molecules stay whole. A failed system (`lost` gives the reasons) is frozen
+    and does not affect the others. After `save` and `load`, a batch on a CPU continues bit for bit with the same build
+    of torch.
 
     Args:
-        model: torch-sim model with energies (eV), forces (eV/Å) and stress (eV/Å^3). Its further outputs
-            `cso_S0`, `cso_S1` and `base_energy`, (n_systems,) in eV, are kept.
-        starts: a structure with cell for each system, of the same atoms in the same order. A start with momenta goes
-            on with them, the others draw theirs (Maxwell-Boltzmann, centre of mass at rest).
-        temperatures_K: of each system.
-        pressures_bar: of each system; not used at constant volume.
+        model: torch-sim model with energies (eV), forces (eV/Å) and stress (eV/Å^3). Its additional outputs
+            `cso_S0`, `cso_S1` and `base_energy`, (n_systems,) in eV, are stored.
+        starts: a structure with cell for each system, with the same atoms in the same order. Starts with momenta
+            keep them, the others draw new ones (Maxwell-Boltzmann, centre of mass at rest).
+        temperatures_K: temperature of each system.
+        pressures_bar: pressure of each system; not used at constant volume.
         ensemble: `npt-crescale`: stochastic cell rescaling with velocity rescaling (G. Bussi, D. Donadio,
             M. Parrinello, J. Chem. Phys. 2007, 126, 014101); `npt-langevin`: Langevin piston and Langevin
             thermostat; `nvt`: velocity rescaling; `nve`.
         timestep_fs: time step.
         thermostat_ps: relaxation time of the thermostat.
         barostat_ps: relaxation time of the barostat.
-        compressibility_per_bar: assumed; it sets the pace of the barostat, not the ensemble.
-        seed: of momenta and noise.
+        compressibility_per_bar: assumed compressibility; it sets the time scale of the barostat, not the ensemble.
+        seed: seed of momenta and noise.
 
     Raises:
-        PhysEmbedError: starts of different atoms or without a cell, temperatures or pressures that do not match
-            them, or a model without stress.
+        PhysEmbedError: starts with different atoms or without a cell, a number of temperatures or pressures that does
+            not match, or a model without stress.
     """
 
     def __init__(
@@ -131,9 +131,9 @@ class LiquidBatch:
         pressures_bar = [0.0] * len(starts) if pressures_bar is None else pressures_bar
         _check(starts, temperatures_K, pressures_bar)
         self.ensemble: Ensemble = ensemble
-        """`nvt` and `nve` can take each other's place while a batch runs."""
+        """`nvt` and `nve` may be exchanged while a batch runs."""
         self.n_atoms = len(starts[0])
-        # Langevin noise moves the centre of mass too; the global thermostat leaves it at rest.
+        # Langevin noise also moves the centre of mass; the global thermostat leaves it at rest.
         self._degrees_of_freedom = 3 * self.n_atoms - (0 if ensemble == "npt-langevin" else 3)
         self._mass_u = float(starts[0].get_masses().sum())
 
@@ -165,7 +165,7 @@ class LiquidBatch:
         self._steps: dict[str, ListedSteps] = {}
 
     def _first_state(self, state: Any, barostat: float, compressibility: float) -> Any:
-        """State of the integrator; times in torch-sim's unit, compressibility in Å^3/eV."""
+        """Initial state of the integrator; times in torch-sim's unit, compressibility in Å^3/eV."""
         conditions = self._conditions
         if self.ensemble == "npt-crescale":
             return npt_crescale_init(
@@ -177,8 +177,8 @@ class LiquidBatch:
                 isothermal_compressibility=compressibility,
             )
         if self.ensemble == "npt-langevin":
-            # torch-sim takes friction coefficients (mass / time), one for all atoms of a system, and gives the strain
-            # of the cell the mass (N + 1) kT barostat^2; critical damping of the frequency this has in the liquid.
+            # torch-sim expects friction coefficients (mass / time), one for all atoms of a system, and gives the strain
+            # of the cell the mass (N + 1) kT barostat^2. Critical damping for the resulting frequency in the liquid.
             masses = (self.n_atoms + 1) * conditions.kT * barostat**2
             stiffness = 9 * volumes(state.cell) / compressibility
             return npt_langevin_isotropic_init(
@@ -193,11 +193,11 @@ class LiquidBatch:
         return nvt_vrescale_init(state, self._watched, kT=conditions.kT)
 
     def advance(self, steps: int) -> None:
-        """Take so many time steps."""
+        """Take the given number of time steps."""
         self._take(steps, self._step, self.ensemble)
 
     def averages(self, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take so many time steps.
+        """Take the given number of time steps and average over them.
 
         Returns:
             Pressure tensors (n_systems, 3, 3) in eV/Å^3 and kinetic temperatures (n_systems,) in K, averaged over the
@@ -218,7 +218,7 @@ class LiquidBatch:
         self._steps[name](steps)
 
     def _step(self) -> None:
-        """One step, in place; if it fails, the state still has its own tensors."""
+        """Take one step in place; if it fails, the state keeps its original tensors."""
         before, outputs = self._changing(), self._watched.outputs
         try:
             STEPS[self.ensemble](self.state, self._watched, self._conditions)
@@ -238,7 +238,7 @@ class LiquidBatch:
         self._sums["temperature"] += self.temperatures
 
     def _changing(self) -> list[tuple[dict[str, Any], str, torch.Tensor]]:
-        """What a step changes: where it is held, its name there, and the tensor."""
+        """Tensors that a step changes: the dictionary that contains each, its name there, and the tensor."""
         watched = self._watched
         held = [(vars(self.state), name) for name in self._names()]
         held += [(vars(watched), name) for name in ("positions", "cell", "cause", "value")]
@@ -246,7 +246,7 @@ class LiquidBatch:
         return [(holder, name, holder[name]) for holder, name in held]
 
     def keep(self, mask: torch.Tensor, model: Any) -> None:
-        """Go on with the systems where `mask` (n_systems,) is true, and with a model made for these."""
+        """Continue with the systems for which `mask` (n_systems,) is true, and with a model created for these."""
         generator, kept, watched = self.state.rng, torch.nonzero(mask).flatten(), self._watched
         self.state = self.state[kept]
         self.state.rng = generator
@@ -259,7 +259,7 @@ class LiquidBatch:
         self._sums, self._steps = {}, {}
 
     def lost(self) -> list[str]:
-        """For each system why it was lost, in a few words; empty for a system that was not."""
+        """For each system, a few words on why it failed; empty for a system that has not failed."""
         watched = self._watched
         expected = {"volume": watched.start_volumes.tolist(), "temperature": watched.temperatures_K.tolist()}
         reasons = []
@@ -304,7 +304,7 @@ class LiquidBatch:
 
     @property
     def energies(self) -> torch.Tensor:
-        """Potential energies (n_systems,) in eV, any correction included."""
+        """Potential energies (n_systems,) in eV, including any correction."""
         return self.state.energy
 
     @property
@@ -314,19 +314,19 @@ class LiquidBatch:
 
     @property
     def cso_S0(self) -> torch.Tensor:
-        """S0 of the CSO correction (n_systems,) in eV; 0 with a model that has none."""
+        """S0 of the CSO correction (n_systems,) in eV; 0 for a model without correction."""
         return self._watched.outputs.get("cso_S0", torch.zeros_like(self.energies))
 
     @property
     def cso_S1(self) -> torch.Tensor:
-        """S1 of the CSO correction (n_systems,) in eV; 0 with a model that has none."""
+        """S1 of the CSO correction (n_systems,) in eV; 0 for a model without correction."""
         return self._watched.outputs.get("cso_S1", torch.zeros_like(self.energies))
 
     @property
     def temperatures(self) -> torch.Tensor:
         """Kinetic temperatures (n_systems,) in K.
 
-        From (K_full + 2 K_half) / 3, or from K_half under the Langevin thermostat, which balances that one.
+        From (K_full + 2 K_half) / 3, or from K_half with the Langevin thermostat, which thermostats K_half.
         """
         state = self.state
         return kinetic_temperatures(
@@ -341,11 +341,11 @@ class LiquidBatch:
 
     @property
     def pressure_tensors(self) -> torch.Tensor:
-        """Pressure tensors (n_systems, 3, 3) in eV/Å^3, kinetic part less stress; positive under compression."""
+        """Pressure tensors (n_systems, 3, 3) in eV/Å^3: kinetic part minus stress, positive under compression."""
         return pressure_tensors(self.state, self._watched.outputs["stress"], self._conditions.timestep)
 
     def save(self) -> dict[str, Any]:
-        """Everything that the next step and the properties depend on."""
+        """Return everything that the next step and the properties depend on."""
         watched = self._watched
         return {
             "state": {name: getattr(self.state, name).cpu().clone() for name in self._names()},
@@ -357,7 +357,7 @@ class LiquidBatch:
         }
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Go on from `save` of a batch of the same systems in the same ensemble."""
+        """Continue from `save` of a batch with the same systems in the same ensemble."""
         watched, device = self._watched, self._watched.device
         for name in self._names():
             setattr(self.state, name, saved["state"][name].to(device))
@@ -382,8 +382,8 @@ def _check(starts: Sequence[Atoms], temperatures_K: Sequence[float], pressures_b
     for row, start in enumerate(starts):
         if not np.array_equal(start.numbers, starts[0].numbers):
             raise PhysEmbedError(
-                f"md: start {row} ({start.get_chemical_formula()}) holds other atoms, or in another order, than "
-                f"start 0 ({starts[0].get_chemical_formula()}); give starts of one liquid"
+                f"md: start {row} ({start.get_chemical_formula()}) has other atoms, or in another order, than "
+                f"start 0 ({starts[0].get_chemical_formula()}); give starts of the same liquid"
             )
         if not start.cell.volume > 0:
             raise PhysEmbedError(f"md: start {row} has no cell ({start.cell.cellpar()}); give a periodic box")

@@ -29,7 +29,7 @@ from physembed.models.file import load_module
 
 
 class ListedCSO(OnPairs, CSOModel):
-    """`CSOModel` on a list of pairs that is kept from one call to the next, with forces and stress always."""
+    """`CSOModel` on a list of pairs that is reused between calls, always with forces and stress."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class ListedCSO(OnPairs, CSOModel):
         self.list = PaddedList(self.reach, half=True) if fixed_shapes else SkinList(half=True)
 
     def forward(self, state: SimState, **_kwargs: object) -> dict[str, Tensor]:
-        """Evaluate the correction; input, output and errors are those of `CSOModel`."""
+        """Evaluate the correction; input, output and errors as in `CSOModel`."""
         if isinstance(self.list, SkinList) and self.device.type == "cpu":
             structure = state.positions, state.row_vector_cell, state.pbc
             kept = self.list.kept(*structure, self.reach, state.system_idx)
@@ -61,7 +61,7 @@ class ListedCSO(OnPairs, CSOModel):
         return names | {"cso_S0": result.s0, "cso_S1": result.s1}
 
     def compiled(self, state: SimState) -> CompiledCSO:
-        """As `interaction`, compiled for a CPU."""
+        """The interaction compiled for a CPU."""
         atoms = state.atomic_numbers, state.system_idx
         if self._compiled is None or self._compiled_for is None or not all(map(same, atoms, self._compiled_for)):
             self._compiled = CompiledCSO(
@@ -72,17 +72,17 @@ class ListedCSO(OnPairs, CSOModel):
 
     @property
     def reach(self) -> float:
-        """Distance in Å beyond which a pair adds nothing."""
+        """Distance in Å beyond which a pair contributes nothing."""
         return self.convention.reach(self.cutoffs)
 
 
 class LiquidModel(SumModel):
-    """MACE + CSO of a batch of systems, each with parameters of its own.
+    """MACE + CSO for a batch of systems, each with its own parameters.
 
-    The output has `energy` (n_systems,) eV, `forces` (n_atoms, 3) eV/Å and `stress` (n_systems, 3, 3) eV/Å^3
+    The output contains `energy` (n_systems,) eV, `forces` (n_atoms, 3) eV/Å and `stress` (n_systems, 3, 3) eV/Å^3
     (positive under tension; zero without periodicity), all with the correction, and for reweighting `base_energy`,
     the energy of MACE alone, `cso_S0` and `cso_S1`, (n_systems,) eV each:
-    energy = base_energy - alpha (cso_S0 + a1 cso_S1). They are there for systems with alpha = 0 too.
+    energy = base_energy - alpha (cso_S0 + a1 cso_S1). They are also computed for systems with alpha = 0.
     """
 
     def __init__(self, base: LiquidMace | CompiledLiquid, cso: ListedCSO) -> None:
@@ -100,24 +100,24 @@ class LiquidModel(SumModel):
 
     @property
     def fixed_shapes(self) -> bool:
-        """Whether a CUDA graph can hold an evaluation."""
+        """Whether an evaluation can be captured in a CUDA graph."""
         return self.base.fixed_shapes
 
     @property
     def lists(self) -> tuple[PaddedList, ...]:
-        """Lists of pairs that somebody has to look at; none if they look after themselves."""
+        """Pair lists that the caller has to verify; empty if the lists verify themselves."""
         return self.base.lists + self.cso.lists
 
     def make_lists(self, state: Any) -> None:
-        """Make all of them for a state."""
+        """Build all pair lists for a state."""
         self.base.make_lists(state)
         self.cso.make_lists(state)
 
     def with_parameters(self, alpha: Values, a1: Values) -> LiquidModel:
-        """The same MACE model, weights not copied, with other parameters: for other systems, or some of the batch.
+        """The same MACE model (weights are shared) with other parameters: for other systems, or a subset of the batch.
 
         Args:
-            alpha: prefactors, one for all systems or one for each.
+            alpha: prefactors, one for all systems or one per system.
             a1: likewise.
         """
         cso = ListedCSO(
@@ -137,7 +137,7 @@ class LiquidModel(SumModel):
             state: positions and cells in Å.
 
         Raises:
-            PhysEmbedError: an element has no CSO parameters, or there are neither one nor n_systems values of one.
+            PhysEmbedError: an element has no CSO parameters, or the number of values is neither one nor n_systems.
         """
         base, output = self.base(state), self.cso(state)
         for name in ("energy", "forces", "stress"):
@@ -162,15 +162,15 @@ def evaluator(model: LiquidModel) -> Callable[[Sequence[Atoms]], tuple[np.ndarra
 def mace_of_liquids(
     module: torch.nn.Module, device: str, dtype: str, *, fixed_shapes: bool = False
 ) -> LiquidMace | CompiledLiquid:
-    """A MACE model of periodic systems without a correction: on a CPU by compiled code where that takes the model.
+    """A MACE model of periodic systems without a correction, on a CPU by compiled code if that supports the model.
 
     Args:
         module: the MACE model.
         device: `cpu` or `cuda`.
         dtype: `float32` or `float64`.
-        fixed_shapes: as `load_liquid`; not kept for a model to which pairs beyond the cutoff matter.
+        fixed_shapes: as in `load_liquid`; ignored for a model in which pairs beyond the cutoff contribute.
     """
-    # Fixed shapes come from pairs in the skin of a list, beyond the cutoff.
+    # Fixed shapes are obtained by padding with pairs beyond the cutoff.
     fixed_shapes = fixed_shapes and vanishes_beyond_cutoff(module)
     evaluator = compiled(module, dtype) if device == "cpu" and not fixed_shapes else None
     if evaluator is not None:
@@ -189,7 +189,7 @@ def corrected(
     cutoffs: Cutoffs | None = None,
     fixed_shapes: bool = False,
 ) -> LiquidModel:
-    """`load_liquid` for a module that is loaded already."""
+    """`load_liquid` for a module that is already loaded."""
     base = mace_of_liquids(module, device, dtype, fixed_shapes=fixed_shapes)
     fixed_shapes = base.fixed_shapes
     parameters = CSOParameters(alpha=alpha, a1=a1)
@@ -208,25 +208,24 @@ def load_liquid(
     cutoffs: Cutoffs | None = None,
     fixed_shapes: bool = False,
 ) -> LiquidModel:
-    """A MACE model with the CSO correction, for batches of liquids, or of isolated molecules.
+    """A MACE model with the CSO correction, for batches of liquids or of isolated molecules.
 
-    On a GPU MACE runs through cuEquivariance, on a CPU compiled code evaluates it, if it can.
-    The file is a pickle, which can run any code when it is loaded: load
-    only files that you trust.
+    MACE runs through cuEquivariance on a GPU and through compiled code on a CPU, if it supports the model. The file is
+    a pickle, which can run arbitrary code when loaded: load only files that you trust.
 
     Args:
         model_file: a MACE model.
         device: `auto`, `cpu` or `cuda`.
         dtype: `float32` or `float64`; the model is converted to it.
         convention: `d3` or `d2` (see docs/background/cso.md).
-        alpha: prefactor of the correction, one value for all systems or one for each.
+        alpha: prefactor of the correction, one value for all systems or one per system.
         a1: its medium-range strength, likewise.
-        cutoffs: its ranges; the default is that of the convention.
-        fixed_shapes: for MD on a GPU: a CUDA graph can hold an evaluation; systems have to be periodic. It has no
-            effect on a model in which pairs beyond the cutoff count.
+        cutoffs: its cutoffs; the default is that of the convention.
+        fixed_shapes: for MD on a GPU: evaluations can be captured in a CUDA graph; systems have to be periodic. No
+            effect for a model in which pairs beyond the cutoff contribute.
 
     Raises:
-        PhysEmbedError: if the file holds no MACE model or one of several heads, or there is no such convention.
+        PhysEmbedError: the file contains no MACE model, or one with several heads, or the convention is unknown.
     """
     device = resolve_device(device)
     module = load_module(model_file, device)

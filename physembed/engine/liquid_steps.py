@@ -1,9 +1,9 @@
-"""Time steps of a batch of periodic systems of the same atoms.
+"""Time steps of a batch of periodic systems with the same atoms.
 
 They are torch-sim's (velocity Verlet, velocity rescaling, stochastic cell rescaling and the Langevin piston), with the
-same random numbers, but for the temperature that velocity rescaling controls (`physembed.engine.kinetic`). A CUDA graph
-can hold them: they never wait for the device, copy from the host or derive a shape from values. Each takes a state of
-torch-sim's integrator of its kind and assigns new tensors to it.
+same random numbers, except for the temperature that velocity rescaling controls (`physembed.engine.kinetic`). They can
+be captured in a CUDA graph: they never synchronise with the device, copy from the host or derive a shape from values.
+Each takes a state of torch-sim's corresponding integrator and assigns new tensors to it.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ Model = Callable[[Any], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a step needs besides the state. Times are in torch-sim's unit, sqrt(u Å^2/eV)."""
+    """Everything that a step needs besides the state. Times are in torch-sim's unit, sqrt(u Å^2/eV)."""
 
     n_atoms: int
-    """Of each system."""
+    """Atoms per system."""
     degrees_of_freedom: int
-    """Of each system."""
+    """Degrees of freedom per system."""
     timestep: Tensor
-    """()"""
+    """Time step ()."""
     kT: Tensor
     """(n_systems,) eV."""
     thermostat: Tensor
-    """Relaxation time (), of velocity rescaling."""
+    """Relaxation time () of velocity rescaling."""
     pressures: Tensor
     """(n_systems,) eV/Å^3, for constant pressure."""
 
     def of(self, systems: Tensor) -> Conditions:
-        """The conditions of some of the systems."""
+        """The conditions of a subset of the systems."""
         return replace(self, kT=self.kT[systems], pressures=self.pressures[systems])
 
 
 def pressure_tensors(state: Any, stress: Tensor, timestep: Tensor) -> Tensor:
     """Pressure tensors (n_systems, 3, 3) in eV/Å^3 at a full step; positive under compression.
 
-    The kinetic part is the mean of those of the half steps before and after, sum p p / m + h^2 / 4 sum F F / m: in
-    discrete time it is this one whose average cancels the virial of motion that stays bounded, such as bond vibrations.
+    The kinetic part is the mean over the half steps before and after, sum p p / m + h^2 / 4 sum F F / m: in discrete
+    time its average cancels the virial of bounded motion, such as bond vibrations.
     """
     n_systems = len(state.cell)
     kinetic = kinetic_tensors(state.momenta, state.masses, n_systems)
@@ -83,7 +83,7 @@ def npt_crescale(state: Any, model: Model, conditions: Conditions) -> None:
 
 
 def npt_langevin(state: Any, model: Model, conditions: Conditions) -> None:
-    """Langevin piston on the logarithm of the cell's length, Langevin thermostat.
+    """Langevin piston on the logarithm of the cell length, with a Langevin thermostat.
 
     N. Grønbech-Jensen and O. Farago, J. Chem. Phys. 2014, 141, 194108.
     """
@@ -139,7 +139,7 @@ def _evaluate(state: Any, model: Model) -> None:
 
 
 def _rescale_velocities(state: Any, conditions: Conditions, time: Tensor) -> None:
-    """Scale the momenta of each system to a kinetic energy drawn from eq. A7 of Bussi et al.
+    """Scale the momenta of each system to a kinetic energy drawn according to eq. A7 of Bussi et al.
 
     The kinetic energy is the estimator (K_full + 2 K_half) / 3 at the full step.
     """
@@ -159,7 +159,7 @@ def _rescale_velocities(state: Any, conditions: Conditions, time: Tensor) -> Non
 def _rescale_cell(state: Any, conditions: Conditions) -> None:
     """Propagate the square root of the volume; scale cell, positions and momenta with it while the positions drift.
 
-    The momenta are those of a half step, as the virial needs them.
+    The momenta are those of a half step, as required by the virial.
     """
     dt, kT = conditions.timestep, conditions.kT
     volume = volumes(state.cell)
@@ -178,7 +178,7 @@ def _rescale_cell(state: Any, conditions: Conditions) -> None:
 
 
 def _strain_force(state: Any, conditions: Conditions) -> Tensor:
-    """Force (n_systems,) in eV on the logarithm of the cell's length."""
+    """Force (n_systems,) in eV on the logarithm of the cell length."""
     volume = volumes(state.reference_cell) * torch.exp(3 * state.cell_positions)
     pressure = conditions.n_atoms * conditions.kT / volume - torch.einsum("nii->n", state.stress) / 3
     return 3 * volume * (pressure - conditions.pressures)

@@ -22,13 +22,16 @@ from physembed.models.file import default_head, load_module
 
 
 class PreparedMace(MaceTorchSimModel):
-    """MACE whose input but geometry is made once for a batch: for the tensors of atomic numbers and systems of a state,
-    and anew when one comes with others. From then on nothing waits for the device, so that a CUDA graph can hold it."""
+    """MACE with its input, except the geometry, prepared once per batch.
+
+    The batch is identified by the tensors of atomic numbers and system indices of a state; other tensors are prepared
+    again. After that, evaluations do not synchronise with the device and can be captured in a CUDA graph.
+    """
 
     _prepared_for: tuple[Tensor, Tensor] | None = None
 
     def prepare(self, state: Any) -> None:
-        """Make the input for the atoms of a state, if it is not there."""
+        """Prepare the input for the atoms of a state, if this has not been done."""
         prepared = self._prepared_for
         if prepared is None or prepared[0] is not state.atomic_numbers or prepared[1] is not state.system_idx:
             self.setup_from_system_idx(state.atomic_numbers, state.system_idx)
@@ -49,15 +52,16 @@ class _Part:
 
 
 class IsolatedMace(PreparedMace):
-    """MACE on all pairs of the atoms of a molecule, in place of a neighbour list.
+    """MACE on all pairs of atoms of each molecule, without a neighbour list.
 
-    MACE's radial functions vanish from r_max on and its radial network has no bias, so pairs beyond r_max add exactly
-    nothing. They are left out of the evaluation of a model in which they do not vanish.
+    MACE's radial functions vanish beyond r_max and its radial network has no bias, so pairs beyond r_max contribute
+    exactly zero. For models in which they do not vanish, these pairs are excluded.
 
-    On a CPU, whose time goes into arithmetic, pairs beyond r_max are left out of each evaluation, which no graph holds.
+    On a CPU, where arithmetic dominates, pairs beyond r_max are excluded from each evaluation; this cannot be captured
+    in a graph.
 
-    A batch is evaluated in parts if the memory of the GPU does not hold it at once. Out of memory nevertheless, parts
-    are made half as large.
+    A batch is evaluated in parts if it does not fit in the memory of the GPU. If memory runs out nevertheless, the
+    size of the parts is halved.
     """
 
     def __init__(self, module: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> None:
@@ -66,20 +70,20 @@ class IsolatedMace(PreparedMace):
         self.systems_at_once = 0
         """Systems that are evaluated together."""
         self.prune = device.type == "cpu" or not vanishes_beyond_cutoff(module)
-        """Whether pairs beyond r_max are left out."""
+        """Whether pairs beyond r_max are excluded."""
 
     def forward(self, state: Any, **_: object) -> dict[str, Tensor]:
         """Evaluate a batch.
 
         Args:
-            state: positions in Å; cells are not looked at.
+            state: positions in Å; cells are ignored.
 
         Returns:
             energy (n_systems,) eV and forces (n_atoms, 3) eV/Å.
 
         Raises:
-            PhysEmbedError: if the memory does not hold a single system.
-            torch.cuda.OutOfMemoryError: in a capture; `fewer_at_once` helps.
+            PhysEmbedError: the memory is too small for a single system.
+            torch.cuda.OutOfMemoryError: during a capture; call `fewer_at_once`.
         """
         self.prepare(state)
         while True:
@@ -87,16 +91,16 @@ class IsolatedMace(PreparedMace):
                 outputs = [self._evaluate(part, state.positions) for part in self._parts]
                 return {name: torch.cat([output[name] for output in outputs]) for name in ("energy", "forces")}
             except torch.cuda.OutOfMemoryError as error:
-                # A capture holds none of what making other parts takes.
+                # Other parts cannot be created during a capture.
                 if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
                     raise
                 self.fewer_at_once(error)
 
     def fewer_at_once(self, error: Exception) -> None:
-        """Evaluate half as many systems at once, because there was no memory for more.
+        """Evaluate half as many systems at once, after running out of memory.
 
         Raises:
-            PhysEmbedError: if it was one.
+            PhysEmbedError: if it was already one.
         """
         self._divide(half_as_many(self.systems_at_once, error))
 
@@ -136,7 +140,7 @@ class IsolatedMace(PreparedMace):
         if self.prune:
             first, second = data["edge_index"]
             vectors = positions.index_select(0, second) - positions.index_select(0, first)
-            # A distance that is not a number is kept: its replica has to show that it is lost.
+            # A non-finite distance is kept: its replica has to be detected as failed.
             near = (~(vectors.square().sum(1) > self.r_max**2)).nonzero()[:, 0]
             data |= {"edge_index": data["edge_index"].index_select(1, near)}
             data |= {name: data[name].index_select(0, near) for name in ("shifts", "unit_shifts")}
@@ -145,13 +149,13 @@ class IsolatedMace(PreparedMace):
 
 
 class LiquidMace(OnPairs, PreparedMace):
-    """MACE of periodic systems, with forces and stress from one gradient, that by the vectors of the edges.
+    """MACE of periodic systems, with forces and stress from one gradient with respect to the edge vectors.
 
-    With `fixed_shapes`, for MD on a GPU, whose steps are replayed as a CUDA graph, an evaluation is on all pairs of the
-    list, those in its skin included, and systems have to be periodic.
+    With `fixed_shapes`, for MD on a GPU, whose steps are replayed as a CUDA graph, all pairs of the list are evaluated,
+    including those in its skin, and systems have to be periodic.
 
-    With g = dE / dr of the edge from atom i to atom j, r = r_j - r_i + shift, the force is g on i and -g on j, and the
-    stress is the sum of r g^T over the edges of a system, made symmetric, over its volume.
+    With g = dE / dr for the edge from atom i to atom j, r = r_j - r_i + shift, the force is g on i and -g on j, and the
+    stress is the sum of r g^T over the edges of a system, symmetrised and divided by its volume.
     """
 
     def __init__(
@@ -186,7 +190,7 @@ class LiquidMace(OnPairs, PreparedMace):
         }
 
     def again(self) -> LiquidMace:
-        """The same model for another batch, its weights not copied."""
+        """The same model for another batch; the weights are shared."""
         other = copy.copy(self)
         other.list = self._new_list()
         other._prepared_for = None
@@ -197,21 +201,21 @@ class LiquidMace(OnPairs, PreparedMace):
 
     @property
     def reach(self) -> float:
-        """Distance in Å beyond which a pair adds nothing."""
+        """Distance in Å beyond which a pair contributes nothing."""
         return float(self.r_max)
 
     def evaluate(self, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
-        """Evaluate the batch that was prepared.
+        """Evaluate the prepared batch.
 
         Args:
-            first: (n_edges,) atoms that the edges begin at.
-            second: (n_edges,) atoms that they end at; each pair of atoms is there in both directions.
+            first: (n_edges,) first atoms of the edges.
+            second: (n_edges,) second atoms; each pair of atoms occurs in both directions.
             vectors: (n_edges, 3) Å.
 
         Returns:
             energy (n_systems,) eV, forces (n_atoms, 3) eV/Å and virial (n_systems, 3, 3) eV, stress times volume.
         """
-        # MACE takes positions and shifts. With all positions 0 the shifts are the vectors.
+        # MACE takes positions and shifts. With all positions at 0 the shifts are the edge vectors.
         positions = torch.zeros(self.total_atoms, 3, dtype=self.dtype, device=self.device)
         edges = {"edge_index": torch.stack([first, second]), "unit_shifts": vectors, "shifts": vectors}
         output = self.model(
@@ -219,7 +223,7 @@ class LiquidMace(OnPairs, PreparedMace):
         )
         gradient = output["edge_forces"].detach()
         forces = torch.zeros_like(positions).index_add_(0, first, gradient).index_add_(0, second, gradient, alpha=-1)
-        # By atoms before by systems: a GPU adds to few places slowly.
+        # Sum by atom first and then by system: a GPU is slow at accumulating into few elements.
         products = (vectors[:, :, None] * gradient[:, None, :]).view(-1, 9)
         of_atoms = products.new_zeros(self.total_atoms, 9).index_add_(0, first, products)
         virial = products.new_zeros(self.n_systems, 9).index_add_(0, self.system_idx, of_atoms).view(-1, 3, 3)
@@ -233,12 +237,11 @@ class LiquidMace(OnPairs, PreparedMace):
 def load_isolated(model_file: str | Path, device: str, dtype: str) -> IsolatedMace | CompiledIsolated:
     """A MACE model for batches of isolated molecules: energies in eV and forces in eV/Å, no stress.
 
-    On a GPU the model runs through cuEquivariance, on a CPU compiled code evaluates it, if it can.
-    The file is a pickle, which can run any code when it is
-    loaded: load only files that you trust.
+    The model runs through cuEquivariance on a GPU and through compiled code on a CPU, if it supports the model. The
+    file is a pickle, which can run arbitrary code when loaded: load only files that you trust.
 
     Raises:
-        PhysEmbedError: if the file holds no MACE model.
+        PhysEmbedError: the file contains no MACE model.
     """
     module = load_module(model_file, device)
     evaluator = compiled(module, dtype) if device == "cpu" else None

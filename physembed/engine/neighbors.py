@@ -1,8 +1,8 @@
 """Edges for models: all pairs of isolated molecules, and a list with a skin for periodic liquids.
 
-The list stands in for a neighbour list of torch-sim. It is called with positions (n_atoms, 3) in Å, cells
+The list replaces a neighbour list of torch-sim. It is called with positions (n_atoms, 3) in Å, cells
 (n_systems, 3, 3) in Å with the lattice vectors as rows, periodicity (3,) or (n_systems, 3), a cutoff in Å and the
-system of each atom (n_atoms,); and gives edges (2, n_edges) in both directions, the system of each edge (n_edges,)
+system of each atom (n_atoms,). It returns edges (2, n_edges) in both directions, the system of each edge (n_edges,)
 and its shifts (n_edges, 3) in lattice vectors: the edge is positions[second] - positions[first] + shifts @ cell.
 """
 
@@ -29,7 +29,7 @@ from physembed.models.pairs import unique_pairs
 
 
 def all_pairs(sizes: Sequence[int]) -> Tensor:
-    """Every ordered pair of atoms of the same system, (2, n_pairs), of systems of these sizes one after another."""
+    """Every ordered pair of atoms of the same system, (2, n_pairs), for systems of these sizes, concatenated."""
     pairs, start = [torch.empty(2, 0, dtype=torch.long)], 0
     for size in sizes:
         first, second = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
@@ -39,50 +39,51 @@ def all_pairs(sizes: Sequence[int]) -> Tensor:
 
 
 SPARE = 1.1
-"""Places for pairs, over how many there are when they are made."""
+"""Number of slots for pairs relative to the number of pairs at allocation."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs of a list, and the structure that it was made of."""
+    """The pairs of a list, and the structure from which it was built."""
 
     first: Tensor
     """(n_pairs,) atoms."""
     second: Tensor
     """(n_pairs,) atoms."""
     shifts: Tensor
-    """(n_pairs, 3) lattice vectors to add to the second atom, where it was given."""
+    """(n_pairs, 3) lattice vectors to add to the second atom, at its given position."""
     frame: Tensor
     """(n_systems, 3, 3) cells."""
     fractional: Tensor
-    """(n_atoms, 3) coordinates, not wrapped."""
+    """(n_atoms, 3) fractional coordinates, not wrapped."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The pairs of a list by their first atoms, for compiled code."""
+    """The pairs of a list sorted by their first atoms, for compiled code."""
 
     starts: Array
-    """(n_atoms + 1,) first pair of each atom, and the number of pairs."""
+    """(n_atoms + 1,) index of the first pair of each atom, and the number of pairs."""
     second: Array
     """(n_pairs,) second atoms."""
     image: Array
-    """(n_pairs,) numbers of the shifts of these when the list was made."""
+    """(n_pairs,) shift numbers at the time the list was built."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Where the atoms of a list are now: the pair of i and j with the shift number k has the vector
+    """Present positions of the atoms of a list.
 
+    The pair of atoms i and j with shift number k has the vector
     positions[j] + lattice[system, k + left[i] - left[j]] - positions[i].
     """
 
     positions: Tensor
-    """(n_atoms, 3) Å, in their cells."""
+    """(n_atoms, 3) Å, wrapped into the cell."""
     lattice: Tensor
     """(n_systems, n_shifts, 3) Å."""
     left: Tensor
-    """(n_atoms,) what numbers of shifts change by, because the atom has left its cell."""
+    """(n_atoms,) offset of the shift numbers because the atom has left its cell."""
 
 
 @compiled
@@ -99,7 +100,7 @@ def near_pairs(
     second: Array,
     vectors: Array,
 ) -> int:
-    """Write the pairs of a list whose square distance is below `square`, and give their number; see `Rows`, `Kept`."""
+    """Write the pairs of a list whose squared distance is below `square`; return their number. See `Rows`, `Kept`."""
     found = 0
     for atom in range(len(starts) - 1):
         x, y, z = positions[atom, 0], positions[atom, 1], positions[atom, 2]
@@ -210,38 +211,38 @@ def place(
 
 
 class SkinList:
-    """Pairs within the cutoff, picked in each call from a list that is kept until a pair could be missing in it.
+    """Pairs within the cutoff, selected in each call from a list that is reused until a pair could be missing.
 
-    The list holds all pairs (with their images) nearer than cutoff + skin in the structure it was made of. Let h0
-    be the cell of a system then and h its cell now (lattice vectors as rows), s0 and s the fractional coordinates
-    of its atoms, s0 in the unit cell, and n the lattice vectors by which an atom stands elsewhere (wrapped or not),
-    s - s0 to the nearest integer. The pair of atoms i and j with shift S has
+    The list contains all pairs (with their images) closer than cutoff + skin in the structure from which it was built.
+    Let h0 be the cell of a system at that time and h the present cell (lattice vectors as rows), s0 and s the
+    fractional coordinates of its atoms, with s0 in the unit cell, and n the lattice vectors by which an atom is
+    displaced (by wrapping or not), s - s0 rounded to the nearest integer. The pair of atoms i and j with shift S has
 
         d0 = (s0_j - s0_i + S) h0            then,
         d  = (s_j - n_j - s_i + n_i + S) h   now, which is  d0 F + u_j - u_i,
 
     with F = h0^-1 h, the affine motion of the cell, and u = (s - n - s0) h, the motion of an atom beyond it. So
-    |d0| <= (|d| + |u_i| + |u_j|) / sigma, where sigma is the smallest singular value of F, and the list is kept
+    |d0| <= (|d| + |u_i| + |u_j|) / sigma, where sigma is the smallest singular value of F, and the list is reused
     while
 
         cutoff + 2 max |u| < sigma (cutoff + skin)
 
-    holds in every system: then |d| <= cutoff implies |d0| < cutoff + skin, and the pair is in the list. (With a
-    fixed cell sigma is 1, and no atom may move by half the skin.) The proof uses no property of n but that the
+    is true in every system: then |d| <= cutoff implies |d0| < cutoff + skin, and the pair is in the list. (With a
+    fixed cell sigma is 1, and no atom may move by half the skin.) The proof uses no property of n except that the
     pairs' shifts follow it, so an atom that moves further than half a cell, or a cell that is replaced by another
-    of the same lattice, costs a new list and nothing else.
+    of the same lattice, only triggers a new search.
 
-    What is given, the order of the edges included, depends on the structure alone and not on when the list was made, so
-    that a run that is continued without its list repeats bit for bit.
+    The result, including the order of the edges, depends only on the structure and not on when the list was built, so
+    a run that is resumed without its list is reproduced bit for bit.
 
-    Without periodicity F is 1. Boxes may be shorter than the cutoff: the images are pairs of their own.
+    Without periodicity F is 1. Boxes may be shorter than the cutoff: the images are separate pairs.
 
     Args:
         skin_A: width of the skin in Å.
-        half: give each pair in one direction only, that of `unique_pairs`.
+        half: return each pair in one direction only, that of `unique_pairs`.
 
     Attributes:
-        rebuilds: how often the list was made.
+        rebuilds: number of times the list was built.
     """
 
     def __init__(self, skin_A: float = 1.0, *, half: bool = False) -> None:
@@ -278,12 +279,12 @@ class SkinList:
 
     @property
     def rows(self) -> Rows:
-        """The list as it was made last, on a CPU."""
+        """The list as last built, on a CPU."""
         assert self._rows is not None
         return self._rows
 
     def kept(self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor) -> Kept:
-        """Where the atoms of the list and their images are; makes the list if it must."""
+        """Present positions of the atoms of the list and their images; rebuilds the list if necessary."""
         if positions.device.type == "cpu":
             return self._placed(positions, cell, pbc, cutoff, system_idx)
         frame, pbc = _frame(cell, pbc)
@@ -293,8 +294,8 @@ class SkinList:
         if wraps is None:
             wraps = cells
             self._make(fractional - cells, frame, pbc, cutoff, system_idx)
-        # An atom that has left the cell that it was in comes back on its other side. It has not moved by half a cell
-        # since the list was made, or is lost.
+        # An atom that has left its cell re-enters on the opposite side. It has not moved by half a cell since the list
+        # was built, or its system has failed.
         left = torch.nan_to_num(wraps - cells).clamp(-1.0, 1.0).long()
         return Kept(
             positions=_transform(fractional - cells, frame, system_idx),
@@ -331,7 +332,7 @@ class SkinList:
         return kept
 
     def made(self, positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor) -> Pairs:
-        """All pairs of a list that is made of this structure, in their order."""
+        """Build a list from this structure and return all its pairs, in their order."""
         frame, pbc = _frame(cell, pbc)
         fractional = _transform(positions, torch.linalg.inv(frame), system_idx)
         cells = torch.where(pbc.index_select(0, system_idx), fractional.floor(), 0.0)
@@ -356,7 +357,7 @@ class SkinList:
         return wraps if bool(complete.all()) else None
 
     def _make(self, fractional: Tensor, frame: Tensor, pbc: Tensor, cutoff: float, system_idx: Tensor) -> None:
-        """Search the pairs within cutoff + skin and keep them with what their use depends on."""
+        """Search the pairs within cutoff + skin and store them with everything their use depends on."""
         reach = cutoff + self.skin_A
         if fractional.device.type == "cpu":
             ranges = self._compiled_search(fractional, frame, pbc, reach, system_idx)
@@ -368,16 +369,16 @@ class SkinList:
         self._fractional, self._frame = fractional, frame.clone()
         self.rebuilds += 1
 
-    # Pairs are in the order of first atom, second atom and shift, which the wrapping of atoms does not change, because
-    # it moves all images of a pair alike. Shifts are numbered; those of a pair change by up to 2 in each direction when
-    # its atoms leave their cells, and there are numbers for that.
+    # Pairs are sorted by first atom, second atom and shift. Wrapping of atoms does not change this order because it
+    # moves all images of a pair alike. Shifts are numbered; those of a pair change by up to 2 in each direction when
+    # its atoms leave their cells, and the numbering allows for this.
 
     def _compiled_search(
         self, fractional: Tensor, frame: Tensor, pbc: Tensor, reach: float, system_idx: Tensor
     ) -> list[int]:
-        """Set the pairs and give the ranges of their shifts."""
+        """Set the pairs and return the ranges of their shifts."""
         frames, periodic = frame.double().numpy().copy(), pbc.numpy()
-        # In a cell that is lost no coordinate is finite, so that there are no pairs.
+        # In the cell of a failed system no coordinate is finite, so there are no pairs.
         frames[~np.isfinite(frames).all((1, 2))] = np.eye(3)
         ranges = shift_ranges(frames, periodic, reach) + 2
         ends = np.cumsum(np.bincount(system_idx.numpy(), minlength=len(frames)))
@@ -396,7 +397,7 @@ class SkinList:
         return ranges.tolist()
 
     def _search(self, positions: Tensor, frame: Tensor, pbc: Tensor, reach: float, system_idx: Tensor) -> list[int]:
-        """As `_compiled_search`, on any device."""
+        """Like `_compiled_search`, on any device."""
         pairs, shifts = self._all_pairs(positions, frame, pbc, reach, system_idx)
         if self.half:
             once = unique_pairs(pairs, shifts).nonzero()[:, 0]
@@ -415,8 +416,8 @@ class SkinList:
     ) -> tuple[Tensor, Tensor]:
         """All pairs within `reach` in both directions, (2, n), and their shifts (n, 3), as integers.
 
-        This is torch-sim's `alchemiops_nl_cell_list`, which takes no bound on the number of neighbours: a box
-        that a model contracts would exceed that one and end the run.
+        This is torch-sim's `alchemiops_nl_cell_list` without its limit on the number of neighbours: a box
+        that a model contracts would exceed that limit and end the run.
         """
         self._max_neighbors = max(self._max_neighbors, estimate_max_neighbors(reach))
         while True:
@@ -437,31 +438,31 @@ class SkinList:
 
 
 class PaddedList:
-    """Pairs of a list with a skin in places of a fixed number, which a CUDA graph can hold.
+    """Pairs of a list with a skin, in a fixed number of slots, for use in a CUDA graph.
 
-    For systems whose atoms are never wrapped, so that the shifts of the pairs stay what they are. All pairs of the list
-    are given, those of the skin included, and after them pairs of an atom with itself that are too long to count.
+    For systems whose atoms are never wrapped, so that the shifts of the pairs stay valid. All pairs of the list
+    are returned, including those of the skin, followed by pairs of an atom with itself that are too long to contribute.
 
-    The proof of `SkinList` holds with n = 0: the list is complete while `used` is below 1,
+    The proof of `SkinList` applies with n = 0: the list is complete while `used` is below 1,
 
         used = (cutoff + 2 max |u|) / (sigma (cutoff + skin)),
 
-    in every system, with 1 / sqrt(|F^-1|_1 |F^-1|_inf) for sigma, which is no more than the smallest singular value of
-    F, and equal to it where a cell is scaled.
+    in every system, with 1 / sqrt(|F^-1|_1 |F^-1|_inf) for sigma, which does not exceed the smallest singular value of
+    F, and equals it if a cell is scaled.
 
-    Attended, it is looked at in each call and made anew when it must be. Else it only notes the largest `used` of all
-    calls, and whoever calls has to look at it.
+    An attended list is checked in each call and rebuilt when necessary. Otherwise it only records the largest `used` of
+    all calls, and the caller has to check it.
 
     Args:
-        cutoff_A: of the pairs in Å.
+        cutoff_A: cutoff of the pairs in Å.
         skin_A: width of the skin in Å.
-        half: give each pair in one direction only, that of `unique_pairs`.
+        half: return each pair in one direction only, that of `unique_pairs`.
 
     Attributes:
         attended: see above.
-        used: () largest `used` since the list was made; not a number if a position is none.
-        allocations: how often places were made, which ends the use of what was captured with others.
-        rebuilds: how often the list was made.
+        used: () largest `used` since the list was built; NaN if a position is NaN.
+        allocations: number of times slots were allocated, which invalidates captures made with others.
+        rebuilds: number of times the list was built.
     """
 
     def __init__(self, cutoff_A: float, skin_A: float = 1.0, *, half: bool = False) -> None:
@@ -474,11 +475,11 @@ class PaddedList:
 
     @property
     def rebuilds(self) -> int:
-        """How often the list was made."""
+        """Number of times the list was built."""
         return self._list.rebuilds
 
     def edges(self, positions: Tensor, cell: Tensor, pbc: Tensor, system_idx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """First and second atoms of the pairs (n_places,) and the vectors between them, (n_places, 3) in Å."""
+        """First and second atoms of the pairs (n_slots,) and the vectors between them, (n_slots, 3) in Å."""
         if not self.attended:
             torch.maximum(self.used, self._use(positions, cell), out=self.used)
         else:
@@ -517,7 +518,7 @@ class PaddedList:
         self.allocations += 1
 
     def _use(self, positions: Tensor, cell: Tensor) -> Tensor:
-        """`used` of the structure alone, ()."""
+        """`used` of this structure alone, ()."""
         assert self._system is not None
         frame = torch.where(self._periodic[:, None, None], cell, self._frame)
         moved = positions - _transform(self._fractional, frame, self._system)
@@ -530,22 +531,22 @@ class PaddedList:
 
 
 class OnPairs:
-    """What a model on a list of pairs does with it: a `SkinList`, or a `PaddedList`, to which somebody has to look."""
+    """Mixin for models on a pair list: a `SkinList`, or a `PaddedList`, which the caller has to verify."""
 
     list: SkinList | PaddedList
 
     @property
     def reach(self) -> float:
-        """Distance in Å beyond which a pair adds nothing."""
+        """Distance in Å beyond which a pair contributes nothing."""
         raise NotImplementedError
 
     @property
     def lists(self) -> tuple[PaddedList, ...]:
-        """Lists of pairs that somebody has to look at; none if they look after themselves."""
+        """Pair lists that the caller has to verify; empty if the lists verify themselves."""
         return (self.list,) if isinstance(self.list, PaddedList) else ()
 
     def make_lists(self, state: Any) -> None:
-        """Make them for a state."""
+        """Build the lists for a state."""
         for pairs in self.lists:
             pairs.make(state.positions, state.row_vector_cell, state.pbc, state.system_idx)
 
@@ -558,10 +559,10 @@ class OnPairs:
 
 
 def _frame(cell: Tensor, pbc: Tensor) -> tuple[Tensor, Tensor]:
-    """Cells and periodicity (n_systems, 3); a system that is not periodic needs no cell, and gets a unit cube."""
+    """Cells and periodicity (n_systems, 3); a non-periodic system needs no cell, and gets a unit cube."""
     cell = cell.reshape(-1, 3, 3)
     pbc = pbc.to(torch.bool).reshape(-1, 3).expand(len(cell), 3)
-    # What stands there may have no inverse.
+    # The given cell may be singular.
     return torch.where(pbc.any(1)[:, None, None], cell, torch.eye(3, dtype=cell.dtype, device=cell.device)), pbc
 
 

@@ -1,4 +1,4 @@
-"""Functions that Numba compiles: kept on disk where a folder for that can be written, free of Python's lock."""
+"""Functions compiled by Numba: cached on disk if a cache folder is writable, and releasing the GIL."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Array = np.ndarray[Any, Any]
 OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
-    # Sums may be reordered, so that they fill vector registers; nothing is assumed of numbers that are not finite.
+    # Sums may be reordered to use vector registers; values are not assumed to be finite.
     "fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"},
 }
 
 
 def compiled[R](function: Callable[..., R]) -> Callable[..., R]:
-    """Compile a function when it is first called with arrays of a kind.
+    """Compile a function at its first call for each set of argument types.
 
-    Machine code is kept beside the module, or in the user's folder of caches (`NUMBA_CACHE_DIR` names another). Where
-    neither can be written, each start compiles.
+    Machine code is cached beside the module, or in the user's cache folder (`NUMBA_CACHE_DIR` sets another). If
+    neither is writable, every process compiles again.
     """
     try:
         return cast("Callable[..., R]", numba.njit(cache=True, **OPTIONS)(function))
-    except RuntimeError:  # no folder
+    except RuntimeError:  # no writable cache folder
         return cast("Callable[..., R]", numba.njit(**OPTIONS)(function))

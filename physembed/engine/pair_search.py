@@ -1,4 +1,4 @@
-"""Search of the pairs of periodic and isolated systems nearer than a distance, compiled for a CPU."""
+"""Search for pairs closer than a distance in periodic and isolated systems, compiled for a CPU."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 from physembed.engine.numba_kernels import Array, compiled
 
 MOST_CELLS = 64
-"""Cells of the grid along a direction, at most."""
+"""Maximum number of grid cells along a direction."""
 
 
 def shift_ranges(frames: Array, periodic: Array, reach_A: float) -> Array:
-    """(3,) largest numbers of lattice vectors, in each direction, between atoms in their cells within the reach.
+    """(3,) largest number of lattice vectors, in each direction, between atoms in their cells within the reach.
 
     Args:
         frames: (n_systems, 3, 3) cells in Å, lattice vectors as rows.
@@ -28,20 +28,20 @@ def search(
 ) -> tuple[Array, Array]:
     """Pairs of one system, in the order of first atom, second atom and shift.
 
-    An atom whose coordinates are not finite has no pairs.
+    An atom with non-finite coordinates has no pairs.
 
     Args:
-        fractional: (n_atoms, 3) coordinates, in the unit cell in the directions of periodicity.
+        fractional: (n_atoms, 3) coordinates, in the unit cell along the periodic directions.
         frame: (3, 3) cell in Å, lattice vectors as rows.
         periodic: (3,) bool.
         ranges: (3,) shifts along each lattice vector are numbered from -ranges to ranges.
         reach: distance in Å.
-        half: each pair in one direction only: that in which the second atom or, of an atom and its own image, the shift
-            is the greater.
-        starts: (n_atoms + 1,) first pair of each atom, and the number of pairs, set.
+        half: each pair in one direction only: the one in which the second atom or, for an atom and its own image, the
+            shift is greater.
+        starts: (n_atoms + 1,) output: index of the first pair of each atom, and the number of pairs.
 
     Returns:
-        second atoms and numbers of the shifts, (n_pairs,) each.
+        second atoms and shift numbers, (n_pairs,) each.
     """
     n_atoms = len(fractional)
     inverse = np.linalg.inv(frame)
@@ -52,7 +52,7 @@ def search(
             across[d] = reach * np.sqrt((inverse[:, d] ** 2).sum()) * (1.0 + 1e-6) + 1e-6
             most[d] = ranges[d]
 
-    # Images that an atom in the cell can see.
+    # Images within reach of an atom in the cell.
     size = 0
     for turn in range(2):
         if turn:
@@ -82,7 +82,7 @@ def search(
                                 places[size, d] = sa * frame[0, d] + sb * frame[1, d] + sc * frame[2, d]
                         size += 1
 
-    # A grid, and the images in the order of its cells.
+    # A grid, and the images sorted by its cells.
     low, width, shape, steps = np.zeros(3), np.ones(3), np.ones(3, np.int64), np.zeros(3, np.int64)
     if size:
         for d in range(3):
@@ -106,7 +106,7 @@ def search(
         free[cell[image]] += 1
         sorted_places[at], sorted_atom[at], sorted_number[at] = places[image], atom_of[image], number_of[image]
 
-    # No shift is the middle one of all.
+    # The zero shift has the middle number.
     none = (ranges * strides).sum()
     n_shifts = 2 * none + 1
     codes, found = np.empty(max(16, 32 * n_atoms), np.int64), 0

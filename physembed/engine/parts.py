@@ -1,4 +1,4 @@
-"""Models for MD of batches of liquids, which the memory of a GPU may not hold at once."""
+"""Models for MD of batches of liquids that may not fit in the memory of a GPU at once."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class _Part:
 
 
 class LiquidParts(ModelInterface):
-    """A model of systems of the same number of atoms each, so many of which are evaluated at once as fit.
+    """A model of systems with the same number of atoms each, evaluated in parts that fit in memory.
 
-    How many that is follows from the memory that a few of them take. Out of memory nevertheless, parts are made half as
-    large. The results are those of `LiquidModel` for the whole batch.
+    The size of the parts is determined from the memory of a few systems. If memory runs out nevertheless, it is
+    halved. The results are those of `LiquidModel` for the whole batch.
 
     Args:
-        model_of: gives the model of some of the systems; called anew when parts are made.
-        n_systems: how many there are.
-        systems_at_once: to begin with; by default as many as fit.
+        model_of: returns the model of a subset of the systems; called again when parts are created.
+        n_systems: number of systems.
+        systems_at_once: initial size of the parts; by default as many systems as fit.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class LiquidParts(ModelInterface):
 
     @property
     def lists(self) -> tuple[PaddedList, ...]:
-        """Lists of pairs that somebody has to look at."""
+        """Pair lists that the caller has to verify."""
         return tuple(pairs for part in self._parts for pairs in part.model.lists)
 
     def make_lists(self, state: Any) -> None:
-        """Make all of them for a state."""
+        """Build all pair lists for a state."""
         self._prepare(state)
         for part in self._parts:
             part.model.make_lists(part.of(state))
@@ -78,8 +78,8 @@ class LiquidParts(ModelInterface):
         """Evaluate a batch; see `LiquidModel`.
 
         Raises:
-            PhysEmbedError: the memory does not hold one system; as `LiquidModel`.
-            torch.cuda.OutOfMemoryError: the memory does not hold the parts, and nobody attends to the lists.
+            PhysEmbedError: the memory is too small for one system; as `LiquidModel`.
+            torch.cuda.OutOfMemoryError: the memory is too small for the parts, and the lists are not attended.
         """
         self._prepare(state)
         while True:
@@ -88,22 +88,22 @@ class LiquidParts(ModelInterface):
                 return {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}
             except torch.cuda.OutOfMemoryError as error:
                 if not all(pairs.attended for pairs in self.lists):
-                    raise  # amid steps, or their capture, for which there would be other lists
+                    raise  # within steps or their capture, which would need other lists
                 self.fewer_at_once(error)
                 self._prepare(state)
 
     def fewer_at_once(self, error: torch.cuda.OutOfMemoryError) -> None:
-        """Make parts half as large from here on.
+        """Halve the size of the parts.
 
         Raises:
-            PhysEmbedError: they hold one system each already.
+            PhysEmbedError: each part already has only one system.
         """
         self.systems_at_once = half_as_many(self.systems_at_once or 1, error)
         self._parts, self._made_for = [], None
         torch.cuda.empty_cache()
 
     def _prepare(self, state: Any) -> None:
-        """Make the parts, if they are not there for the atoms of this state."""
+        """Create the parts, unless they exist for the atoms of this state."""
         made_for = self._made_for
         if made_for is not None and made_for[0] is state.atomic_numbers and made_for[1] is state.system_idx:
             return
@@ -139,15 +139,15 @@ class Point(Protocol):
 def models_of_points(
     model_file: str | Path, device: str, dtype: str, convention: str
 ) -> Callable[[Sequence[Point]], LiquidModel | LiquidParts]:
-    """What makes the model of a batch of runs, each with its alpha and a1; the file is loaded once.
+    """Return a function that creates the model of a batch of runs, each with its alpha and a1; the file is loaded once.
 
-    On a GPU it is one that a CUDA graph can hold, of systems of the same number of atoms each.
+    On a GPU the model can be captured in a CUDA graph and requires systems with the same number of atoms.
 
     Args:
         model_file: a MACE model.
         device: `auto`, `cpu` or `cuda`.
         dtype: `float32` or `float64`.
-        convention: of the correction.
+        convention: convention of the correction.
 
     Raises:
         PhysEmbedError: as `load_liquid`.

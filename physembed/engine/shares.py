@@ -1,4 +1,4 @@
-"""Work that several threads share; they sleep while there is none."""
+"""Work shared by several threads, which sleep while idle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def shared(part: Callable[[int, int, int], None], count: int, threads: int) -> None:
-    """Call `part` with the number of each thread and its share of `range(count)`, first and end, and wait for all."""
+    """Call `part(thread, first, end)` for each thread's share of `range(count)`, and wait for all."""
     threads = max(1, min(threads, count))
     bounds = [round(count * index / threads) for index in range(threads + 1)]
     others = [_pool().submit(part, index, *bounds[index : index + 2]) for index in range(1, threads)]

@@ -1,8 +1,8 @@
-"""Steps on lists of pairs that may be used up on the way: looked at once in many steps, and then taken back.
+"""Speculative stepping: pair lists are verified once in many steps, and the steps are rolled back if a list was stale.
 
-To look at a list before each step, the host would have to wait for the device each time. Here the device itself notes
-how far the lists are used up, and the host asks after a chunk of steps. If a list was used up in between, the chunk is
-undone, so that no step is kept for which a pair could have been missing.
+Verifying a list before each step would synchronise host and device in every step. Instead the device records how much
+of the skin is used, and the host reads this after a chunk of steps. If a list became stale in between, the chunk is
+rolled back, so no step is accepted in which a pair could have been missing.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor
 from physembed.engine.graphs import Replayed
 
 CHUNK = 25
-"""Steps between two looks at the lists, at most."""
+"""Maximum number of steps between two verifications of the lists."""
 
 
 class List(Protocol):
-    """What the steps need of a list of pairs (`physembed.engine.neighbors.PaddedList`)."""
+    """What the steps require of a pair list (`physembed.engine.neighbors.PaddedList`)."""
 
     attended: bool
     used: Tensor
@@ -28,17 +28,17 @@ class List(Protocol):
 
 
 class ListedSteps:
-    """Repeats a step that works in place, on lists.
+    """Repeats an in-place step that uses pair lists.
 
     Args:
-        step: takes a step: it changes the tensors of `changed`, and no others, in place.
+        step: takes a step: it changes the tensors in `changed`, and no others, in place.
         changed: tensors that the step changes.
-        model: that the step evaluates. If its `fixed_shapes` is true, a CUDA graph can hold it; if it has `lists`, its
-            `make_lists` makes them for a state, and `fewer_at_once` makes it need less memory.
-        state: of torch-sim, that the step works on.
+        model: model that the step evaluates. If its `fixed_shapes` is true, it can be captured in a CUDA graph; if it
+            has `lists`, its `make_lists` builds them for a state, and `fewer_at_once` reduces its memory.
+        state: torch-sim state on which the step works.
 
     Attributes:
-        taken_back: how many chunks were undone.
+        taken_back: number of chunks that were rolled back.
     """
 
     def __init__(self, step: Callable[[], None], changed: Sequence[Tensor], model: Any, state: Any) -> None:
@@ -53,7 +53,7 @@ class ListedSteps:
         self._renew()
 
     def __call__(self, steps: int) -> None:
-        """Take so many steps."""
+        """Take the given number of steps."""
         if not self._lists:
             self._repeat(steps)
             return
@@ -74,11 +74,11 @@ class ListedSteps:
                 self._model.fewer_at_once(error)
                 self._used = 1.0
                 continue
-            used = self._look()
+            used = self._used_fraction()
             if used < 1.0:
                 steps, fresh = steps - chunk, False
                 self._chunk = min(2 * self._chunk, CHUNK)
-                # Made anew now if they are not likely to last another chunk.
+                # Rebuild now if the lists would probably not last another chunk.
                 growth = max(used - self._used, 0.0) / chunk
                 self._used = 1.0 if used + growth * self._chunk >= 1.0 else used
                 continue
@@ -113,9 +113,9 @@ class ListedSteps:
                 held.attended = True
 
     def _attended_step(self) -> None:
-        """One step for which the lists are looked at, and made, when it needs them: for motion that no list lasts."""
+        """Take one step, verifying the lists and rebuilding them if necessary: for motion too fast for any list."""
         self._step()
-        self._used = self._look()
+        self._used = self._used_fraction()
 
     @property
     def _lists(self) -> Sequence[List]:
@@ -125,10 +125,10 @@ class ListedSteps:
     def _renew(self) -> None:
         if hasattr(self._model, "make_lists"):
             self._model.make_lists(self._state)
-        self._used = self._look()
+        self._used = self._used_fraction()
 
-    def _look(self) -> float:
-        """How far the lists are used up; the one moment at which the host waits. No number counts as all."""
+    def _used_fraction(self) -> float:
+        """Largest fraction of a skin in use; NaN counts as stale. The host synchronises with the device only here."""
         lists = self._lists
         used = float(torch.stack([held.used for held in lists]).amax()) if lists else 0.0
         return used if used < 1.0 else 1.0

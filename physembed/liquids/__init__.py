@@ -1,1 +1,1 @@
-"""Liquids: their table and measurements, packed boxes and the GAFF runs that equilibrate them."""
+"""Liquids: tables of liquids and measurements, packed boxes, and the GAFF runs that equilibrate them."""

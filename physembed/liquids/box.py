@@ -1,4 +1,4 @@
-"""Packed boxes: how many molecules of each component, and where packmol puts them."""
+"""Packed boxes: number of molecules of each component, and their positions from packmol."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from physembed.programs import run_program
 
 log = logging.getLogger(__name__)
 PACKMOL_LOOPS = 20
-"""Rounds of packmol; a box that can be packed takes one or two, one that cannot takes its time to fail."""
+"""Rounds of packmol; a box that can be packed takes one or two, one that cannot takes long to fail."""
 PACKMOL_S = 1500
-"""Time for packmol; the rule has half an hour."""
+"""Time limit of packmol; the rule has half an hour."""
 
 
 def composition_table(
@@ -38,7 +38,7 @@ def composition_table(
     components: Sequence[parmed.Structure],
     counts: Sequence[int],
 ) -> pd.DataFrame:
-    """What a box consists of: component, smiles, molecules, atoms (of all), mass_fraction_wanted, mass_fraction."""
+    """Composition of a box: component, smiles, molecules, atoms (in total), mass_fraction_wanted, mass_fraction."""
     masses = np.array([mass_u(molecule) for molecule in components]) * np.asarray(counts)
     return pd.DataFrame(
         {
@@ -53,12 +53,12 @@ def composition_table(
 
 
 def mass_u(structure: parmed.Structure) -> float:
-    """Mass of all atoms, u, with ASE's atomic masses, which all densities of this program are taken with."""
+    """Mass of all atoms, u, with ASE's atomic masses, which are used for all densities in this program."""
     return float(atomic_masses[[atom.atomic_number for atom in structure.atoms]].sum())
 
 
 def molecule_index(structure: parmed.Structure) -> NDArray[np.int64]:
-    """The molecule of each atom, (n_atoms,), counted from 0 in the order of their first atoms, from the bonds."""
+    """Molecule index of each atom, (n_atoms,), 0-based in the order of their first atoms, from the bonds."""
     bonds = np.array([(bond.atom1.idx, bond.atom2.idx) for bond in structure.bonds], dtype=np.int64).reshape(-1, 2)
     size = len(structure.atoms)
     graph = coo_array((np.ones(len(bonds)), (bonds[:, 0], bonds[:, 1])), shape=(size, size))
@@ -78,13 +78,13 @@ def pack(
 
     Args:
         components: topology and coordinates of one molecule of each kind.
-        counts: molecules of each.
+        counts: number of molecules of each.
         density_g_cm3: density of the box.
-        seed: fixes the box.
-        tolerance_A: least distance between atoms of different molecules, also over the boundary.
+        seed: determines the box.
+        tolerance_A: minimum distance between atoms of different molecules, including across the boundary.
 
     Returns:
-        Topology, coordinates and box vectors; the molecules of the first component come first. They are whole,
+        Topology, coordinates and box vectors; the molecules of the first component come first. Molecules are whole,
         and each is a residue: L01 for the first component, L02 for the second, and so on.
 
     Raises:
@@ -119,7 +119,7 @@ def _packmol(
             write(folder / f"{kind}.xyz", Atoms(numbers=numbers, positions=molecule.coordinates), format="xyz")
             lines += [f"structure {kind}.xyz", f"  number {count}", "end structure"]
         (folder / "in.inp").write_text("\n".join(lines) + "\n")
-        # The package's own command line, which finds its program wherever the package lies.
+        # The package's own command line, which finds its program wherever the package is installed.
         code, output = run_program(
             [sys.executable, "-m", "packmol.cli", "-i", "in.inp"],
             folder=folder,

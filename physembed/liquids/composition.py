@@ -1,4 +1,4 @@
-"""Numbers of molecules that make a composition, and the length of the box that holds them."""
+"""Numbers of molecules for a composition, and the length of the box."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from physembed.units import G_CM3
 
 
 def molecule_counts(masses_u: Sequence[float], mass_fractions: Sequence[float], total: int) -> list[int]:
-    """Molecules of each component, `total` in all and at least one each, nearest to the wanted mass fractions.
+    """Molecules of each component, `total` in all and at least one each, closest to the requested mass fractions.
 
-    Largest remainders of the wanted numbers of molecules, then exchanges of up to two molecules of each component
-    for as long as they lessen the squared deviation of the mass fractions.
+    Largest remainders of the ideal numbers of molecules, followed by exchanges of up to two molecules of each component
+    as long as they reduce the squared deviation of the mass fractions.
 
     Raises:
         PhysEmbedError: fewer molecules than components.
@@ -47,5 +47,5 @@ def molecule_counts(masses_u: Sequence[float], mass_fractions: Sequence[float], 
 
 
 def cube_length_A(mass_u: float, density_g_cm3: float) -> float:
-    """Length of the cube that holds a mass at a density, Å."""
+    """Length of the cube with a given mass and density, Å."""
     return float((mass_u / (density_g_cm3 * G_CM3)) ** (1 / 3))

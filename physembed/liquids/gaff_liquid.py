@@ -1,7 +1,7 @@
 """MD of a periodic box with GAFF, in OpenMM: equilibration at constant pressure, and frames at a given density.
 
 PME electrostatics, Lennard-Jones with a switching function and the long-range correction, no constraints, Langevin
-middle integrator. Frames are periodic, their molecules whole and centred in the box (positions in Å; array
+middle integrator. Frames are periodic, with whole molecules centred in the box (positions in Å; array
 `molecule`; info `time_ps`, `density_g_cm3`, `temperature_K`, `potential_energy_eV`).
 """
 
@@ -30,13 +30,13 @@ from physembed.units import G_CM3
 
 INFO = ("time_ps", "density_g_cm3", "temperature_K", "potential_energy_eV")
 SAVE_INTERVAL_S = 30.0
-"""Wall-clock time from one checkpoint to the next."""
+"""Wall time between checkpoints."""
 LARGEST_FORCE_EV_A = 10.0
-"""After minimisation the largest force is well below 1 eV/Å; atoms that overlap hold more than this."""
+"""After minimisation the largest force is well below 1 eV/Å; overlapping atoms have more than this."""
 LARGEST_SCALING = 0.02
-"""Largest step of the box length on the way to a density, relative; molecules move by less than they are apart."""
+"""Largest relative step of the box length on the way to a density; molecules move by less than their separation."""
 REFERENCE_CUTOFF_A, REFERENCE_FRICTION_PER_PS, REFERENCE_TIMESTEP_FS = 10.0, 5.0, 1.0
-"""Of runs at constant volume, which only choose geometries: a friction that reaches the temperature within 1 ps."""
+"""For constant-volume runs, which only generate geometries: this friction equilibrates the temperature within 1 ps."""
 
 
 class _Box:
@@ -69,7 +69,7 @@ class _Box:
         )
 
     def minimise(self) -> None:
-        """Minimise the energy in the box as it is.
+        """Minimise the energy at constant box.
 
         Raises:
             PhysEmbedError: a coordinate is not finite, or atoms still overlap.
@@ -90,7 +90,7 @@ class _Box:
         self.md.heat(derive_seed(self.seed, "velocities"))
 
     def step(self, count: int) -> None:
-        """Run so many steps.
+        """Run the given number of steps.
 
         Raises:
             PhysEmbedError: a coordinate is not finite.
@@ -102,7 +102,7 @@ class _Box:
             raise PhysEmbedError(f"GAFF box: OpenMM stopped: {error}; lower the time step") from error
 
     def frame(self, time_ps: float) -> Atoms:
-        """The box as it is.
+        """The current structure.
 
         Raises:
             PhysEmbedError: the energy is not finite.
@@ -119,11 +119,11 @@ class _Box:
 
 
 class GaffLiquidRun:
-    """A GAFF run at constant pressure that can be killed at any moment and goes on from its last checkpoint.
+    """A GAFF run at constant pressure that can be killed at any time and resumes from its last checkpoint.
 
-    The folder `restart` holds the frames so far and the velocities of the last one, in one file. A run that was not
-    interrupted is the same each time (same seed, platform and threads); one that was goes on with random numbers of
-    its own, drawn from the seed and the number of frames so far.
+    The folder `restart` contains the frames so far and the last velocities, in one file. An uninterrupted run is
+    reproducible (same seed, platform and threads); an interrupted one continues with different random numbers, derived
+    from the seed and the number of frames so far.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class GaffLiquidRun:
             settings: length, time step, friction, cutoff and so on.
             temperature_K: temperature of thermostat and barostat.
             pressure_bar: pressure of the barostat.
-            seed: fixes velocities, thermostat and barostat.
+            seed: determines velocities, thermostat and barostat.
             restart: folder of the checkpoint.
             threads: threads of the CPU platform.
 
@@ -176,7 +176,7 @@ class GaffLiquidRun:
         """All frames, from the first record interval to the end of the run.
 
         Raises:
-            PhysEmbedError: overlaps at the start, an energy that is not finite, or a box that has shrunk below twice
+            PhysEmbedError: overlaps at the start, a non-finite energy, or a box that has shrunk below twice
                 the cutoff.
         """
         settings, box = self.settings, self._box
@@ -199,7 +199,7 @@ class GaffLiquidRun:
         return self.frames
 
     def series(self) -> pd.DataFrame:
-        """A row for each frame: time_ps, density_g_cm3, volume_A3, temperature_K, potential_energy_eV."""
+        """One row per frame: time_ps, density_g_cm3, volume_A3, temperature_K, potential_energy_eV."""
         table = pd.DataFrame([frame.info for frame in self.frames], columns=INFO)
         table.insert(2, "volume_A3", [frame.get_volume() for frame in self.frames])
         return table
@@ -218,7 +218,7 @@ class GaffLiquidRun:
         )
 
     def _save(self) -> None:
-        """Write frames and velocities as one file, so that they cannot disagree."""
+        """Write frames and velocities to one file, so that they are always consistent."""
         with atomic(self._path) as temporary:
             np.savez(
                 temporary,
@@ -229,7 +229,7 @@ class GaffLiquidRun:
             )
 
     def _resume(self, structure: parmed.Structure) -> NDArray[np.float64] | None:
-        """Restore the frames; velocities of the last, or None at the start."""
+        """Restore the frames; return the last velocities, or None at the start."""
         if not self._path.exists():
             return None
         numbers, molecules = [atom.atomic_number for atom in structure.atoms], molecule_index(structure)
@@ -261,8 +261,8 @@ def constant_volume_frames(
         temperature_K: temperature of the thermostat.
         density_g_cm3: density of the frames.
         count: number of frames.
-        interval_ps: time from one to the next, and before the first.
-        seed: fixes velocities and thermostat.
+        interval_ps: time between frames, and before the first.
+        seed: determines velocities and thermostat.
         threads: threads of the CPU platform.
 
     Raises:
@@ -297,11 +297,11 @@ def _length_A(structure: parmed.Structure) -> float:
     """Length of the cubic box of a structure, Å.
 
     Raises:
-        PhysEmbedError: it has none, or one of another shape.
+        PhysEmbedError: it has no box, or one of another shape.
     """
     box = structure.box
     if box is None:
-        raise PhysEmbedError("GAFF box: the structure has no box; a cube is needed")
+        raise PhysEmbedError("GAFF box: the structure has no box; a cubic box is required")
     if not np.allclose(box[:3], box[0]) or not np.allclose(box[3:], 90):
         shape = " x ".join(f"{length:g}" for length in box[:3])
         raise PhysEmbedError(f"GAFF box: a box of {shape} Å, angles {', '.join(f'{a:g}' for a in box[3:])}; not a cube")

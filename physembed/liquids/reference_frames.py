@@ -1,14 +1,14 @@
-"""Frames of a liquid to be labelled: GAFF frames at fixed volume, with modified bonds and angles, and volume scans.
+"""Frames of a liquid to be labelled: constant-volume GAFF frames, with modified bonds and angles, and volume scans.
 
-Frames near equilibrium alone teach a model little of what holds a molecule together and what keeps molecules apart.
-Of each GAFF run, at one temperature and density, come three kinds of frames (`origin` in their info):
+Frames near equilibrium alone teach a model little about intramolecular bonding and about intermolecular repulsion.
+Each GAFF run, at one temperature and density, yields three kinds of frames (`origin` in their info):
 
-- `md`: frames of the run as they are;
+- `md`: unmodified frames of the run;
 - `bonds`: the last half of its frames, with bonds compressed or stretched, and then angles bent, by the self-adaptive
-  rules of single molecules (`physembed.sampling`); `angles` where only angles are;
+  rules for single molecules (`physembed.sampling`); `angles` if only angles are bent;
 - `volume_scan`: its first frame, with the molecules moved apart or together rigidly.
 
-No two atoms of different molecules come nearer than a bond between their elements plus the margin of that rule.
+Atoms of different molecules are never closer than a bond between their elements plus the margin of that rule.
 """
 
 from __future__ import annotations
@@ -44,34 +44,34 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Component:
-    """A component of a liquid; components are given in the order in which they stand in the frames."""
+    """A component of a liquid; components are listed in the order in which they occur in the frames."""
 
     bonds: pd.DataFrame
     """Bond table."""
     angles: pd.DataFrame
     """Angle table."""
     molecules: int
-    """How many there are."""
+    """Number of molecules."""
 
 
 def arm_of(settings: Reference) -> Arm:
-    """The rule by which molecules are modified: that of chain A with the model's own limit of stretching."""
+    """The rule by which molecules are modified: an arm's defaults with the model's own stretch limit."""
     return Arm(stretch_A=settings.stretch_A)
 
 
 class ContactCheck:
-    """Whether atoms of different molecules, or of a molecule and its own image, are too near to each other.
+    """Detects atoms of different molecules, or of a molecule and its own image, that are too close.
 
-    The limit is that of chain A within a molecule: a bond between the two elements plus a margin.
+    The limit is the one used within a molecule: a bond between the two elements plus a margin.
     """
 
     def __init__(self, components: Sequence[Component], numbers: Sequence[np.ndarray], margin_A: float) -> None:
-        """Prepare the limits.
+        """Set up the limits.
 
         Args:
             components: see `Component`.
             numbers: atomic numbers of one molecule of each component.
-            margin_A: added to the length of a bond.
+            margin_A: added to the bond length.
         """
         offsets = np.cumsum([0, *map(len, numbers)])
         bonds = pd.concat(
@@ -83,7 +83,7 @@ class ContactCheck:
         self._limits[np.ix_(elements, elements)] = equilibrium_length_matrix(bonds, elements) + margin_A
 
     def worst(self, atoms: Atoms) -> Clash | None:
-        """The pair furthest below its limit, or None where there is none; atoms: periodic, molecules whole."""
+        """The pair furthest below its limit, or None if there is none; atoms: periodic, molecules whole."""
         molecules = molecule_numbers(atoms)
         first, second, shifts, distances = neighbor_list("ijSd", atoms, self._limits.max())
         apart = (molecules[first] != molecules[second]) | shifts.any(axis=1)
@@ -103,31 +103,31 @@ def reference_frames(
     *,
     parameter_set: Literal["gaff", "gaff2"] = "gaff",
 ) -> list[Atoms]:
-    """Frames to be labelled out of GAFF runs of one liquid.
+    """Frames to be labelled, generated from GAFF runs of one liquid.
 
-    A run gives its first `frames_per_run` frames, of which the last half (rounded down) have `modified_bonds` bonds
-    and then `modified_angles` angles modified, and its first frame at each of `volume_scan_scales`. Changes of each
-    kind are spread over as many molecules of the frame as possible, drawn at random; within a molecule they are drawn
-    as in chain A. Ranges are those of all molecules of a component in all runs. Each frame has random numbers of its
-    own, from `seed` and its `source_frame`.
+    A run provides its first `frames_per_run` frames, of which the last half (rounded down) have `modified_bonds` bonds
+    and then `modified_angles` angles modified, and its first frame at each of `volume_scan_scales`. Modifications of
+    each kind are spread over as many molecules of the frame as possible, drawn at random; within a molecule they are
+    drawn as for isolated molecules. Ranges are computed over all molecules of a component in all runs. Each frame has
+    its own random stream, derived from `seed` and its `source_frame`.
 
-    Frames with contacts between molecules that are too short are left out, and the log says how many.
+    Frames with intermolecular contacts that are too short are removed, and the log gives their number.
 
     Args:
         runs: frames of each run; periodic, positions in Å, array `molecule`, info `temperature_K` and
             `density_g_cm3`.
         settings: the section `reference` of the model.
-        components: tables and numbers of molecules; each component's molecules stand together.
+        components: tables and numbers of molecules; molecules of the same component are consecutive.
         seed: not negative.
-        parameter_set: that of the topologies, for k_ref.
+        parameter_set: parameter set of the topologies, for k_ref.
 
     Returns:
         Frames run by run, molecules whole. Info: `origin`, `temperature_K`, `density_g_cm3`, `source_frame` (index
-        of the source among the frames of all runs) and `modifications` (a JSON list as in chain A, with atoms of
-        the box and their `molecule`). Arrays: `molecule`.
+        of the source among the frames of all runs) and `modifications` (a JSON list as for isolated molecules, with
+        atom indices of the box and their `molecule`). Arrays: `molecule`.
 
     Raises:
-        PhysEmbedError: a run is too short; the frames do not hold these components; a frame has no valid
+        PhysEmbedError: a run is too short; the frames do not contain these components; a frame has no valid
             modification; no frame is left.
     """
     chosen = _chosen(runs, settings)
@@ -155,38 +155,38 @@ def reference_frames(
                 frames.append(frame)
     log.info("liquid_frames: %s", dict(Counter(frame.info["origin"] for frame in frames)))
     if left_out:
-        log.warning("liquid_frames: left out for too short contacts between molecules: %s", dict(left_out))
+        log.warning("liquid_frames: removed because of short contacts between molecules: %s", dict(left_out))
     if not frames:
         raise PhysEmbedError(
-            "liquid_frames: every frame has too short contacts between molecules; lower reference.densities_g_cm3"
+            "liquid_frames: every frame has short contacts between molecules; lower reference.densities_g_cm3"
         )
     return frames
 
 
 class _Samplers:
-    """Changes of one kind in the molecules of a box."""
+    """Modifications of one kind in the molecules of a box."""
 
     def __init__(self, wanted: int, counts: Sequence[int]) -> None:
-        """Spread the changes.
+        """Distribute the modifications.
 
         Args:
-            wanted: changes of this kind in a frame.
-            counts: numbers of molecules of each component.
+            wanted: number of modifications of this kind per frame.
+            counts: number of molecules of each component.
         """
         share, rest = divmod(wanted, sum(counts))
         self.shares = np.array([share + 1] * rest + [share] * (sum(counts) - rest))
-        """Changes of the molecules in the order in which they are drawn."""
+        """Modifications of the molecules, in the order in which they are drawn."""
         self.of_molecule: list[dict[int, Modifier[Any]]] = []
-        """For each molecule, by the number of changes to be made in it."""
+        """For each molecule, by the number of modifications."""
 
     @property
     def numbers(self) -> list[int]:
-        """Numbers of changes that a molecule may get, without 0."""
+        """Possible numbers of modifications of a molecule, without 0."""
         return sorted({int(count) for count in self.shares if count})
 
 
 class MoleculeModifier:
-    """Changes bonds and angles of molecules in a liquid."""
+    """Modifies bonds and angles of molecules in a liquid."""
 
     def __init__(
         self,
@@ -197,18 +197,18 @@ class MoleculeModifier:
         check: ContactCheck,
         parameter_set: Literal["gaff", "gaff2"],
     ) -> None:
-        """Prepare samplers for molecules of each component.
+        """Set up samplers for molecules of each component.
 
         Args:
-            runs: the frames from which ranges are taken, molecules whole.
+            runs: frames from which the ranges are computed, molecules whole.
             molecules: for each component, the atoms of each of its molecules.
             components: see `Component`.
             settings: how many bonds and angles of a frame are modified, and how far.
-            check: which contacts between molecules are too short.
-            parameter_set: that of the topologies, for k_ref.
+            check: check for short contacts between molecules.
+            parameter_set: parameter set of the topologies, for k_ref.
 
         Raises:
-            PhysEmbedError: there are fewer bonds or angles than are to be modified, or there is no k_ref.
+            PhysEmbedError: there are fewer bonds or angles than requested, or there is no k_ref.
         """
         arm = arm_of(settings)
         self.check, self.tries = check, arm.tries
@@ -238,7 +238,7 @@ class MoleculeModifier:
             self.angles.of_molecule += [of_angles] * len(own)
 
     def _check_numbers(self, component: Component, settings: Reference) -> None:
-        """Whether a molecule has as many bonds, and atoms at which it can be bent, as may be asked of it."""
+        """Check that a molecule has as many bonds, and atoms at which it can be bent, as may be requested."""
         places = int(component.angles.loc[~component.angles["in_ring"].astype(bool), "j"].nunique())
         for key, samplers, there, what in (
             ("modified_bonds", self.bonds, len(component.bonds), "bonds"),
@@ -246,8 +246,8 @@ class MoleculeModifier:
         ):
             if max(samplers.shares) > there:
                 raise PhysEmbedError(
-                    f"liquid_frames: reference.{key} {getattr(settings, key)}: that is {max(samplers.shares)} in a "
-                    f"molecule, but one with {there} {what} is there; lower {key}"
+                    f"liquid_frames: reference.{key} {getattr(settings, key)}: requires {max(samplers.shares)} in a "
+                    f"molecule, but there is one with {there} {what}; lower {key}"
                 )
 
     def modified(self, frame: Atoms, generator: np.random.Generator) -> Atoms:
@@ -268,7 +268,7 @@ class MoleculeModifier:
     def _modify(
         self, frame: Atoms, molecule: int, sampler: Modifier[Any], generator: np.random.Generator
     ) -> list[dict[str, Any]]:
-        """Modify one molecule in place, drawing anew after each clash with another."""
+        """Modify one molecule in place, drawing again after each clash with another molecule."""
         atoms, name = self.molecules[molecule], f"frame {frame.info['source_frame']}, molecule {molecule}"
         before, kind = frame.positions[atoms], sampler.kind
         for _ in range(self.tries):
@@ -276,7 +276,7 @@ class MoleculeModifier:
             if self.check.worst(frame) is None:
                 return [record | {kind: atoms[record[kind]].tolist(), "molecule": molecule} for record in records]
         raise PhysEmbedError(
-            f"liquid_frames: {name}: no modification in {self.tries} tries keeps clear of the other molecules; "
+            f"liquid_frames: {name}: no modification without a clash with other molecules in {self.tries} tries; "
             "lower reference.stretch_A or reference.densities_g_cm3"
         )
 
@@ -295,12 +295,12 @@ def _chosen(runs: Sequence[Sequence[Atoms]], settings: Reference) -> list[list[A
         for frame in chosen[-1]:
             frame.positions = whole_positions(frame)
     if not chosen:
-        raise PhysEmbedError("liquid_frames: no runs given; at least one is needed")
+        raise PhysEmbedError("liquid_frames: no runs given; at least one is required")
     return chosen
 
 
 def _molecules(runs: Sequence[Sequence[Atoms]], components: Sequence[Component]) -> list[list[np.ndarray]]:
-    """For each component, the atoms of each of its molecules, which every frame must have alike."""
+    """For each component, the atoms of each of its molecules, which must be the same in every frame."""
     frame = runs[0][0]
     numbers = molecule_numbers(frame)
     for other in (other for run in runs for other in run):
@@ -311,7 +311,7 @@ def _molecules(runs: Sequence[Sequence[Atoms]], components: Sequence[Component])
     if wanted != len(atoms):
         raise PhysEmbedError(
             f"liquid_frames: the components have {wanted} molecules, the frames {len(atoms)}; "
-            "give components and numbers of molecules of these frames"
+            "give the components and numbers of molecules of these frames"
         )
     molecules = []
     for index, component in enumerate(components):
@@ -321,13 +321,13 @@ def _molecules(runs: Sequence[Sequence[Atoms]], components: Sequence[Component])
             if not alike or len(own) != component.bonds["j"].max() + 1:
                 raise PhysEmbedError(
                     f"liquid_frames: atoms {own[0]} to {own[-1]} ({frame.symbols[own]}) are no molecule of component "
-                    f"{index}; give components in the order in which they stand in the frames"
+                    f"{index}; give the components in the order in which they occur in the frames"
                 )
     return molecules
 
 
 def _frame(source: Atoms, origin: str, source_frame: int) -> Atoms:
-    """A frame with what the contract of reference data has, and nothing that was computed for it with GAFF."""
+    """A frame with the entries that reference data require, and without results of GAFF."""
     info = {
         "origin": origin,
         "temperature_K": float(source.info["temperature_K"]),

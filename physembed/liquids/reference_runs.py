@@ -21,14 +21,14 @@ PACKING_DENSITY_G_CM3 = 0.5
 def constant_volume_runs(
     structures: Sequence[parmed.Structure], counts: Sequence[int], settings: Reference, seed: int, threads: int = 1
 ) -> list[list[Atoms]]:
-    """Frames of a run at each of the temperatures combined with each of the densities, from a box of its own.
+    """Frames of a run at each combination of temperature and density, each from its own box.
 
     Args:
         structures: topology and coordinates of one molecule of each component.
-        counts: molecules of each.
-        settings: temperatures, densities, frames of each run and the time between them.
-        seed: of packing, velocities and thermostats; a run does not depend on which others there are.
-        threads: of OpenMM.
+        counts: number of molecules of each.
+        settings: temperatures, densities, frames per run and the time between them.
+        seed: seed of packing, velocities and thermostats; a run does not depend on the other runs.
+        threads: threads of OpenMM.
 
     Returns:
         `frames_per_run` frames of each run; `temperature_K` in their info is that of the thermostat.

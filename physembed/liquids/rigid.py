@@ -1,4 +1,4 @@
-"""Rigid molecules in a periodic box: made whole, their centres of mass, and the box scaled about them."""
+"""Rigid molecules in a periodic box: making them whole, their centres of mass, and scaling of the box."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from physembed.units import G_CM3
 
 
 def molecule_numbers(atoms: Atoms) -> NDArray[np.int64]:
-    """The molecule of each atom, (n_atoms,), from the array `molecule`.
+    """Molecule index of each atom, (n_atoms,), from the array `molecule`.
 
     Raises:
         PhysEmbedError: the atoms have no periodic cell, no such array, or one that does not number the molecules
@@ -23,28 +23,28 @@ def molecule_numbers(atoms: Atoms) -> NDArray[np.int64]:
     """
     if not atoms.pbc.all() or atoms.cell.rank < 3:
         raise PhysEmbedError(
-            "rigid: atoms without a cell that is periodic in three directions; give frames of a liquid"
+            "rigid: the atoms have no cell that is periodic in three directions; give frames of a liquid"
         )
     if "molecule" not in atoms.arrays:
-        raise PhysEmbedError("rigid: a frame has no array `molecule`; give the 0-based molecule of each atom")
+        raise PhysEmbedError("rigid: a frame has no array `molecule`; give the 0-based molecule index of each atom")
     molecules = np.asarray(atoms.arrays["molecule"])
     present = np.unique(molecules)
     if molecules.dtype.kind != "i" or not np.array_equal(present, np.arange(len(present))):
         raise PhysEmbedError(
-            f"rigid: the array `molecule` holds {len(present)} values from {present[0]} to {present[-1]}; "
+            f"rigid: the array `molecule` has {len(present)} values from {present[0]} to {present[-1]}; "
             "number the molecules 0, 1, 2, ... without a gap"
         )
     return molecules.astype(np.int64)
 
 
 def whole_positions(atoms: Atoms) -> NDArray[np.float64]:
-    """Positions, (n_atoms, 3) Å, with each molecule in one piece; molecules that are whole stay where they are.
+    """Positions, (n_atoms, 3) Å, with whole molecules; molecules that are already whole do not move.
 
-    A molecule that may be broken is joined along the minimum spanning tree of its minimum-image distances: no bonds
-    are needed, and none of its links needs to be the shortest way from its first atom.
+    A molecule that may be broken is joined along the minimum spanning tree of its minimum-image distances: this needs
+    no bonds, and works for molecules longer than half of the box.
 
     Raises:
-        PhysEmbedError: as `molecule_numbers`; a molecule touches its own periodic image, and so has no centre.
+        PhysEmbedError: as `molecule_numbers`; a molecule touches its own periodic image and so has no centre.
     """
     molecules = molecule_numbers(atoms)
     positions = np.array(atoms.positions, dtype=float)
@@ -53,7 +53,7 @@ def whole_positions(atoms: Atoms) -> NDArray[np.float64]:
     low, high = np.full(shape, np.inf), np.full(shape, -np.inf)
     np.minimum.at(low, molecules, fractional)
     np.maximum.at(high, molecules, fractional)
-    # Within half of the box there is no nearer image of any atom, so the molecule is in one piece.
+    # Within half of the box no atom has a nearer image, so the molecule is whole.
     for molecule in np.flatnonzero((high - low).max(axis=1) >= 0.5):
         members = np.flatnonzero(molecules == molecule)
         positions[members] = _joined(atoms, members, int(molecule))
@@ -73,7 +73,7 @@ def _joined(atoms: Atoms, members: NDArray[np.int64], molecule: int) -> NDArray[
         lengths = " x ".join(f"{length:.1f}" for length in atoms.cell.lengths())
         raise PhysEmbedError(
             f"rigid: molecule {molecule} ({len(members)} atoms) touches its own image in a box of {lengths} Å; "
-            "take a larger box, or mend the array `molecule`"
+            "use a larger box, or fix the array `molecule`"
         )
     return positions
 
@@ -89,7 +89,7 @@ def _centres(atoms: Atoms, positions: NDArray[np.float64]) -> NDArray[np.float64
 def centres_of_mass(atoms: Atoms) -> NDArray[np.float64]:
     """Centres of mass of the molecules, (n_molecules, 3) Å, in the order of the array `molecule`.
 
-    Molecules may be given broken over the boundary; centres may lie outside the box.
+    Molecules may be broken across the boundary; centres may lie outside the box.
 
     Raises:
         PhysEmbedError: as `whole_positions`.
@@ -98,11 +98,11 @@ def centres_of_mass(atoms: Atoms) -> NDArray[np.float64]:
 
 
 def scale_rigid(atoms: Atoms, scale: float) -> Atoms:
-    """The frame in a box whose lengths are `scale` times as long, its molecules moved but not deformed.
+    """The frame in a box with lengths scaled by `scale`, with molecules moved but not deformed.
 
     Each centre of mass keeps its fractional coordinates; each molecule keeps its internal geometry and orientation.
-    Molecules come out whole, info `density_g_cm3` is that of the new box, and what belongs to the old geometry
-    (calculator, momenta, `REF_` labels) is left out.
+    Molecules are returned whole, info `density_g_cm3` is that of the new box, and data of the old geometry
+    (calculator, momenta, `REF_` labels) are removed.
 
     Raises:
         PhysEmbedError: a scale that is not positive; as `whole_positions`.

@@ -1,4 +1,4 @@
-"""Rows of a tab-separated table: reading them, and refusing a cell with the place where it stands."""
+"""Rows of a tab-separated table: reading them, and rejecting a cell with its location."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from physembed.errors import PhysEmbedError
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of a line and where it stands."""
+    """The cells of a line and its location."""
 
     path: Path
     """The table."""
     line: str
     """The line, as in `line 3`."""
     cells: dict[str, str]
-    """Cell by column; cells that are missing are empty."""
+    """Cell by column; missing cells are empty."""
     label: str
-    """The column whose cell tells rows apart."""
+    """The column that identifies rows."""
 
     def refuse(self, column: str, problem: str, value: str | None = None) -> NoReturn:
-        """Raise the error that names the place, the column, the value (the cell, if not given) and the problem."""
+        """Raise an error with the location, the column, the value (the cell, if not given) and the problem."""
         label = "" if column == self.label else f" ({self.cells[self.label]})"
         text = shown(self.cells[column] if value is None else value)
         raise PhysEmbedError(f"{self.path}: {self.line}{label}: {column}: {text}: {problem}")
@@ -42,7 +42,7 @@ class Row:
     ) -> float:
         """The number in a cell, above the first limit and not above the second.
 
-        `hint` says, after the limits, what a number beyond them may be.
+        `hint` is appended to the limits and explains what a number beyond them may be.
         """
         low, high = limits
         text = self.cells[column]
@@ -58,10 +58,10 @@ class Row:
 def read_rows(path: Path, key: str, columns: Sequence[str], optional: Collection[str] = ()) -> list[Row]:
     """The rows of a tab-separated table; empty lines and lines that start with `#` are ignored.
 
-    The first of `columns` tells rows apart in messages; `key` is where the configuration names the table.
+    The first of `columns` identifies rows in messages; `key` is the configuration key that names the table.
 
     Raises:
-        PhysEmbedError: the file cannot be read, its columns are not those wanted, or a line has too many cells.
+        PhysEmbedError: the file cannot be read, its columns are not the expected ones, or a line has too many cells.
     """
     where = f"config: {key}: {str(path)!r}"
     try:
@@ -76,7 +76,7 @@ def read_rows(path: Path, key: str, columns: Sequence[str], optional: Collection
         if line.strip() and not line.startswith("#")
     ]
     if len(lines) < 2:
-        raise PhysEmbedError(f"{where}: holds no rows; the first line names the columns: {', '.join(columns)}")
+        raise PhysEmbedError(f"{where}: has no rows; the first line names the columns: {', '.join(columns)}")
     first, header = lines[0]
     for cell in header:
         if cell not in columns:
@@ -86,21 +86,21 @@ def read_rows(path: Path, key: str, columns: Sequence[str], optional: Collection
             raise PhysEmbedError(f"{path}: {first}: {cell!r}: this column is listed twice")
     for column in columns:
         if column not in header and column not in optional:
-            raise PhysEmbedError(f"{path}: {first}: no column {column!r}; needed are {', '.join(columns)}")
+            raise PhysEmbedError(f"{path}: {first}: no column {column!r}; required are {', '.join(columns)}")
     rows = []
     for line, cells in lines[1:]:
         if len(cells) > len(header):
             extra = cells[len(header)]
             raise PhysEmbedError(
-                f"{path}: {line}: {extra!r}: a cell too many, the first line names {len(header)} columns"
+                f"{path}: {line}: {extra!r}: one cell too many, the first line names {len(header)} columns"
             )
-        # Editors drop the tabs at the end of a line.
+        # Editors may remove tabs at the end of a line.
         rows.append(Row(path, line, dict.fromkeys(header, "") | dict(zip(header, cells, strict=False)), columns[0]))
     return rows
 
 
 def to_float(text: str) -> float | None:
-    """The finite number that a cell holds, or None."""
+    """The finite number in a cell, or None."""
     try:
         value = float(text)
     except ValueError:

@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
 LIQUID_COLUMNS = ("name", "components", "temperature_K", "pressure_bar", "molecules", "comment")
-"""Columns of the table of liquids; all but `comment` are needed."""
+"""Columns of the table of liquids; all except `comment` are required."""
 EXPERIMENT_COLUMNS = ("components", "temperature_K", "density_g_cm3", "viscosity_mPa_s", "source", "dubious")
-"""Columns of the table of measurements; all but the last are needed, cells of unknown values stay empty."""
+"""Columns of the table of measurements; all except the last are required, cells of unknown values stay empty."""
 QUANTITIES = ("density", "viscosity")
-"""What the column `dubious` may name."""
+"""Allowed values in the column `dubious`."""
 SUM_TOLERANCE = 1e-3
-"""Mass fractions as written down (1/3 as 0.333) add up to 1 within this."""
+"""Tolerance of the sum of mass fractions, which are rounded in print (1/3 as 0.333)."""
 SAME_COMPOSITION = 1e-6
-"""Mass fractions of a liquid and of a measurement of it differ by less."""
+"""Mass fractions of a liquid and of its measurement differ by less than this."""
 SAME_TEMPERATURE_K = 1.0
-"""A measurement within this belongs to a liquid: a density moves by 0.1 % in 1 K, and 298 K often means 298.15 K."""
+"""A measurement within this belongs to a liquid: a density changes by 0.1 % per K, and 298 K often means 298.15 K."""
 TEMPERATURE_K = (100.0, 2000.0)
-"""No organic liquid is colder than this but a few gases, and none of handbooks' 25 degrees Celsius is 25 K."""
+"""Only a few gases are liquid below this; 25 degrees Celsius entered as 25 K are caught."""
 PRESSURE_BAR = (-1000.0, 1e5)
 DENSITY_G_CM3 = (0.2, 5.0)
 VISCOSITY_MPA_S = (0.02, 1e4)
-"""A gas has 0.01 mPa s, the thinnest liquids 0.1 to 0.2."""
+"""Gases have 0.01 mPa s, the least viscous liquids 0.1 to 0.2."""
 ATMOSPHERE = {101.325: "kPa", 760.0: "Torr", 14.696: "psi"}
-"""What one atmosphere is in units that are not bar."""
+"""One atmosphere in units other than bar."""
 
 Composition = tuple[tuple[str, float], ...]
 """Names of components and their mass fractions, sorted by name."""
@@ -50,23 +50,23 @@ class Component:
     name: str
     """Name of the molecule and of its folder in results/<study>/."""
     smiles: str
-    """SMILES; hydrogens may be left implicit."""
+    """SMILES; hydrogens may be implicit."""
     mass_fraction: float
-    """Its share of the liquid's mass."""
+    """Mass fraction in the liquid."""
 
 
 @dataclass(frozen=True)
 class LiquidSpec:
-    """A row of the table of liquids: a composition under given conditions."""
+    """A row of the table of liquids: a composition at given conditions."""
 
     name: str
     """Name of the liquid and of its folder in results/<study>/liquids/."""
     components: tuple[Component, ...]
-    """What it consists of, in the order of the table."""
+    """Components in the order of the table."""
     temperature_K: float
     """Temperature."""
     pressure_bar: float
-    """Pressure; a negative one is a tension."""
+    """Pressure; negative values are tension."""
     molecules: int
     """Molecules in the box, all components together."""
     comment: str | None = None
@@ -74,7 +74,7 @@ class LiquidSpec:
 
     @property
     def composition(self) -> Composition:
-        """Names and mass fractions, whatever the order of the table."""
+        """Names and mass fractions, independent of the order in the table."""
         return tuple(sorted((component.name, component.mass_fraction) for component in self.components))
 
 
@@ -89,22 +89,22 @@ class Measurement:
     density_g_cm3: float | None
     """Density."""
     viscosity_mPa_s: float | None
-    """Viscosity; the middle of the range where the literature gives a range."""
+    """Viscosity; the midpoint if the literature gives a range."""
     viscosity_low_mPa_s: float | None
-    """Lower end of the range; the viscosity itself where there is one value."""
+    """Lower end of the range, or the viscosity itself."""
     viscosity_high_mPa_s: float | None
-    """Upper end of the range; the viscosity itself where there is one value."""
+    """Upper end of the range, or the viscosity itself."""
     source: str
-    """Where the values come from."""
+    """Source of the values."""
     dubious: tuple[str, ...]
-    """Which of density and viscosity are not to be trusted: they are shown, but enter no mean deviation."""
+    """Which of density and viscosity should not be trusted: they are shown, but do not enter mean deviations."""
 
 
 def read_liquids(path: str | Path) -> list[LiquidSpec]:
-    """The liquids of a tab-separated table, all of its rows checked; docs/how-to/liquids.md describes the columns.
+    """The liquids of a tab-separated table, with all rows checked; docs/how-to/liquids.md describes the columns.
 
     Raises:
-        PhysEmbedError: one line that names the file, the line, the liquid, the column, the value and the problem.
+        PhysEmbedError: one line with the file, the line, the liquid, the column, the value and the problem.
     """
     liquids, lines_of = [], dict[str, str]()
     smiles_of: dict[str, tuple[str, str, str]] = {}
@@ -113,7 +113,7 @@ def read_liquids(path: str | Path) -> list[LiquidSpec]:
         if problem := _name_problem(name):
             row.refuse("name", f"{problem}; columns are separated by single tabs")
         if name.lower() in lines_of:
-            row.refuse("name", f"is listed twice (capitals count as small letters), first in {lines_of[name.lower()]}")
+            row.refuse("name", f"is listed twice (ignoring case), first in {lines_of[name.lower()]}")
         lines_of[name.lower()] = row.line
         liquid = LiquidSpec(
             name=name,
@@ -131,10 +131,10 @@ def read_liquids(path: str | Path) -> list[LiquidSpec]:
 
 
 def read_experiment(path: str | Path) -> list[Measurement]:
-    """The measurements of a tab-separated table, all of its rows checked; docs/how-to/liquids.md describes the columns.
+    """The measurements of a tab-separated table, with all rows checked; docs/how-to/liquids.md describes the columns.
 
     Raises:
-        PhysEmbedError: one line that names the file, the line, the components, the column, the value and the problem.
+        PhysEmbedError: one line with the file, the line, the components, the column, the value and the problem.
     """
     found: list[Measurement] = []
     lines: list[str] = []
@@ -148,7 +148,7 @@ def read_experiment(path: str | Path) -> list[Measurement]:
         if density is None and viscosity is None:
             row.refuse("density_g_cm3", "this row has neither a density nor a viscosity; give at least one")
         if not row.cells["source"]:
-            row.refuse("source", "say where the values come from")
+            row.refuse("source", "give the source of the values")
         measurement = Measurement(
             composition=tuple(sorted((name, fraction) for name, _, fraction in _parts(row, with_smiles=False))),
             temperature_K=_temperature(row),
@@ -163,7 +163,7 @@ def read_experiment(path: str | Path) -> list[Measurement]:
             same = _same_composition(other.composition, measurement.composition)
             if same and math.isclose(other.temperature_K, measurement.temperature_K, abs_tol=1e-6):
                 row.refuse(
-                    "components", f"composition and temperature stand twice, first in {line}; make one row of both"
+                    "components", f"composition and temperature are listed twice, first in {line}; merge both rows"
                 )
         found.append(measurement)
         lines.append(row.line)
@@ -171,18 +171,18 @@ def read_experiment(path: str | Path) -> list[Measurement]:
 
 
 def _dubious(row: Row, values: Mapping[str, float | None]) -> tuple[str, ...]:
-    """The quantities that the column `dubious` names."""
+    """The quantities named in the column `dubious`."""
     names = row.cells.get("dubious", "").split()
     for name in names:
         if name not in QUANTITIES:
-            row.refuse("dubious", f"names what is not to be trusted: {' or '.join(QUANTITIES)}, or both")
+            row.refuse("dubious", f"names the values that should not be trusted: {' or '.join(QUANTITIES)}, or both")
         if values[name] is None:
             row.refuse("dubious", f"the row has no {name}")
     return tuple(names)
 
 
 def measured(liquid: LiquidSpec, measurements: Sequence[Measurement]) -> Measurement | None:
-    """What was measured of a liquid's composition nearest to its temperature, if within 1 K; else None.
+    """The measurement for a liquid's composition nearest to its temperature, if within 1 K; else None.
 
     Raises:
         PhysEmbedError: two measurements are equally near.
@@ -199,13 +199,13 @@ def measured(liquid: LiquidSpec, measurements: Sequence[Measurement]) -> Measure
         first, second = (measurements[index].temperature_K for index in near[:2])
         raise PhysEmbedError(
             f"liquid {liquid.name}: measurements at {first:g} K and {second:g} K are equally near to its "
-            f"{liquid.temperature_K:g} K; remove one, or give the liquid the temperature of the other"
+            f"{liquid.temperature_K:g} K; remove one, or set the temperature of the liquid to one of them"
         )
     return measurements[near[0]]
 
 
 def elements(liquid: LiquidSpec) -> set[int]:
-    """Atomic numbers of the elements in a liquid, hydrogen included."""
+    """Atomic numbers of the elements in a liquid, including hydrogen."""
     return {number for component in liquid.components for number in _atomic_numbers(component.smiles)}
 
 
@@ -217,7 +217,7 @@ def masses_u(liquid: LiquidSpec) -> list[float]:
 
 
 def box_length_A(liquid: LiquidSpec, density_g_cm3: float) -> float:
-    """Length of the cubic box that holds the liquid's molecules at a density, Å."""
+    """Length of the cubic box with the liquid's molecules at a density, Å."""
     from physembed.liquids.composition import cube_length_A, molecule_counts
 
     masses = masses_u(liquid)
@@ -239,36 +239,36 @@ def _name_problem(name: str) -> str | None:
 
 def _temperature(row: Row) -> float:
     def hint(value: float) -> str:
-        celsius = f"; {value:g} degrees Celsius are {value + 273.15:g} K" if -100 < value <= TEMPERATURE_K[0] else ""
-        return f": no organic liquid at {value:g} K{celsius}"
+        celsius = f"; {value:g} degrees Celsius is {value + 273.15:g} K" if -100 < value <= TEMPERATURE_K[0] else ""
+        return f": no organic liquid exists at {value:g} K{celsius}"
 
     return row.number("temperature_K", TEMPERATURE_K, "K", hint=hint)
 
 
 def _pressure(row: Row) -> float:
     def hint(value: float) -> str:
-        return f"; {value:g} Pa are {value / 1e5:g} bar"
+        return f"; {value:g} Pa is {value / 1e5:g} bar"
 
     pressure = row.number("pressure_bar", PRESSURE_BAR, "bar", low_included=True, hint=hint)
     for atmosphere, unit in ATMOSPHERE.items():
         if abs(pressure / atmosphere - 1) < 1e-3:
             row.refuse(
                 "pressure_bar",
-                f"is one atmosphere in {unit}; in bar that is 1.01325 (write {1.002 * atmosphere:.4g} if {pressure:g} "
-                "bar are meant)",
+                f"is one atmosphere in {unit}; in bar this is 1.01325 (write {1.002 * atmosphere:.4g} if {pressure:g} "
+                "bar is intended)",
             )
     return pressure
 
 
 def _density_hint(value: float) -> str:
     grams = value / 1000
-    return f"; {value:g} kg/m^3 are {grams:g} g/cm^3" if DENSITY_G_CM3[0] < grams <= DENSITY_G_CM3[1] else ""
+    return f"; {value:g} kg/m^3 is {grams:g} g/cm^3" if DENSITY_G_CM3[0] < grams <= DENSITY_G_CM3[1] else ""
 
 
 def _viscosity(row: Row) -> tuple[float, float]:
     """Lower and upper end of a viscosity, equal for a single number."""
     cell = row.cells["viscosity_mPa_s"]
-    # A number first, since the hyphen of 1e-3 separates nothing.
+    # Try a single number first, since the hyphen of 1e-3 is not a separator.
     texts = [cell] if to_float(cell) is not None else re.split(r"\s*[-–]\s*", cell)
     ends = [value for text in texts if (value := to_float(text)) is not None]
     if len(texts) > 2 or len(ends) != len(texts):
@@ -277,7 +277,7 @@ def _viscosity(row: Row) -> tuple[float, float]:
     if not VISCOSITY_MPA_S[0] < low <= high < VISCOSITY_MPA_S[1]:
         limits = f"must be above {VISCOSITY_MPA_S[0]:g} and below {VISCOSITY_MPA_S[1]:g} mPa s"
         small = 0 < low <= VISCOSITY_MPA_S[0]
-        hint = f"; {low:g} Pa s are {1000 * low:g} mPa s, {low:g} P are {100 * low:g} mPa s" if small else ""
+        hint = f"; {low:g} Pa s is {1000 * low:g} mPa s, {low:g} P is {100 * low:g} mPa s" if small else ""
         row.refuse("viscosity_mPa_s", f"{limits}, the lower end of a range first{hint}")
     return low, high
 
@@ -298,7 +298,7 @@ def _parts(row: Row, *, with_smiles: bool) -> list[tuple[str, str, float]]:
         if problem := _name_problem(name):
             row.refuse("components", problem, name)
         if name.lower() in (other.lower() for other, _, _ in parts):
-            row.refuse("components", "this component is listed twice (capitals count as small letters)", name)
+            row.refuse("components", "this component is listed twice (ignoring case)", name)
         fraction = to_float(words[-1])
         if fraction is None or not 0 < fraction <= 1:
             row.refuse("components", f"{name}: a mass fraction must be above 0 and at most 1", words[-1])
@@ -313,7 +313,7 @@ def _components(row: Row) -> tuple[Component, ...]:
     components = tuple(Component(*part) for part in _parts(row, with_smiles=True))
     for component in components:
         if component.name.lower() in RESERVED:
-            problem = "is taken by a folder or file of results/<study>/; choose another name"
+            problem = "is the name of a folder or file of results/<study>/; choose another name"
             row.refuse("components", problem, component.name)
         if trouble := _smiles_problem(component.smiles):
             row.refuse("components", f"{component.name}: {trouble}", component.smiles)
@@ -328,7 +328,7 @@ def _smiles_problem(smiles: str) -> str | None:
     if isinstance(molecule, str):
         return molecule
     if (fragments := len(Chem.GetMolFrags(molecule))) != 1:
-        return f"holds {fragments} molecules; give each a component of its own (and no salts: liquids are neutral)"
+        return f"contains {fragments} molecules; make each its own component (no salts: components are neutral)"
     if charge := Chem.GetFormalCharge(molecule):
         return f"has a charge of {charge:+d}; components of liquids are neutral"
     problem = molecule_problem(molecule, None)
@@ -336,7 +336,7 @@ def _smiles_problem(smiles: str) -> str | None:
 
 
 def _check_same_component(row: Row, component: Component, known: dict[str, tuple[str, str, str]]) -> None:
-    """Refuse a component whose name stood for another molecule in an earlier row, or differs in capitalisation only."""
+    """Reject a component whose name denotes another molecule in an earlier row, or differs in capitalisation only."""
     from rdkit import Chem
 
     canonical = Chem.MolToSmiles(_molecule(component.smiles))
@@ -345,19 +345,19 @@ def _check_same_component(row: Row, component: Component, known: dict[str, tuple
         row.refuse("components", f"differs from {name!r} in {line} in capitalisation only", component.name)
     if smiles != canonical:
         row.refuse(
-            "components", f"{name}: is another molecule than {smiles!r} of that name in {line}", component.smiles
+            "components", f"{name}: differs from {smiles!r}, the molecule of that name in {line}", component.smiles
         )
 
 
 def _molecules(row: Row) -> int:
     cell = row.cells["molecules"]
     if re.fullmatch(r"[0-9]+", cell) is None or int(cell) < 1:
-        row.refuse("molecules", "must be a whole number of 1 or more, in digits alone")
+        row.refuse("molecules", "must be a whole number of 1 or more, in digits only")
     return int(cell)
 
 
 def _check_counts(row: Row, liquid: LiquidSpec) -> None:
-    """Refuse a box too small for the fractions."""
+    """Reject a box that is too small for the fractions."""
     amounts = [
         component.mass_fraction / mass for component, mass in zip(liquid.components, masses_u(liquid), strict=True)
     ]
@@ -378,6 +378,6 @@ def _molecule(smiles: str) -> Mol:
 
 
 def _atomic_numbers(smiles: str) -> list[int]:
-    """Atomic number of each atom, those of implicit hydrogens included."""
+    """Atomic number of each atom, including implicit hydrogens."""
     atoms = list(_molecule(smiles).GetAtoms())
     return [atom.GetAtomicNum() for atom in atoms] + [1] * sum(atom.GetTotalNumHs() for atom in atoms)

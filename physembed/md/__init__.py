@@ -1,1 +1,1 @@
-"""What is run with the engine and recorded: stability runs of molecules; NPT runs, scans and pressures of liquids."""
+"""MD runs and their records: stability runs of molecules; NPT runs, scans and pressures of liquids."""

@@ -1,7 +1,7 @@
 """Broken bonds in liquids: each bond against its length in the start frame.
 
 The rule is that of isolated molecules (`physembed.md.collapse`): a bond is broken once it deviates by more than
-`TOLERANCE_A`, longer or shorter. A liquid has no GAFF run of its own, so the length at the start stands for the mean;
+`TOLERANCE_A`, in either direction. A liquid has no GAFF run of its own, so the initial length replaces the mean;
 at room temperature the two differ by less than 0.1 Å.
 """
 
@@ -22,14 +22,14 @@ TOLERANCE_A = 0.5
 
 
 class BondWatch:
-    """The bonds of boxes that hold the same molecules.
+    """Checks the bonds of boxes that contain the same molecules.
 
     Args:
-        bonds: (n_bonds, 2) indices of bonded atoms, the same in each start; None to watch none.
+        bonds: (n_bonds, 2) indices of bonded atoms, the same in each start; None for no check.
         starts: start frame of each box, with whole molecules.
 
     Raises:
-        PhysEmbedError: a bond of an atom that does not exist, or a start whose molecules are not whole.
+        PhysEmbedError: a bond refers to an atom that does not exist, or a start has molecules that are not whole.
     """
 
     def __init__(self, bonds: ArrayLike | None, starts: Sequence[Atoms]) -> None:
@@ -52,13 +52,13 @@ class BondWatch:
             if cut.any():
                 i, j = self.bonds[cut.argmax()]
                 raise PhysEmbedError(
-                    f"md: start {row}: bond {i}-{j} is {lengths[cut.argmax()]:.2f} Å long, across the box; give "
-                    "molecules that are whole"
+                    f"md: start {row}: bond {i}-{j} is {lengths[cut.argmax()]:.2f} Å long, across the box; make the "
+                    "molecules whole"
                 )
         return lengths
 
     def broken(self, positions: torch.Tensor, rows: Sequence[int]) -> list[str]:
-        """The worst broken bond of each box in `rows` in words; an empty string where none is broken.
+        """Describe the worst broken bond of each box in `rows`; an empty string if none is broken.
 
         Args:
             positions: (len(rows), n_atoms, 3) Å, not wrapped.

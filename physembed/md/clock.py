@@ -1,4 +1,4 @@
-"""When a long run saves its state, and when its time is over."""
+"""Timing of a long run: when to save its state, and when its time limit is reached."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SAVE_EVERY_SECONDS = 60.0
 
 
 class Clock:
-    """Counts the wall time of a job from when it is made.
+    """Measures the wall time of a job from the creation of this object.
 
     Args:
-        max_walltime_hours: after which the job is to end by itself; None for no limit.
+        max_walltime_hours: time after which the job should end by itself; None for no limit.
     """
 
     def __init__(self, max_walltime_hours: float | None = None) -> None:
@@ -24,11 +24,11 @@ class Clock:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Clock:
-        """With the limit of a configuration, as Snakemake hands it to a script."""
+        """A clock with the limit of a configuration, as passed by Snakemake to a script."""
         return cls(config.get("jobs", {}).get("max_walltime_hours"))
 
     def save_due(self) -> bool:
-        """Whether a minute has passed since this was last true."""
+        """Whether a minute has passed since the last time this was true."""
         if monotonic() - self._saved <= SAVE_EVERY_SECONDS:
             return False
         self._saved = monotonic()
@@ -36,14 +36,14 @@ class Clock:
 
     @property
     def over(self) -> bool:
-        """Whether the time is over."""
+        """Whether the time limit is reached."""
         return self.max_walltime_hours is not None and self._hours >= self.max_walltime_hours
 
     def end(self, what: str, done: str) -> PhysEmbedError:
-        """What a run raises once it has saved its state; `done` says how far it came."""
+        """The error that a run raises after saving its state; `done` states its progress."""
         return PhysEmbedError(
             f"{what}: ended after {self._hours:.3g} h (jobs.max_walltime_hours is {self.max_walltime_hours:g}) with "
-            f"{done} done; the state is saved, run again to go on"
+            f"{done} done; the state is saved, run again to resume"
         )
 
     @property

@@ -1,4 +1,4 @@
-"""Stability runs to which replicas can be added: those that began together advance together, for good."""
+"""Stability runs to which replicas can be added: replicas that started together always advance together."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from physembed.trajectory import write_trajectory
 
 
 class StabilityCohorts:
-    """The replicas of one model, as one `StabilityRun` for each cohort of replicas that began together.
+    """The replicas of one model, as one `StabilityRun` for each cohort of replicas that started together.
 
-    The noise of a replica depends on the batch that it is in. When starts are added, those that are there keep their
-    batch, their noise and all that was computed of them, and the new ones make a cohort of their own, with a seed
-    derived from where it begins. Without any added there is one cohort, with `seed` itself.
+    The noise of a replica depends on its batch. When starts are added, the existing replicas keep their batch, their
+    noise and their results, and the new ones form a separate cohort, with a seed derived from the index of its first
+    replica. If none are added there is one cohort, with `seed` itself.
 
     Args:
         model: a torch-sim model (energies in eV, forces in eV/Å).
-        starts: one structure for each replica; more of them than before have to follow those that were there.
-        detector: says which replicas have collapsed.
-        ranges: what the training frames were sampled over.
-        rearrangements: finds what changes without being a collapse.
-        settings: `stability` of the configuration.
-        seed: of momenta and noise.
-        restart: folder with one folder for each cohort. It must belong to the model, the detector, the seed and the
-            settings but the duration (`physembed.restart.restart_folder`); it need not know the starts.
-        clock: of the job, for saving and for its limit of time.
+        starts: one structure per replica; added starts have to follow the existing ones.
+        detector: detects collapsed replicas.
+        ranges: ranges over which the training frames were sampled.
+        rearrangements: detects changes that are not a collapse.
+        settings: section `stability` of the configuration.
+        seed: seed of momenta and noise.
+        restart: folder with one subfolder per cohort. It must be specific to the model, the detector, the seed and the
+            settings except the duration (`physembed.restart.restart_folder`); it need not be specific to the starts.
+        clock: clock of the job, for saving and for its time limit.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class StabilityCohorts:
         self.rearrangements = rearrangements
         first = 0
         while first < len(starts):
-            cohort = _begun_together(starts[first:], Path(restart))
+            cohort = _first_cohort(starts[first:], Path(restart))
             own_seed = derive_seed(seed, "cohort", first) if first else seed
             folder = _folder(cohort, Path(restart))
             run = StabilityRun(model, cohort, detector, ranges, settings, seed=own_seed, restart=folder, clock=clock)
@@ -68,15 +68,15 @@ class StabilityCohorts:
         """Advance one cohort after the other, until every replica has collapsed or reached the configured duration.
 
         Raises:
-            PhysEmbedError: if the time of the clock is over; the state is saved.
+            PhysEmbedError: the time limit of the clock is reached; the state is saved.
         """
         for run in self.runs:
             run.run()
 
     def replicas(self) -> pd.DataFrame:
-        """The result, one row for each replica, in the order of the starts.
+        """The results, one row per replica, in the order of the starts.
 
-        Columns as of `StabilityRun`, then those of `physembed.md.rearrangements`, of what was recorded before a
+        Columns as in `StabilityRun`, then those of `physembed.md.rearrangements`, for the frames recorded before a
         collapse.
         """
         table = self._joined([run.replicas() for run in self.runs])
@@ -100,18 +100,18 @@ class StabilityCohorts:
             write_trajectory(Path(trajectories) / f"replica_{replica:03d}.xyz", trajectory)
 
     def _joined(self, tables: list[pd.DataFrame]) -> pd.DataFrame:
-        """Tables of the cohorts as one, with replicas numbered through."""
+        """Concatenate tables of the cohorts, with replicas numbered consecutively."""
         firsts = np.cumsum([0, *(len(run.starts) for run in self.runs)])
         numbered = [table.assign(replica=table.replica + first) for table, first in zip(tables, firsts, strict=False)]
         return pd.concat(numbered, ignore_index=True)
 
 
-def _begun_together(starts: Sequence[Atoms], restart: Path) -> Sequence[Atoms]:
-    """The longest cohort that begins with the first start and was begun before; all of them if there is none."""
+def _first_cohort(starts: Sequence[Atoms], restart: Path) -> Sequence[Atoms]:
+    """The longest cohort that begins with the first start and already has a restart folder; otherwise all starts."""
     counts = range(len(starts), 0, -1)
     return next((starts[:count] for count in counts if _folder(starts[:count], restart).is_dir()), starts)
 
 
 def _folder(cohort: Sequence[Atoms], restart: Path) -> Path:
-    """The restart folder of a cohort, named by its geometries."""
+    """The restart folder of a cohort, named by a hash of its geometries."""
     return restart / settings_hash([start.positions.tolist() for start in cohort])

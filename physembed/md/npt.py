@@ -1,4 +1,4 @@
-"""NPT runs of one liquid in a batch: recorded, resumable, reused; what is lost leaves and the others go on."""
+"""NPT runs of one liquid in a batch: recorded, resumable and reusable. Failed runs leave it, the others go on."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ SETTINGS = (
     "timestep_fs", "barostat", "thermostat_ps", "barostat_ps", "compressibility_per_bar", "record_interval_fs",
     "frame_interval_ps", "dtype",
 )  # fmt: skip
-"""Fields of the settings that a run depends on; a run can be extended in its duration, the only other one."""
+"""Settings on which a run depends: all except the duration, which can be extended."""
 SEEN = (
     "time_ps", "volume_A3", "density_g_cm3", "potential_energy_eV", "cso_S0_eV", "cso_S1_eV", "temperature_K",
     "pressure_bar",
 )  # fmt: skip
-"""Columns of a record; the energy is that without CSO, temperature and pressure are instantaneous."""
+"""Columns of a record; the energy excludes CSO, temperature and pressure are instantaneous."""
 
 Frame = tuple[float, NDArray[np.float32], NDArray[np.float64]]
 """Time in ps, positions (n_atoms, 3) and cell (3, 3) in Å."""
@@ -46,10 +46,10 @@ Frame = tuple[float, NDArray[np.float32], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class NPTPoint:
-    """One run. `alpha` and `a1` are only recorded: the model carries them."""
+    """One run. `alpha` and `a1` are only recorded: the model applies them."""
 
     label: str
-    """Name of the run, unlike those of the others."""
+    """Unique name of the run."""
     alpha: float
     a1: float
     temperature_K: float
@@ -58,7 +58,7 @@ class NPTPoint:
 
 @dataclass
 class Run:
-    """What has been seen of one run, and where it goes on."""
+    """Records of one run, and the state from which it continues."""
 
     key: str
     step: int = 0
@@ -68,35 +68,36 @@ class Run:
     """In the order of `SEEN`."""
     frames: list[Frame] = field(default_factory=list)
     last_good: list[Frame] = field(default_factory=list)
-    """Of a lost run, the last frame before that; empty if it was lost at the start."""
+    """For a failed run, its last valid frame; empty if it failed at the start."""
     state: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     """Positions, momenta and cell at `step`; empty at the start."""
 
 
 class NPTRuns:
-    """The runs of one liquid; can be killed at any moment and go on from their last saved state.
+    """The runs of one liquid; they can be killed at any time and resume from their last saved state.
 
-    A run is lost if it blows up (`WatchedModel`, `BondWatch`) or evaporates: a result, kept with its last good frame.
+    A run fails if it blows up (`WatchedModel`, `BondWatch`) or evaporates. This is a result, stored with the last valid
+    frame.
 
-    The batch is saved every minute in one file, from which the same runs go on bit for bit on a CPU. A run that has
-    ended has a file of its own, named by a hash of its point, start, settings and seed: it is not run again when
-    others are added, and goes on where it ended when the duration grows. In another batch it meets other noise, from
-    a seed derived from the runs there. The hash does not know the model: `restart` must be a folder that belongs to
-    it (`physembed.restart.restart_folder`).
+    The batch is saved every minute to one file, from which the same runs resume bit for bit on a CPU. A finished run
+    has its own file, named by a hash of its point, start, settings and seed: it is not repeated when others are added,
+    and continues from its end when the duration is increased. In another batch its noise is different, from a seed
+    derived from the runs in the batch. The hash does not include the model: `restart` must be a folder specific to
+    the model (`physembed.restart.restart_folder`).
 
     Args:
-        make_model: gives the torch-sim model for the runs still in the batch, in their order; called again whenever
+        make_model: returns the torch-sim model for the runs still in the batch, in their order; called again whenever
             runs leave it.
         points: the runs.
-        starts: one structure for each, of the same atoms, with cell and whole molecules.
-        settings: `npt` of the configuration; `duration_ps` is the length of each run.
-        seed: of momenta and noise.
+        starts: one structure per run, with the same atoms, a cell and whole molecules.
+        settings: section `npt` of the configuration; `duration_ps` is the length of each run.
+        seed: seed of momenta and noise.
         restart: folder for the files above.
-        bonds: (n_bonds, 2) indices of bonded atoms, the same in each start; None if molecules are not watched.
-        clock: of the job, for saving and for its limit of time.
+        bonds: (n_bonds, 2) indices of bonded atoms, the same in each start; None to skip the check for broken bonds.
+        clock: clock of the job, for saving and for its time limit.
 
     Raises:
-        PhysEmbedError: no runs, labels that stand twice, or starts or bonds that do not fit.
+        PhysEmbedError: no runs, duplicate labels, or starts or bonds that do not fit.
     """
 
     def __init__(
@@ -129,14 +130,14 @@ class NPTRuns:
 
     @property
     def finished(self) -> int:
-        """Runs that need no more steps."""
+        """Number of runs that need no more steps."""
         return len(self._runs) - len(self._alive)
 
     def run(self) -> None:
-        """Advance until every run has reached the configured duration or is lost.
+        """Advance until every run has reached the configured duration or has failed.
 
         Raises:
-            PhysEmbedError: if the time of the clock is over; the state is saved.
+            PhysEmbedError: the time limit of the clock is reached; the state is saved.
         """
         self._load()
         if not self._alive:
@@ -163,7 +164,7 @@ class NPTRuns:
         progress.finish(self._note(), done=self._done_ps())
 
     def _compose(self) -> None:
-        """Make the batch of the runs that are not at their end: as it was saved, or anew from where each one is."""
+        """Create the batch of unfinished runs: as it was saved, or new from the present state of each run."""
         alive = [self._runs[row] for row in self._alive]
         same = [run.key for run in self._saved["runs"]] == [run.key for run in alive]
         if not same:
@@ -187,7 +188,7 @@ class NPTRuns:
         self._sound = self._batch.positions.clone(), self._batch.cells.clone()
 
     def _start(self, row: int) -> Atoms:
-        """Where a run goes on."""
+        """The structure from which a run continues."""
         atoms, state = self.starts[row].copy(), self._runs[row].state
         if state:
             atoms.set_cell(state["cell"])
@@ -196,7 +197,7 @@ class NPTRuns:
         return atoms
 
     def _observe(self, wanted: list[bool]) -> None:
-        """Note what is seen of the wanted runs of the batch, and take out what is lost or at its end."""
+        """Record the selected runs of the batch, and remove failed and finished ones."""
         batch = self._batch
         pressures = torch.einsum("nii->n", batch.pressure_tensors) / (3 * units.bar)
         seen = (batch.volumes, batch.densities_g_cm3, batch.base_energies, batch.cso_S0, batch.cso_S1)
@@ -206,15 +207,15 @@ class NPTRuns:
         keep = []
         for place, row in enumerate(self._alive):
             if wanted[place]:
-                self._look(row, place, values[place], reasons[place])
+                self._record_run(row, place, values[place], reasons[place])
             keep.append(self._runs[row].status == "ok" and self._runs[row].step < self.total_steps)
         if not all(keep):
             self._leave(keep)
         if self._alive:
             self._sound = batch.positions.clone(), batch.cells.clone()
 
-    def _look(self, row: int, place: int, values: NDArray[np.float64], reason: str) -> None:
-        """Note what is seen of one run, or how it was lost."""
+    def _record_run(self, row: int, place: int, values: NDArray[np.float64], reason: str) -> None:
+        """Record one run, or why it failed."""
         run, time_ps = self._runs[row], self._time_ps(self._runs[row].step)
         density, at_start = values[1], _density(self.starts[row])
         if reason:
@@ -224,14 +225,14 @@ class NPTRuns:
             run.reason = f"density {density:.3f} g/cm^3, {at_start:.3f} g/cm^3 at the start, at {time_ps:g} ps"
         if run.status != "ok":
             run.last_good = [(last[0], *_frame(*self._sound, place)) for last in run.rows[-1:]]
-            log.warning("npt: run %s is lost (%s): %s", self.points[row].label, run.status, run.reason)
+            log.warning("npt: run %s failed (%s): %s", self.points[row].label, run.status, run.reason)
             return
         run.rows.append((time_ps, *values.tolist()))
         if run.step % self.frame_every == 0:
             run.frames.append((time_ps, *_frame(self._batch.positions, self._batch.cells, place)))
 
     def _leave(self, keep: list[bool]) -> None:
-        """Take runs out of the batch; their own files come first, as the batch's file counts until it is replaced."""
+        """Remove runs from the batch; write their own files first, as the batch's file is valid until replaced."""
         self._note_states()
         for row, stays in zip(self._alive, keep, strict=True):
             if not stays:
@@ -268,7 +269,7 @@ class NPTRuns:
             torch.save(run, temporary)
 
     def _load(self) -> None:
-        # Our own files, which hold Python objects beside tensors.
+        # Our own files, which contain Python objects in addition to tensors.
         exists = self._batch_file.exists()
         self._saved = torch.load(self._batch_file, weights_only=False) if exists else {"runs": []}
         in_batch = {run.key: run for run in self._saved["runs"]}
@@ -287,7 +288,7 @@ class NPTRuns:
         return settings_hash([asdict(point), structure.hexdigest(), settings, self.seed, self.bonds.bonds.tolist()])
 
     def _time_ps(self, step: int) -> float:
-        # Without the noise of binary fractions, which tables would show.
+        # Without floating-point noise, which would appear in tables.
         return round(step * self.settings.timestep_fs / 1000, 9)
 
     def _done_ps(self) -> float:
@@ -297,10 +298,10 @@ class NPTRuns:
         densities = [f"{run.rows[-1][2]:.3f}" for run in self._runs if run.status == "ok" and run.rows]
         lost = sum(run.status != "ok" for run in self._runs)
         shown = " ".join(densities[:6]) + (" ..." if len(densities) > 6 else "")
-        return f"density {shown} g/cm^3" + (f", {lost} of {len(self._runs)} lost" if lost else "")
+        return f"density {shown} g/cm^3" + (f", {lost} of {len(self._runs)} failed" if lost else "")
 
     def _results(self) -> list[tuple[NPTPoint, Run, bool, pd.DataFrame]]:
-        """Each run with whether it was lost, and its rows, both within the configured duration."""
+        """Each run with whether it failed, and its rows, both within the configured duration."""
         end = self._time_ps(self.total_steps)
         results = []
         for point, run in zip(self.points, self._runs, strict=True):
@@ -318,7 +319,7 @@ class NPTRuns:
         return pd.concat(tables, ignore_index=True)
 
     def runs(self) -> pd.DataFrame:
-        """One row per run: run, alpha, a1, status, reason and length_ps (of the sound part)."""
+        """One row per run: run, alpha, a1, status, reason and length_ps (of the valid part)."""
         return pd.DataFrame(
             {
                 "run": point.label,
@@ -332,8 +333,8 @@ class NPTRuns:
         )
 
     def trajectory(self, label: str) -> list[Atoms]:
-        """Frames of one run, not wrapped, with run, time_ps and density_g_cm3 in `info`; a lost run's last good frame
-        is among them."""
+        """Frames of one run, not wrapped, with run, time_ps and density_g_cm3 in `info`, including the last valid frame
+        of a failed run."""
         row = [point.label for point in self.points].index(label)
         _, run, lost, _ = self._results()[row]
         frames = [frame for frame in run.frames if frame[0] <= self._time_ps(self.total_steps)]
@@ -351,7 +352,7 @@ class NPTRuns:
 
 
 def _frame(positions: torch.Tensor, cells: torch.Tensor, place: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    # Copies: a batch steps in place.
+    # Copies, because a batch steps in place.
     return positions[place].cpu().numpy().astype(np.float32), cells[place].double().cpu().numpy().copy()
 
 
@@ -364,4 +365,4 @@ def _check(points: list[NPTPoint], starts: list[Atoms]) -> None:
         raise PhysEmbedError(f"npt: {len(points)} runs and {len(starts)} starts; give one start for each run")
     for label, count in Counter(point.label for point in points).items():
         if count > 1:
-            raise PhysEmbedError(f"npt: {count} runs are called {label!r}; give each a label of its own")
+            raise PhysEmbedError(f"npt: {count} runs are called {label!r}; give each a unique label")

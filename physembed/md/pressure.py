@@ -1,6 +1,6 @@
 """The pressure tensor of NVT or NVE replicas of a liquid, averaged over blocks, for its viscosity.
 
-The tensor of every step is added up on the device; only whole stretches of blocks are copied from there.
+The tensor of every step is accumulated on the device; it is copied from there only for several blocks at once.
 """
 
 from __future__ import annotations
@@ -25,55 +25,55 @@ from physembed.md.clock import Clock
 from physembed.progress import Progress
 
 log = logging.getLogger(__name__)
-LOOK_EVERY_FS = 500.0
-"""Time between two looks at the replicas, at which blocks are copied and lost replicas leave."""
+CHECK_EVERY_FS = 500.0
+"""Time between two checks of the replicas, at which blocks are copied and failed replicas leave."""
 
 
 @dataclass
 class Record:
-    """What has been seen so far; it is saved with the state of the batch."""
+    """Results so far, saved with the state of the batch."""
 
     block: int = 0
-    """Blocks done, those of the equilibration included."""
+    """Number of finished blocks, including those of the equilibration."""
     alive: list[int] = field(default_factory=list)
     lost: dict[int, tuple[int, str]] = field(default_factory=dict)
-    """For a lost replica the blocks done and the reason."""
+    """For each failed replica, the number of finished blocks and the reason."""
     pressures: list[NDArray[Any]] = field(default_factory=list)
-    """Stretches (n_alive, n_blocks, 3, 3) eV/Å^3."""
+    """Arrays (n_alive, n_blocks, 3, 3) eV/Å^3 of consecutive stretches of blocks."""
     temperatures: list[NDArray[Any]] = field(default_factory=list)
-    """Of the same stretches (n_alive, n_blocks) K."""
+    """Arrays (n_alive, n_blocks) K of the same stretches."""
 
     def keep(self, stays: list[bool]) -> None:
-        """Leave out the replicas that do not stay."""
+        """Remove the replicas that do not stay."""
         self.alive = [replica for replica, stay in zip(self.alive, stays, strict=True) if stay]
         self.pressures = [stretch[stays] for stretch in self.pressures]
         self.temperatures = [stretch[stays] for stretch in self.temperatures]
 
     def join(self) -> None:
-        """Make one stretch of all."""
+        """Join all stretches into one."""
         self.pressures = [np.concatenate(self.pressures, axis=1)] if self.pressures else []
         self.temperatures = [np.concatenate(self.temperatures, axis=1)] if self.temperatures else []
 
 
 class PressureRun:
-    """Replicas of a liquid at constant volume; can be killed at any moment and goes on from its last saved state.
+    """Replicas of a liquid at constant volume; can be killed at any time and resumes from its last saved state.
 
-    They are equilibrated in NVT, whatever `settings.ensemble` is, then recorded. A replica that blows up
-    (`WatchedModel`, `BondWatch`) is dropped with all that was recorded of it, and the others go on; if all do, that
-    is the result. The saved state does not depend on the duration, so a longer run goes on where a finished one
-    ended. `restart` must be a folder that belongs to the model, the starts, the seed and the settings but the
+    The replicas are equilibrated in NVT, whatever `settings.ensemble` is, then recorded. A replica that blows up
+    (`WatchedModel`, `BondWatch`) is dropped with all its records, and the others go on; if all blow up, that
+    is the result. The saved state does not depend on the duration, so a longer run continues from the end of a finished
+    one. `restart` must be a folder specific to the model, the starts, the seed and the settings except the
     duration (`physembed.restart.restart_folder`).
 
     Args:
-        make_model: gives the torch-sim model for so many replicas; called again whenever one leaves the batch.
-        starts: one structure for each replica, of the same atoms, with cell and whole molecules; none for a liquid
-            of which no NPT run held, which gives no pressure.
-        settings: `viscosity` of the configuration.
-        temperature_K: of the thermostat and of the first momenta.
-        seed: of momenta and noise.
+        make_model: returns the torch-sim model for the given number of replicas; called again when one leaves.
+        starts: one structure per replica, with the same atoms, a cell and whole molecules; empty for a liquid
+            without any surviving NPT run, which gives no pressure.
+        settings: section `viscosity` of the configuration.
+        temperature_K: temperature of the thermostat and of the initial momenta.
+        seed: seed of momenta and noise.
         restart: folder for the saved state.
-        bonds: (n_bonds, 2) indices of bonded atoms, the same in each start; None if molecules are not watched.
-        clock: of the job, for saving and for its limit of time.
+        bonds: (n_bonds, 2) indices of bonded atoms, the same in each start; None to skip the check for broken bonds.
+        clock: clock of the job, for saving and for its time limit.
 
     Raises:
         PhysEmbedError: starts or bonds that do not fit; see also `LiquidBatch`.
@@ -101,7 +101,7 @@ class PressureRun:
         self.equilibration = round(settings.equilibration_ps / block_ps)
         """Blocks before recording begins."""
         self.total = self.equilibration + round(settings.duration_ps / block_ps)
-        self._look_every = max(1, round(LOOK_EVERY_FS / 1000 / block_ps))
+        self._check_every = max(1, round(CHECK_EVERY_FS / 1000 / block_ps))
         self._block_ps = block_ps
         self._saved: dict[str, Any] | None = None
         self._load()
@@ -110,7 +110,7 @@ class PressureRun:
         """Advance until the configured duration, or until no replica is left.
 
         Raises:
-            PhysEmbedError: if the time of the clock is over; the state is saved.
+            PhysEmbedError: the time limit of the clock is reached; the state is saved.
         """
         self._load()
         record, total = self.record, self.total
@@ -122,14 +122,14 @@ class PressureRun:
         while record.block < total and record.alive:
             recording = record.block >= self.equilibration
             end = total if recording else self.equilibration
-            blocks = min(end - record.block, self._look_every - record.block % self._look_every)
+            blocks = min(end - record.block, self._check_every - record.block % self._check_every)
             self._batch.ensemble = self.settings.ensemble if recording else "nvt"
             if recording:
                 self._record(blocks)
             else:
                 self._batch.advance(blocks * self.block_steps)
             record.block += blocks
-            self._look()
+            self._drop_failed()
             progress.update(record.block, self._note())
             over = self.clock.over and record.block < total and bool(record.alive)
             if self.clock.save_due() or over:
@@ -154,7 +154,7 @@ class PressureRun:
             self._batch.load(self._saved["batch"])
 
     def _record(self, blocks: int) -> None:
-        """Advance by so many blocks, averaging the pressure tensor of every step and the temperature over each."""
+        """Advance by the given number of blocks, averaging pressure tensor and temperature of every step over each."""
         batch = self._batch
         pressures, temperatures = [], []
         for _ in range(blocks):
@@ -164,8 +164,8 @@ class PressureRun:
         self.record.pressures.append(torch.stack(pressures, dim=1).cpu().numpy())
         self.record.temperatures.append(torch.stack(temperatures, dim=1).cpu().numpy())
 
-    def _look(self) -> None:
-        """Take replicas that are lost out of the batch."""
+    def _drop_failed(self) -> None:
+        """Remove failed replicas from the batch."""
         record, batch = self.record, self._batch
         broken = self.bonds.broken(batch.positions, record.alive)
         reasons = [lost or bond for lost, bond in zip(batch.lost(), broken, strict=True)]
@@ -174,14 +174,14 @@ class PressureRun:
         for replica, reason in zip(record.alive, reasons, strict=True):
             if reason:
                 record.lost[replica] = record.block, f"{reason}, at {record.block * self._block_ps:g} ps"
-                log.warning("pressure: replica %d is lost: %s", replica, record.lost[replica][1])
+                log.warning("pressure: replica %d failed: %s", replica, record.lost[replica][1])
         stays = [not reason for reason in reasons]
         record.keep(stays)
         if record.alive:
             batch.keep(torch.tensor(stays, device=batch.positions.device), self.make_model(len(record.alive)))
 
     def _note(self) -> str:
-        return f"{len(self.record.lost)} of {len(self.starts)} replicas lost" if self.record.lost else ""
+        return f"{len(self.record.lost)} of {len(self.starts)} replicas failed" if self.record.lost else ""
 
     def _save(self) -> None:
         self.record.join()
@@ -192,7 +192,7 @@ class PressureRun:
         self._saved = None
         self.record = Record(alive=list(range(len(self.starts))))
         if self.restart.exists():
-            # Our own file, which holds Python objects beside tensors.
+            # Our own file, which contains Python objects in addition to tensors.
             self._saved = torch.load(self.restart, weights_only=False)
             self.record = self._saved["record"]
 
@@ -202,11 +202,11 @@ class PressureRun:
         return joined.astype(np.float64)
 
     def pressure_tensors(self) -> NDArray[np.float64]:
-        """Block averages (n_replicas, n_blocks, 3, 3) in eV/Å^3 of the replicas that were not lost, in their order."""
+        """Block averages (n_replicas, n_blocks, 3, 3) in eV/Å^3 of the surviving replicas, in order."""
         return self._recorded(self.record.pressures, (len(self.record.alive), 0, 3, 3))
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
-        """What a viscosity needs, of the replicas that were not lost.
+        """Input for a viscosity estimate, from the surviving replicas.
 
         pressure_tensor (n_replicas, n_blocks, 3, 3) eV/Å^3, block_fs (), volume_A3 (n_replicas,), temperature_K (),
         that of the thermostat.

@@ -1,19 +1,19 @@
-"""Rearrangements of a molecule that are no collapse: inverted stereocentres, cis/trans changes, new contacts.
+"""Rearrangements of a molecule that are not a collapse: inverted stereocentres, cis/trans changes, new contacts.
 
-They are found in recorded frames by geometry alone, from the bond table and the elements, so that any topology serves:
-bond orders are not needed. Each frame is compared with the start frame of its replica.
+They are detected in recorded frames by geometry alone, from the bond table and the elements, so any topology is
+supported: bond orders are not needed. Each frame is compared with the start frame of its replica.
 
 - A *stereocentre* is an atom with four bonded neighbours, or a sulfur or phosphorus atom with three, no two of
-  which are alike in the graph of bonds. It is inverted where the signed volume that its neighbours span has the other
-  sign than at the start.
-- A *double bond* is a bond outside rings that is too short for a single one (`r_eq_A` of the bond table), or the
-  C-N bond of an amide, if the substituents on each end differ. It has changed from cis to trans where the torsion of
-  the two substituents of highest rank has gone from below 90 degrees to beyond 120, and from trans to cis where it
-  has gone from beyond 90 to below 60.
-- A *new contact* is a pair of atoms without a bond between them that comes as near as a bond between these elements
-  plus `CONTACT_MARGIN_A`, and was not as near at the start.
+  which are equivalent in the graph of bonds. It is inverted if the signed volume spanned by its neighbours has the
+  opposite sign from that at the start.
+- A *double bond* is a bond outside rings that is too short for a single bond (`r_eq_A` of the bond table), or the
+  C-N bond of an amide, if the substituents on each end differ. It has changed from cis to trans if the torsion of
+  the two highest-ranked substituents went from below 90 degrees to beyond 120, and from trans to cis if it
+  went from beyond 90 to below 60.
+- A *new contact* is a non-bonded pair of atoms that comes as close as a bond between these elements
+  plus `CONTACT_MARGIN_A`, and was not that close at the start.
 
-At 800 K none of these happens thermally within some 100 ps: barriers of amides are about 0.8 eV.
+At 800 K none of these happens thermally within about 100 ps: barriers of amides are about 0.8 eV.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 CONTACT_MARGIN_A = 0.4
-"""A pair nearer than a bond between its elements plus this is a contact of bond length."""
+"""A pair closer than a bond between its elements plus this is a contact of bond length."""
 DOUBLE_BOND_BELOW_A = {(6, 6): 1.40, (6, 7): 1.32, (7, 7): 1.32}
-"""By the elements of its ends, the equilibrium length below which a bond does not turn freely."""
+"""By the elements of its ends, the equilibrium length below which a bond does not rotate freely."""
 LINEAR_BELOW_A = 1.32
 """An atom with two neighbours is linear if both of its bonds are shorter than this."""
 AMIDE_BELOW_A = 1.40
-"""The same for a C-N bond whose carbon atom holds a terminal oxygen or sulfur atom."""
+"""The same for a C-N bond whose carbon atom has a terminal oxygen or sulfur atom."""
 TERMINAL_DOUBLE_BOND_BELOW_A = {8: 1.30, 16: 1.72}
 """Equilibrium length below which a bond of carbon to an oxygen or sulfur atom with no other neighbour is double."""
 INVERTED_BEYOND = 0.3
-"""A centre is inverted once its signed volume is beyond this fraction of that at the start, with the other sign."""
+"""A centre is inverted once its signed volume exceeds this fraction of the initial value, with the opposite sign."""
 TO_TRANS_BEYOND, TO_CIS_BELOW = 120.0, 60.0
-"""Torsions in degrees at which a double bond counts as changed; between them it is on its way."""
+"""Torsions in degrees at which a double bond counts as changed; between them it is in transition."""
 COLUMNS = ("inverted_stereocentres", "cis_trans_changes", "new_contacts", "rearrangements")
-"""What `Rearrangements.of` adds to the row of a replica: three counts, and what happened first of each in words."""
+"""Columns that `Rearrangements.of` adds to the row of a replica: three counts, and the first event of each in words."""
 
 
 @dataclass(frozen=True)
 class Stereocentre:
-    """An atom and its neighbours in order of rank."""
+    """An atom and its neighbours, ordered by rank."""
 
     atom: int
     neighbours: tuple[int, ...]
@@ -60,7 +60,7 @@ class Stereocentre:
 
 @dataclass(frozen=True)
 class DoubleBond:
-    """Ends of a bond that does not turn freely, and the substituent of highest rank on each."""
+    """Ends of a bond that does not rotate freely, and the highest-ranked substituent on each."""
 
     first: int
     i: int
@@ -69,12 +69,12 @@ class DoubleBond:
 
 
 class Rearrangements:
-    """Finds rearrangements of one molecule.
+    """Detects rearrangements of one molecule.
 
     Args:
         bonds: the bond table (columns i, j, r_eq_A, in_ring).
         numbers: (n_atoms,) atomic numbers.
-        equilibrium_lengths_A: (n_atoms, n_atoms) length of a bond between the elements of each two atoms
+        equilibrium_lengths_A: (n_atoms, n_atoms) length of a bond between the elements of each pair of atoms
             (`physembed.molecules.bonds.equilibrium_length_matrix`).
 
     Raises:
@@ -105,7 +105,7 @@ class Rearrangements:
         self._limits = equilibrium_lengths_A[self._pairs[0], self._pairs[1]] + CONTACT_MARGIN_A
 
     def _by_rank(self, atoms: Sequence[int]) -> tuple[int, ...] | None:
-        """The atoms from the highest rank down; None if two are alike."""
+        """The atoms from the highest rank down; None if two are equivalent."""
         ranks = [self._ranks[atom] for atom in atoms]
         if len(set(ranks)) < len(ranks):
             return None
@@ -147,11 +147,11 @@ class Rearrangements:
         return self._lengths[min(i, j), max(i, j)]
 
     def of(self, start: Atoms, frames: Sequence[Atoms]) -> dict[str, int | str]:
-        """What is different in some of the frames from the start, by `COLUMNS`.
+        """Differences between the frames and the start, by `COLUMNS`.
 
         Args:
-            start: of the replica.
-            frames: recorded frames with `time_fs` in info, without that of a collapse.
+            start: start frame of the replica.
+            frames: recorded frames with `time_fs` in info, excluding that of a collapse.
         """
         kinds = (self._inversions, self._cis_trans_changes, self._contacts)
         if not frames:
@@ -168,7 +168,7 @@ class Rearrangements:
         return dict(zip(COLUMNS, (*counts, "; ".join(words)), strict=True))
 
     def _inversions(self, start: Floats, positions: Floats) -> tuple[Mask, list[str]]:
-        """(n_frames, n_stereocentres) whether each is inverted, and what to call that."""
+        """Whether each stereocentre is inverted, (n_frames, n_stereocentres), and its description."""
         columns = [
             _signed_volumes(positions, centre) / _signed_volumes(start, centre) < -INVERTED_BEYOND
             for centre in self.stereocentres
@@ -177,7 +177,7 @@ class Rearrangements:
         return _stacked(columns, len(positions)), names
 
     def _cis_trans_changes(self, start: Floats, positions: Floats) -> tuple[Mask, list[str]]:
-        """(n_frames, n_double_bonds) whether each has changed, and what to call that."""
+        """Whether each double bond has changed, (n_frames, n_double_bonds), and its description."""
         columns, names = [], []
         for bond in self.double_bonds:
             trans = bool(_torsions(start, bond)[0] > 90)
@@ -187,7 +187,7 @@ class Rearrangements:
         return _stacked(columns, len(positions)), names
 
     def _contacts(self, start: Floats, positions: Floats) -> tuple[Mask, list[str]]:
-        """(n_frames, n_pairs) whether each is in contact and was not at the start, and what to call that."""
+        """Whether each pair is in contact and was not at the start, (n_frames, n_pairs), and its description."""
         first, second = self._pairs
         at_start = np.linalg.norm(start[:, second] - start[:, first], axis=2)[0] < self._limits
         near = np.linalg.norm(positions[:, second] - positions[:, first], axis=2) < self._limits
@@ -195,17 +195,17 @@ class Rearrangements:
 
 
 def _ranks(numbers: NDArray[np.int64], neighbours: dict[int, list[int]]) -> list[int]:
-    """Rank of each atom; atoms whose surroundings in the graph are alike have the same.
+    """Rank of each atom; atoms with equivalent surroundings in the graph have the same rank.
 
-    Refinement of colours (B. Weisfeiler, A. Leman, 1968), which tells all atoms apart that bonds and elements do,
-    but for highly symmetric cages.
+    Colour refinement (B. Weisfeiler, A. Leman, 1968), which distinguishes all atoms that bonds and elements
+    distinguish, except in highly symmetric cages.
     """
     ranks = [int(number) for number in numbers]
     while True:
         surroundings = [
             (rank, tuple(sorted(ranks[other] for other in neighbours[atom]))) for atom, rank in enumerate(ranks)
         ]
-        # The old rank decides first, so atoms once told apart stay so, and heavier elements rank higher.
+        # The previous rank is compared first, so distinguished atoms stay distinct, and heavier elements rank higher.
         places = {each: place for place, each in enumerate(sorted(set(surroundings)))}
         if len(places) == len(set(ranks)):
             return ranks
@@ -213,9 +213,9 @@ def _ranks(numbers: NDArray[np.int64], neighbours: dict[int, list[int]]) -> list
 
 
 def _signed_volumes(positions: Floats, centre: Stereocentre) -> Floats:
-    """(n_frames,) of the parallelepiped that unit vectors from the centre to its neighbours span.
+    """Signed volumes (n_frames,) of the parallelepiped spanned by unit vectors from the centre to its neighbours.
 
-    For four neighbours of the differences to the last one: 16 / (3 sqrt(3)) for a tetrahedron, 0 for a planar centre.
+    For four neighbours, by the differences from the last one: 16 / (3 sqrt(3)) for a tetrahedron, 0 if planar.
     """
     vectors = positions[:, centre.neighbours] - positions[:, [centre.atom]]
     vectors = vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
@@ -225,7 +225,7 @@ def _signed_volumes(positions: Floats, centre: Stereocentre) -> Floats:
 
 
 def _torsions(positions: Floats, bond: DoubleBond) -> Floats:
-    """(n_frames,) absolute torsions in degrees, 0 for cis."""
+    """Absolute torsions (n_frames,) in degrees, 0 for cis."""
     axis = positions[:, bond.j] - positions[:, bond.i]
     axis = axis / np.linalg.norm(axis, axis=1, keepdims=True)
     arms = [positions[:, a] - positions[:, b] for a, b in ((bond.first, bond.i), (bond.last, bond.j))]

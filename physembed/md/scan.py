@@ -1,8 +1,8 @@
-"""The NPT runs of a scan over alpha and a1: a run at each point, or only where the reweighted density is not known.
+"""The NPT runs of a scan over alpha and a1: at every point, or only where the reweighted density is not known.
 
 `direct` runs the uncorrected model and every point of alphas and a1 in one batch. `reweighted` runs the uncorrected
 model and one point per alpha, then asks `physembed.analysis.scan.next_point` for each alpha where to run next, in
-rounds of one batch each, until every alpha is settled or the runs allowed are spent.
+rounds of one batch each, until every alpha is decided or the allowed runs are used up.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ def label(alpha: float, a1: float) -> str:
 
 
 class Scan:
-    """The scan of one model on one liquid. Runs that are there already, from an earlier scan too, are not run again.
+    """The scan of one model on one liquid. Existing runs, also from an earlier scan, are not repeated.
 
     Args:
-        make_model: gives the torch-sim model for a list of points, with alpha and a1 of each.
+        make_model: returns the torch-sim model for a list of points, with alpha and a1 of each.
         start: equilibrated box from which each run starts.
         bonds: (n_bonds, 2) bonded atoms.
-        settings: of the NPT runs; `duration_ps` is that of the scan.
-        temperature_K: of the runs.
-        pressure_bar: of the runs.
-        seed: of momenta and noise.
-        restart: folder that belongs to this model.
-        clock: of the job, for saving and for its limit of time.
+        settings: settings of the NPT runs; `duration_ps` is that of the scan.
+        temperature_K: temperature of the runs.
+        pressure_bar: pressure of the runs.
+        seed: seed of momenta and noise.
+        restart: folder specific to this model.
+        clock: clock of the job, for saving and for its time limit.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Scan:
         self.add(0.0, 0.0)
 
     def add(self, alpha: float, a1: float) -> bool:
-        """One point more; False if it is there already."""
+        """Add a point; return False if it already exists."""
         point = NPTPoint(label(alpha, a1), alpha, a1, self.temperature_K, self.pressure_bar)
         if point in self.points:
             return False
@@ -75,7 +75,7 @@ class Scan:
         return True
 
     def run(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Run what is not there yet; the series and the table of all runs."""
+        """Run what is missing; return the series and the table of all runs."""
         runs = NPTRuns(
             self.make_model,
             self.points,
@@ -86,12 +86,12 @@ class Scan:
             clock=self.clock,
             bonds=self.bonds,
         )
-        log.info("scan: %d of %d runs are there", runs.finished, len(self.points))
+        log.info("scan: %d of %d runs are finished", runs.finished, len(self.points))
         runs.run()
         return runs.series(), runs.runs()
 
     def direct(self, alphas: Sequence[float], a1: Sequence[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Every point of the grid; the series and the table of all runs."""
+        """Run every point of the grid; return the series and the table of all runs."""
         for alpha in alphas:
             for value in a1:
                 self.add(alpha, value)
@@ -107,23 +107,23 @@ class Scan:
         max_runs: int,
         minimum_effective_samples: float,
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Points where they are needed, in rounds; the series and the table of all runs.
+        """Run points where they are needed, in rounds; return the series and the table of all runs.
 
         Args:
             alphas: prefactors.
-            start_a1: first point of each.
-            a1_range: lowest and highest a1 allowed.
-            target_g_cm3: density to be met.
-            max_runs: runs at most, the uncorrected one included.
-            minimum_effective_samples: below this a reweighted density is not believed.
+            start_a1: first point of each alpha.
+            a1_range: lowest and highest allowed a1.
+            target_g_cm3: target density.
+            max_runs: maximum number of runs, including the uncorrected one.
+            minimum_effective_samples: below this a reweighted density is not used.
 
         Raises:
-            PhysEmbedError: `max_runs` does not hold the first points; MBAR does not converge.
+            PhysEmbedError: `max_runs` is too small for the first points; MBAR does not converge.
         """
         if 1 + len(alphas) > max_runs:
             raise PhysEmbedError(
                 f"scan.max_runs: {max_runs}: the uncorrected run and one for each of {len(alphas)} alphas are "
-                f"{1 + len(alphas)}; give more"
+                f"{1 + len(alphas)} runs; increase scan.max_runs"
             )
         for alpha in alphas:
             self.add(alpha, start_a1)
@@ -139,7 +139,7 @@ class Scan:
                 budget = max_runs - len(self.points)
                 step = next_point(reweighting, alpha, target_g_cm3, a1_range, budget, minimum_effective_samples)
                 log.info("scan: alpha = %g: %s: %s", alpha, step.action, step.reason)
-                # A point that was run and still has too few samples is not mended by running it again.
+                # A point that was run and still has too few samples would not improve by running it again.
                 grown |= step.action == "run" and self.add(alpha, round(step.tuning.a1, 6))
             if not grown:
                 return series, runs

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Record:
-    """What has been seen so far; it is saved with the state of the batch."""
+    """Results so far, saved with the state of the batch."""
 
     step: int = 0
     alive: list[int] = field(default_factory=list)
@@ -42,11 +42,11 @@ class Record:
 
 
 class StabilityRun:
-    """The replicas of one model; can be killed at any moment and goes on from its last saved state.
+    """The replicas of one model; can be killed at any time and resumes from its last saved state.
 
-    A replica that collapses stands still from the look that finds it and leaves the batch at the next record, while
+    A collapsed replica is frozen by the check that detects it and leaves the batch at the next record, while
     the others go on; between records the host does not wait for the device. The saved state does not depend on the
-    duration, so a longer run goes on where a finished one ended.
+    duration, so a longer run continues from the end of a finished one.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class StabilityRun:
         """Advance until every replica has collapsed or reached the configured duration.
 
         Raises:
-            PhysEmbedError: if the time of the clock is over; the state is saved.
+            PhysEmbedError: the time limit of the clock is reached; the state is saved.
         """
         settings, record, total = self.settings, self.record, self.total_steps
         on_cpu = self.batch.positions.device.type == "cpu"
@@ -112,14 +112,14 @@ class StabilityRun:
             if over:
                 raise self.clock.end("stability", f"{record.step} of {total} steps")
         self._save()
-        # After the state is saved, because a longer run may neither look at this step nor record it.
+        # After saving the state, because a longer run may neither check nor record this step.
         if record.step == total and total % settings.check_interval_steps:
             self.batch.look()
         self._take_out()
         progress.finish(f"{len(record.collapses)} of {len(self.starts)} replicas collapsed", done=record.step)
 
     def _take_out(self) -> None:
-        """Note of the replicas that stopped what failed, and take them out of the batch."""
+        """Record the cause of each collapse, and remove the collapsed replicas from the batch."""
         if not self.record.alive:
             return
         batch = self.batch
@@ -167,7 +167,7 @@ class StabilityRun:
             torch.save({"batch": self.batch.save(), "record": self.record}, temporary)
 
     def _load(self) -> None:
-        # Our own file, which holds Python objects beside tensors.
+        # Our own file, which contains Python objects in addition to tensors.
         saved = torch.load(self.restart, weights_only=False)
         self.record = saved["record"]
         if self.record.alive:
@@ -176,11 +176,11 @@ class StabilityRun:
             self.batch.load(saved["batch"], mask.to(self.batch.positions.device))
 
     def _counts(self, time_fs: float) -> bool:
-        """Whether this moment lies in the configured duration; judged by steps, as times are rounded."""
+        """Whether a time is within the configured duration; decided by steps, as times are rounded."""
         return round(time_fs / self.settings.timestep_fs) <= self.total_steps
 
     def replicas(self) -> pd.DataFrame:
-        """The result, one row per replica; a collapse later than the configured duration is not counted."""
+        """The results, one row per replica; a collapse later than the configured duration is not counted."""
         rows = []
         for replica, start in enumerate(self.starts):
             row: dict[str, Any] = {"replica": replica, "start_frame": start.info["source_frame"]}
@@ -204,7 +204,7 @@ class StabilityRun:
         return pd.DataFrame(rows, columns=["time_fs", "replica", "potential_energy_eV", "temperature_K"])
 
     def trajectory(self, replica: int) -> list[Atoms]:
-        """Recorded frames of one replica, its last frame before it left the batch included."""
+        """Recorded frames of one replica, including its last frame before it left the batch."""
         numbers = self.starts[0].numbers
         frames = [
             Atoms(numbers=numbers, positions=positions[alive.index(replica)], info={"time_fs": time_fs})

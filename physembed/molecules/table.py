@@ -111,7 +111,7 @@ def _read_rows(path: Path) -> list[_Row]:
         row = _row(place, header, cells)
         folder = row.spec.name.lower()
         if folder in lines_of:
-            row.refuse("name", f"is listed twice (capitals count as small letters), first in {lines_of[folder]}")
+            row.refuse("name", f"is listed twice (ignoring case), first in {lines_of[folder]}")
         lines_of[folder] = place.removeprefix(f"{path}: ")
         rows.append(row)
     return rows
@@ -134,7 +134,7 @@ def _row(place: str, header: list[str], cells: list[str]) -> _Row:
     # Editors drop the tabs at the end of a line, so that cells may be missing but never too many.
     if len(cells) > len(header):
         extra = cells[len(header)]
-        raise PhysEmbedError(f"{place}: {extra!r}: a cell too many, the first line names {len(header)} columns")
+        raise PhysEmbedError(f"{place}: {extra!r}: one cell too many, the first line names {len(header)} columns")
     values = {column: cell for column, cell in zip(header, cells, strict=False) if cell}
     text = values.pop("multiplicity", "")
     if text and re.fullmatch(r"[1-9]", text) is None:

@@ -90,7 +90,7 @@ class Study:
     frames: int = 2000
     """Frames of each NPT run, 0.5 ps apart."""
     viscosity_ps: float = 5000.0
-    """Length of each viscosity run; 94 ps are needed."""
+    """Length of each viscosity run; 94 ps are required."""
     replicas: int = 1
     alphas: tuple[float, ...] = (0.05,)
     fates: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -233,7 +233,7 @@ def viscosity_result(
     if length_ps < needed:
         result = {
             "status": "insufficient", "viscosity_mPa_s": None, "standard_error_mPa_s": None, "needed_ps": 1.5 * needed,
-            "reason": f"{length_ps:g} ps a replica, {needed:.4g} ps needed", "time_decomposition_mPa_s": None,
+            "reason": f"{length_ps:g} ps per replica, {needed:.4g} ps required", "time_decomposition_mPa_s": None,
             "time_decomposition_standard_error_mPa_s": None,
         }  # fmt: skip
     else:

@@ -105,7 +105,7 @@ def test_all_cohorts_go_on_when_the_duration_grows(tmp_path: Path) -> None:
 def test_the_time_limit_ends_a_run_that_goes_on_later(tmp_path: Path) -> None:
     for steps in (10, 20, 30):
         with pytest.raises(
-            PhysEmbedError, match=rf"ended after .* with {steps} of 100 steps done; .*run again to go on"
+            PhysEmbedError, match=rf"ended after .* with {steps} of 100 steps done; .*run again to resume"
         ):
             made(tmp_path / "limited", 6, clock=Clock(1e-9))
     limited, whole = made(tmp_path / "limited", 6), made(tmp_path / "whole", 6)

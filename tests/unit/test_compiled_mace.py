@@ -24,7 +24,7 @@ from physembed.engine.compiled.evaluator import CompiledMace
 from physembed.engine.compiled.models import CompiledIsolated, CompiledLiquid
 from physembed.engine.compiled.pack import BOUNDS
 from physembed.engine.compiled.radial import intervals_for
-from physembed.engine.compiled.tables import NotTakenError, read
+from physembed.engine.compiled.tables import UnsupportedModelError, read
 from physembed.engine.langevin import LangevinBatch
 from physembed.engine.mace import IsolatedMace, LiquidMace, load_isolated
 from physembed.errors import PhysEmbedError
@@ -314,7 +314,7 @@ def test_energy_is_conserved() -> None:
     [
         ({"radial_type": "gaussian"}, "its radial functions are not Bessel's"),
         ({"distance_transform": "Agnesi"}, "it has a distance transform"),
-        ({"apply_cutoff": False}, "it has no cutoff of the radial functions"),
+        ({"apply_cutoff": False}, "its radial functions have no cutoff"),
         ({"first": "RealAgnosticDensityInteractionBlock"}, "it has the interaction RealAgnosticDensity"),
         ({"gate": torch.abs}, "it has the gate abs"),
         (
@@ -326,7 +326,7 @@ def test_energy_is_conserved() -> None:
 def test_what_is_not_known_goes_to_mace(
     change: dict[str, Any], reason: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    with pytest.raises(NotTakenError, match=reason):
+    with pytest.raises(UnsupportedModelError, match=reason):
         read(mace(max_ell=1, **change))
     if "heads" not in change:
         torch.save(mace(max_ell=1, **change), tmp_path / "m.model")
@@ -349,11 +349,11 @@ def test_a_model_whose_numbers_differ_is_not_taken(
     monkeypatch.setattr(admission, "read", wrong)
     with caplog.at_level(logging.WARNING):
         assert compiled(model, "float64") is None
-    assert "differs from it" in caplog.text
+    assert "compiled form deviates" in caplog.text
 
 
 def test_an_element_that_the_model_lacks_is_named() -> None:
-    with pytest.raises(PhysEmbedError, match=r"model: has no N \(elements: H C O\)"):
+    with pytest.raises(PhysEmbedError, match=r"model: no N \(elements: H C O\)"):
         evaluator(mace()).batch(np.array([7]), np.array([0, 1]))
 
 
@@ -402,7 +402,7 @@ def test_a_cache_that_cannot_be_written_is_passed_over(
     library._loaded.clear()
     with caplog.at_level(logging.WARNING):
         evaluator(mace(**SMALLEST))
-    assert "no folder of caches can be written" in caplog.text
+    assert "no cache folder is writable" in caplog.text
 
 
 def test_two_processes_may_compile_at_once(fresh: Path) -> None:

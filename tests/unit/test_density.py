@@ -161,14 +161,14 @@ def test_step_within_the_equilibrated_part_is_drift():
         # Independent frames in which the mean moves by 0.15 standard deviations, too little for the other tests.
         series = rng.normal(1, 0.01, 4000) + np.where(np.arange(4000) < 2000, 0, 0.0015)
         reasons.append(density_of(series).reason)
-    assert sum("drifts" in reason or "rises" in reason for reason in reasons) >= 15
+    assert sum("drifting" in reason or "rises" in reason for reason in reasons) >= 15
     assert any("halves" in reason for reason in reasons)
 
 
 def test_short_run_is_insufficient():
     result = density_of(1 + autoregressive(np.random.default_rng(9), 300, 10, 0.01))
     assert result.status == "insufficient"
-    assert "independent frames, 50 are needed" in result.reason
+    assert "independent frames, 50 are required" in result.reason
 
 
 def test_constant_volume_is_no_npt_run():
@@ -191,7 +191,7 @@ def test_volume_that_is_no_number_is_blown_up(bad):
 def test_no_good_frame():
     result = mean_density([0.0, 1.0], [math.nan, 10_000.0], MASS_U)
     assert (result.status, result.last_good_frame) == ("blown_up", -1)
-    assert "last good frame: none" in result.reason
+    assert "last valid frame: none" in result.reason
 
 
 def test_expansion_is_evaporation():

@@ -203,7 +203,7 @@ def test_memory_for_less_than_one_system_ends_in_one_line() -> None:
     Scarce.calls, Scarce.from_call = 0, 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scarce, "at_once", 0)
-        with pytest.raises(PhysEmbedError, match="does not hold one system"):
+        with pytest.raises(PhysEmbedError, match="too small for a single system"):
             many("nvt", in_parts(5, 5, Scarce))
 
 

@@ -258,7 +258,7 @@ def test_platform_that_does_not_work_is_passed_over(box, tmp_path, monkeypatch, 
 
 
 def test_structure_without_a_box(dmc: parmed.Structure, tmp_path: Path) -> None:
-    with pytest.raises(PhysEmbedError, match=r"^GAFF box: the structure has no box; a cube is needed"):
+    with pytest.raises(PhysEmbedError, match=r"^GAFF box: the structure has no box; a cubic box is required"):
         run(dmc, tmp_path)
     brick = pack([dmc], [8], 0.7, seed=2)
     brick.box = [20.0, 20.0, 30.0, 90.0, 90.0, 90.0]

@@ -262,7 +262,7 @@ def test_a_capture_has_no_parts_made_in_it(mace, monkeypatch):
 
 
 def test_memory_for_less_than_one_molecule_ends_in_one_line():
-    with pytest.raises(PhysEmbedError, match="does not hold one"):
+    with pytest.raises(PhysEmbedError, match="too small for a single"):
         LangevinBatch(IsolatedMace(Short(random_mace(), 5), CPU, torch.float64), starts(), **SETTINGS)
 
 

@@ -83,12 +83,12 @@ def test_scatter_between_replicas_counts_where_it_is_larger() -> None:
 
 def test_replicas_that_drift_or_were_lost_are_named() -> None:
     series, runs = data(1.0, 1.001, 1.2, 7.0)
-    runs.loc[2, ["density_status", "density_reason"]] = ["insufficient", "it still drifts, run longer"]
+    runs.loc[2, ["density_status", "density_reason"]] = ["insufficient", "still drifting, run longer"]
     runs.loc[3, ["status", "reason"]] = ["blown_up", "temperature 9000 K"]
     (row,) = density_table(series, runs, window_ps=100).itertuples()
     assert row.status == "ok"
     assert row.density_g_cm3 == pytest.approx(1.0005)
-    assert row.reason == "replica 2 left out: it still drifts, run longer; replica 3 left out: temperature 9000 K"
+    assert row.reason == "replica 2 excluded: still drifting, run longer; replica 3 excluded: temperature 9000 K"
 
 
 def test_the_window_is_the_end_of_the_run() -> None:

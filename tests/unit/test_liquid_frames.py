@@ -363,7 +363,7 @@ def test_frames_with_short_contacts_are_left_out(structures, components, caplog)
         frames = reference_frames(runs, settings, components, seed=1)
     assert Counter(frame.info["origin"] for frame in frames) == {k: v.count(True) for k, v in kept.items()}
     assert max(shortfall(frame, limits) for frame in frames) <= 1e-9
-    (message,) = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    (message,) = [record.getMessage() for record in caplog.records if "removed" in record.getMessage()]
     assert all(f"'{origin}': {count}" in message for origin, count in left_out.items())
 
 
@@ -386,7 +386,9 @@ def test_a_frame_that_has_no_room_for_a_modification_is_an_error(structures, com
 
     monkeypatch.setattr(ContactCheck, "worst", worst)
     settings = SETTINGS.model_copy(update={"volume_scan_scales": []})
-    with pytest.raises(PhysEmbedError, match=r"frame 3, molecule \d: no modification in 200 tries keeps clear"):
+    with pytest.raises(
+        PhysEmbedError, match=r"frame 3, molecule \d: no modification without a clash with other molecules in 200 tries"
+    ):
         reference_frames([run], settings, components, seed=1)
 
 
@@ -397,12 +399,14 @@ def test_what_does_not_fit_is_an_error(runs, components):
 
     refused("run 0 has 5 frames, reference.frames_per_run is 6", frames_per_run=6)
     refused("no runs given", runs=[])
-    refused("are no molecule of component 0; give components in the order", components=components[::-1])
+    refused("are no molecule of component 0; give the components in the order", components=components[::-1])
     refused(
         "the components have 6 molecules, the frames 5", components=[replace(components[0], molecules=4), components[1]]
     )
-    refused("modified_bonds 26: that is 6 in a molecule, but one with 5 bonds", modified_bonds=26)
-    refused("modified_angles 11: that is 3 in a molecule, but one with 2 atoms to bend at", modified_angles=11)
+    refused("modified_bonds 26: requires 6 in a molecule, but there is one with 5 bonds", modified_bonds=26)
+    refused(
+        "modified_angles 11: requires 3 in a molecule, but there is one with 2 atoms to bend at", modified_angles=11
+    )
     other = [[frame.copy() for frame in run] for run in runs]
     other[1][2].numbers[0] = 7
     refused("the frames differ in their atoms", runs=other)

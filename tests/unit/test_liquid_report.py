@@ -164,7 +164,9 @@ def test_unreachable_target_shows_the_best_point(figures: dict[str, dict[str, Fi
 
 
 def test_long_reasons_do_not_squeeze_the_panels(full: Study) -> None:
-    reason = "; ".join(f"a1 = {a1:g}: 3.2 independent frames, 50 are needed; run longer" for a1 in np.arange(0, 2, 0.2))
+    reason = "; ".join(
+        f"a1 = {a1:g}: 3.2 independent frames, 50 are required; run longer" for a1 in np.arange(0, 2, 0.2)
+    )
     short, long = (
         scan_figures.density_scan(full.scan_runs, full.tuning.assign(reason=text), full.curve, full.confirming)
         for text in ("why", reason)

@@ -74,8 +74,8 @@ BAD_LIQUIDS = [
     (row(components=f"EC {EC} 0.3; EC {EMC} 0.7"), "components", "'EC'", "is listed twice"),
     (row(components=f"EC {EC} 0.3; ec {EC} 0.7"), "components", "'ec'", "is listed twice"),
     (row(components=f"E/C {EC}"), "components", "'E/C'", "must be a valid folder name"),
-    (row(components=f"liquids {EC}"), "components", "'liquids'", "taken by a folder"),
-    (row(components="DMC CCOC(=O)OCC"), "components", "'CCOC(=O)OCC'", "DMC: is another molecule than 'COC(=O)OC'"),
+    (row(components=f"liquids {EC}"), "components", "'liquids'", "is the name of a folder"),
+    (row(components="DMC CCOC(=O)OCC"), "components", "'CCOC(=O)OCC'", "DMC: differs from 'COC(=O)OC'"),
     (row(components="Dmc COC(=O)OC"), "components", "'Dmc'", "differs from 'DMC' in line 3 in capitalisation only"),
     (row(components="A C1CC"), "components", "'C1CC'", "A: is not a SMILES that RDKit can read"),
     (row(components="A C(C)(C)(C)(C)C"), "components", "'C(C)(C)(C)(C)C'", "valence"),
@@ -83,16 +83,16 @@ BAD_LIQUIDS = [
     (row(components="A C[CH2]"), "components", "'C[CH2]'", "has an odd number of electrons (17)"),
     (row(components="A [O][O]"), "components", "'[O][O]'", "has 2 unpaired electrons"),
     (row(components="A CC[NH3+]"), "components", "'CC[NH3+]'", "a charge of +1; components of liquids are neutral"),
-    (row(components="A [Li+].[Cl-]"), "components", "'[Li+].[Cl-]'", "holds 2 molecules"),
+    (row(components="A [Li+].[Cl-]"), "components", "'[Li+].[Cl-]'", "contains 2 molecules"),
     (row(temperature="0"), "temperature_K", "'0'", "must be above 100 and at most 2000 K"),
-    (row(temperature="25"), "temperature_K", "'25'", "no organic liquid at 25 K; 25 degrees Celsius are 298.15 K"),
-    (row(pressure="101325"), "pressure_bar", "'101325'", "101325 Pa are 1.01325 bar"),
-    (row(pressure="101.325"), "pressure_bar", "'101.325'", "one atmosphere in kPa; in bar that is 1.01325"),
+    (row(temperature="25"), "temperature_K", "'25'", "liquid exists at 25 K; 25 degrees Celsius is 298.15 K"),
+    (row(pressure="101325"), "pressure_bar", "'101325'", "101325 Pa is 1.01325 bar"),
+    (row(pressure="101.325"), "pressure_bar", "'101.325'", "one atmosphere in kPa; in bar this is 1.01325"),
     (row(pressure="760"), "pressure_bar", "'760'", "one atmosphere in Torr"),
     (row(components="A O=O"), "components", "'O=O'", "has a triplet as its ground state"),
     (row(components="A [2H]OC"), "components", "'[2H]OC'", "holds the isotope 2H"),
     (row(components="A [Ar]"), "components", "'[Ar]'", "GAFF has no parameters for 'Ar'"),
-    (row(temperature="-20"), "temperature_K", "'-20'", "no organic liquid at -20 K; -20 degrees Celsius are 253.15 K"),
+    (row(temperature="-20"), "temperature_K", "'-20'", "liquid exists at -20 K; -20 degrees Celsius is 253.15 K"),
     (row(temperature="2001"), "temperature_K", "'2001'", "at most 2000 K"),
     (row(temperature="inf"), "temperature_K", "'inf'", "must be a number, in K"),
     (row(temperature="25 C"), "temperature_K", "'25 C'", "must be a number, in K"),
@@ -104,7 +104,7 @@ BAD_LIQUIDS = [
     (row(molecules="0"), "molecules", "'0'", "whole number of 1 or more"),
     (row(molecules="92.5"), "molecules", "'92.5'", "whole number"),
     (row(molecules="-3"), "molecules", "'-3'", "whole number"),
-    (row("Known"), "name", "'Known'", "is listed twice (capitals count as small letters), first in line 3"),
+    (row("Known"), "name", "'Known'", "is listed twice (ignoring case), first in line 3"),
     (row("a/b"), "name", "'a/b'", "must be a valid folder name"),
     (row(""), "name", "''", "must be a valid folder name"),
 ]  # fmt: skip
@@ -148,11 +148,11 @@ def test_header_refused(header: str, advice: str) -> None:
 
 
 def test_cell_too_many_and_files_refused() -> None:
-    with pytest.raises(PhysEmbedError, match=r"^table.tsv: line 2: 'extra': a cell too many"):
+    with pytest.raises(PhysEmbedError, match=r"^table.tsv: line 2: 'extra': one cell too many"):
         liquids(row() + "\tcomment\textra")
     with pytest.raises(PhysEmbedError, match=r"^config: liquids.table: 'none.tsv': no such file"):
         read_liquids("none.tsv")
-    with pytest.raises(PhysEmbedError, match=r"^config: liquids.experiment: 'table.tsv': holds no rows"):
+    with pytest.raises(PhysEmbedError, match=r"^config: liquids.experiment: 'table.tsv': has no rows"):
         experiment()
     Path("binary.tsv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(PhysEmbedError, match=r"^config: liquids.table: 'binary.tsv': cannot be read"):
@@ -191,7 +191,7 @@ def measurement(components: str = "EC 0.3; EMC 0.7", temperature: str = "298.15"
 
 
 BAD_MEASUREMENTS = [
-    (measurement(density="1094"), "density_g_cm3", "'1094'", "at most 5 g/cm^3; 1094 kg/m^3 are 1.094 g/cm^3"),
+    (measurement(density="1094"), "density_g_cm3", "'1094'", "at most 5 g/cm^3; 1094 kg/m^3 is 1.094 g/cm^3"),
     (measurement(density="0.1"), "density_g_cm3", "'0.1'", "must be above 0.2"),
     (measurement(density="-1"), "density_g_cm3", "'-1'", "must be above 0.2"),
     (measurement(density="1,09"), "density_g_cm3", "'1,09'", "must be a number, in g/cm^3"),
@@ -202,14 +202,14 @@ BAD_MEASUREMENTS = [
     (measurement(viscosity="1.9-1.6"), "viscosity_mPa_s", "'1.9-1.6'", "lower end of a range first"),
     (measurement(viscosity="1-2-3"), "viscosity_mPa_s", "'1-2-3'", "a range as in 1.60-1.90"),
     (measurement(viscosity="high"), "viscosity_mPa_s", "'high'", "must be a number, or a range"),
-    (measurement(source=""), "source", "''", "say where the values come from"),
+    (measurement(source=""), "source", "''", "give the source of the values"),
     (measurement("EC 0.3; EMC 0.6"), "components", "'EC 0.3; EMC 0.6'", "add up to 0.9"),
     (measurement("EC; EMC"), "components", "'EC'", "NAME MASS_FRACTION"),
     (measurement(f"EC {EC} 1"), "components", f"'EC {EC} 1'", "NAME MASS_FRACTION"),
     (measurement(temperature="0"), "temperature_K", "'0'", "must be above 100"),
-    (measurement(temperature="40"), "temperature_K", "'40'", "40 degrees Celsius are 313.15 K"),
-    (measurement(viscosity="0.000585"), "viscosity_mPa_s", "'0.000585'", "0.000585 Pa s are 0.585 mPa s"),
-    (measurement("EMC 0.5; EC 0.5"), "components", "'EMC 0.5; EC 0.5'", "stand twice, first in line 2"),
+    (measurement(temperature="40"), "temperature_K", "'40'", "40 degrees Celsius is 313.15 K"),
+    (measurement(viscosity="0.000585"), "viscosity_mPa_s", "'0.000585'", "0.000585 Pa s is 0.585 mPa s"),
+    (measurement("EMC 0.5; EC 0.5"), "components", "'EMC 0.5; EC 0.5'", "are listed twice, first in line 2"),
 ]
 
 
@@ -342,6 +342,9 @@ def test_marks_of_dubious_values() -> None:
     # A table of one's own may do without the column.
     (without,) = read_experiment(table(measurement("EC"), columns=EXPERIMENT_COLUMNS[:-1]))
     assert without.dubious == ()
-    for cell, problem in (("yes", "names what is not to be trusted"), ("viscosity", "the row has no viscosity")):
+    for cell, problem in (
+        ("yes", "names the values that should not be trusted"),
+        ("viscosity", "the row has no viscosity"),
+    ):
         with pytest.raises(PhysEmbedError, match=f"line 2 .*dubious: '{cell}': {problem}"):
             experiment(measurement("EC", viscosity="") + f"\t{cell}")

@@ -516,7 +516,7 @@ def test_the_end_of_a_run_is_looked_at(tmp_path):
 
 def test_the_time_limit_ends_a_run_that_goes_on_later(tmp_path):
     for checks in range(3):
-        with pytest.raises(PhysEmbedError, match="run again to go on") as failure:
+        with pytest.raises(PhysEmbedError, match="run again to resume") as failure:
             stability_run(tmp_path / "limited", clock=Clock(1e-9)).run()
         assert "\n" not in str(failure.value)
         assert stability_run(tmp_path / "limited").record.step == 10 * (checks + 1)

@@ -239,7 +239,7 @@ def test_a_killed_batch_goes_on_bit_for_bit(barostat, tmp_path, monkeypatch):
 def test_the_time_limit_ends_a_batch_that_goes_on_later(tmp_path):
     limited = made(tmp_path / "limited", clock=Clock(1e-9))
     for _ in range(3):
-        with pytest.raises(PhysEmbedError, match="run again to go on") as failure:
+        with pytest.raises(PhysEmbedError, match="run again to resume") as failure:
             limited.run()
         assert "\n" not in str(failure.value)
     assert limited.series().time_ps.max() == pytest.approx(0.075)
@@ -403,7 +403,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path):
     cases = {
         "2 runs are called 'a'": lambda: made(tmp_path, labels=("a", "a")),
         "give one start for each run": lambda: NPTRuns(Counting, [], [], settings(), seed=1, restart=tmp_path),
-        "molecules that are whole": lambda: NPTRuns(
+        "make the molecules whole": lambda: NPTRuns(
             Counting, [point("a")], [cut], settings(), seed=1, restart=tmp_path, bonds=BONDS
         ),
         "do not fit 32 atoms": lambda: made(tmp_path, bonds=[(0, 32)]),

@@ -251,7 +251,7 @@ def test_no_start_gives_no_replica(tmp_path):
 
 
 def test_the_time_limit_ends_a_run_that_goes_on_later(tmp_path):
-    with pytest.raises(PhysEmbedError, match="run again to go on") as failure:
+    with pytest.raises(PhysEmbedError, match="run again to resume") as failure:
         finished(tmp_path / "limited", clock=Clock(1e-9))
     assert "\n" not in str(failure.value)
     resumed = finished(tmp_path / "limited").pressure_tensors()

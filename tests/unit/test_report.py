@@ -547,7 +547,7 @@ def test_cautions_name_what_limits_the_result() -> None:
     assert "These runs last 2 ps, the paper's 100 ps" in short
     # 1 - 0.05^(1/20) = 13.9 %
     assert "No collapse in the 20 runs of adaptive shows only that at least 86 % of such runs" in short
-    assert "So few seeds can give no p-value below 0.33" in short
+    assert "With this few seeds no p-value can be below 0.33" in short
     (shared,) = cautions(runs_with(18, 4, seeds=4), 100.0, 800.0, per_seed=False)
     assert "the test over seeds answers for this data set alone" in shared
     (own,) = cautions(runs_with(18, 4, seeds=4), 100.0, 800.0, per_seed=True)

@@ -436,5 +436,5 @@ def test_questions_without_an_answer_are_refused():
         direct_line([ScanPoint(1, 1.0, 0.1, 9), ScanPoint(1, 1.0, 0.1, 9)], 1.0, RANGE)
     with pytest.raises(PhysEmbedError, match="status 'ok'"):
         direct_line([ScanPoint(1, 1.0, 0.1, 9), ScanPoint(2, 1.0, math.nan, 9)], 1.0, RANGE)
-    with pytest.raises(PhysEmbedError, match="number of its blocks less one"):
+    with pytest.raises(PhysEmbedError, match="number of its blocks minus one"):
         direct_line([ScanPoint(1, 1.0, 0.1, 9), ScanPoint(2, 1.0, 0.1, 0)], 1.0, RANGE)

@@ -180,7 +180,7 @@ def test_pair_that_no_two_molecules_have_is_left_out(caplog):
     with caplog.at_level(logging.INFO):
         table = radial_distributions(frames, settings(rdf_pairs=["Si-F", "N-O", "Si-O"]))
     assert table["pair"].unique().tolist() == ["Si-O", "COM-COM"]
-    assert "pair Si-F between them; left out" in caplog.text
+    assert "no pair Si-F between different molecules; skipped" in caplog.text
     assert "pair N-O" in caplog.text
 
 
@@ -242,7 +242,7 @@ def test_triplets_that_the_liquid_lacks_are_left_out(caplog):
     with caplog.at_level(logging.INFO):
         table = angle_distributions([frame], bonds_of(frame), settings(adf_triplets=["C-O-C", "H-O-H"]))
     assert table["triplet"].unique().tolist() == ["H-O-H"]
-    assert "C-O-C; left out" in caplog.text
+    assert "C-O-C; skipped" in caplog.text
     assert angle_distributions([frame], bonds_of(frame), settings()).empty
     assert angle_distributions([frame], bonds_of(frame), settings(adf_triplets=["C-O-C", "O-H-O"])).empty
 
@@ -272,17 +272,17 @@ def test_frames_that_cannot_be_right_are_refused():
     lost.positions[4, 1] = math.nan
     for frames, message in (
         ([], "no frames"),
-        ([water, silane], "frame 1 has not the atoms of frame 0"),
-        ([water, lost], "frame 1 has a position that is no number"),
-        ([gas(rng, [WATER], np.eye(3) * 9)], "one molecule"),
+        ([water, silane], "frame 1 has other atoms than frame 0"),
+        ([water, lost], "frame 1 has a position that is not finite"),
+        ([gas(rng, [WATER], np.eye(3) * 9)], "a single molecule"),
     ):
         with pytest.raises(PhysEmbedError, match=message):
             radial_distributions(frames, settings())
     with pytest.raises(PhysEmbedError, match=r"shells of 10 Å, more than half of the smallest box \(4.50 Å\)"):
         radial_distributions([water], settings(bins=1))
     for bonds, message in (
-        ([[0, 9]], "bonds of atoms 0 to 9, where a frame has 9 atoms"),
-        ([[0, 1], [2, 3]], "atoms 2 and 3 are bonded, but are of molecules 0 and 1"),
+        ([[0, 9]], "bonds refer to atoms 0 to 9, a frame has 9 atoms"),
+        ([[0, 1], [2, 3]], "atoms 2 and 3 are bonded, but belong to molecules 0 and 1"),
     ):
         with pytest.raises(PhysEmbedError, match=message):
             angle_distributions([water], bonds, settings(adf_triplets=["H-O-H"]))

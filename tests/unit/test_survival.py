@@ -82,7 +82,7 @@ def test_log_rank_gives_the_published_statistic(leukaemia):
     assert row["observed_minus_expected"] == pytest.approx(9 - 19.25, abs=0.005)
     # one seed an arm: the seeds show nothing, however small the p-value of the runs
     assert (row["p_value_seeds"], row["smallest_p_value_seeds"], row["assignments"]) == (1.0, 1.0, 2)
-    assert "so few seeds" in row["note"]
+    assert "this few seeds" in row["note"]
 
 
 def test_without_censoring_kaplan_meier_is_the_empirical_distribution():
@@ -365,10 +365,10 @@ def test_causes_of_stable_runs_are_an_empty_table():
     [
         (lambda table: table.drop(columns="time_fs"), "no column 'time_fs'"),
         (lambda table: table.iloc[:0], "is empty"),
-        (lambda table: pd.concat([table, table]), "replica 0 .*the run is there twice"),
+        (lambda table: pd.concat([table, table]), "replica 0 .*the run is listed twice"),
         (lambda table: table.assign(time_fs=[1.0, math.nan]), "replica 1 .*not a finite time"),
         (lambda table: table.assign(time_fs=[-1.0, 1.0]), "replica 0 .*not a finite time"),
-        (lambda table: table.assign(collapsed=["yes", "no"]), "'collapsed' holds"),
+        (lambda table: table.assign(collapsed=["yes", "no"]), "'collapsed' has type"),
     ],
 )
 @pytest.mark.parametrize(

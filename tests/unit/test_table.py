@@ -159,7 +159,7 @@ def test_header_refused(header: str, value: str, advice: str) -> None:
 
 def test_cell_too_many_is_refused() -> None:
     message = refusal(table("methanol\tCO\textra", header="name\tsmiles"))
-    assert message.startswith("table.tsv: line 2: 'extra': a cell too many")
+    assert message.startswith("table.tsv: line 2: 'extra': one cell too many")
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def test_labels_are_read_under_any_names(data: Data) -> None:
 
 
 def test_names_of_labels_are_keys_of_the_configuration() -> None:
-    with pytest.raises(PhysEmbedError, match=r"models\.x\.forces_key: 'forces': there is no `data`"):
+    with pytest.raises(PhysEmbedError, match=r"models\.x\.forces_key: 'forces': needs `data`"):
         load_study({"models": {"x": {"tune_on": "DMC_298K", "forces_key": "forces"}}})
 
 

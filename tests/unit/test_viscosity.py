@@ -110,7 +110,7 @@ def test_the_required_length_of_a_short_run_does(n_replicas, n_blocks):
     short = estimate(ou_pressure(1, n_replicas, n_blocks, 0.2), 0.2, 0.1)
     assert short.status == "insufficient"
     assert short.viscosity_mPa_s is None and short.standard_error_mPa_s is None
-    assert "effective points in the fit, 60 needed" in short.reason
+    assert "effective points in the fit, 60 required" in short.reason
     assert "standard error" in short.reason
     assert short.required_duration_ps > 20 * math.pi
     longer = estimate(ou_pressure(2, n_replicas, math.ceil(short.required_duration_ps / 0.2), 0.2), 0.2, 0.1)
@@ -139,7 +139,7 @@ def test_a_run_too_short_for_any_fit_asks_for_a_first_attempt():
 def test_a_run_of_less_than_20_pi_relaxation_times_says_so():
     found = estimate(ou_pressure(0, 3, 150, 0.04), 0.04, 0.9)
     assert found.status == "insufficient"
-    assert "6 ps a replica" in found.reason and "needed for a relaxation time of" in found.reason
+    assert "6 ps per replica" in found.reason and "required for a relaxation time of" in found.reason
     assert found.required_duration_ps > 20 * math.pi * found.relaxation_time_ps
 
 
@@ -181,7 +181,7 @@ def test_pressure_that_cannot_be_is_named(change, message):
         ((0.0, 1e4, 300.0), "block_fs is 0.0; it must be a positive number"),
         ((10.0, -1e4, 300.0), "volume_A3 is -10000.0"),
         ((10.0, 1e4, math.nan), "temperature_K is nan"),
-        ((10.0, 1e4, 300.0, 10.0), "relative_error is 10.0; give a share between 0 and 1"),
+        ((10.0, 1e4, 300.0, 10.0), "relative_error is 10.0; give a fraction from 0 to 1"),
     ],
 )
 def test_numbers_that_cannot_be_are_named(values, message):

@@ -125,9 +125,9 @@ def test_frames_without_sound_molecules_are_refused():
     chain = Atoms("C8", [[1.25 * i, 0, 0] for i in range(8)], cell=CUBE, pbc=True)  # its ends are bonded
     chain.arrays["molecule"] = np.zeros(8, dtype=int)
     for atoms, message in (
-        (isolated, "without a cell that is periodic"),
+        (isolated, "no cell that is periodic"),
         (unnumbered, "no array `molecule`"),
-        (gap, "holds 2 values from 0 to 2"),
+        (gap, "has 2 values from 0 to 2"),
         (chain, r"molecule 0 \(8 atoms\) touches its own image in a box of 10.0 x 10.0 x 10.0 Å"),
     ):
         with pytest.raises(PhysEmbedError, match=message):
@@ -288,7 +288,7 @@ def test_bad_scans_are_refused(points):
     for frames, scales, message in (
         ([], SCALES, "no frames to scan"),
         ([frame], [0.9, 1.0, 1.0], "1 is listed twice"),
-        ([frame], [0.9, 1.0], "2 scales; give three"),
+        ([frame], [0.9, 1.0], "2 scales; give at least three"),
     ):
         with pytest.raises(PhysEmbedError, match=message):
             scan_points(frames, scales)
@@ -301,7 +301,7 @@ def test_bad_energies_and_labels_are_refused(points):
         return energies, forces
 
     for evaluate, message in (
-        (no_number, "corrected gives no number for energy or forces of frame 0 at scale 0.94"),
+        (no_number, "corrected gives a non-finite energy or force for frame 0 at scale 0.94"),
         (lambda frames: (between_centres(frames)[0][:1], []), r"corrected gives energies of shape \(1,\)"),
     ):
         with pytest.raises(PhysEmbedError, match=message):
@@ -310,7 +310,7 @@ def test_bad_energies_and_labels_are_refused(points):
     foreign[0].info["volume_scan_scale"] = 1.3
     for labelled, message in (
         ([*double, double[1]], "frame 0 at scale 0.96 is labelled twice"),
-        (foreign, "frame 0 at scale 1.3 is no point of the scan"),
+        (foreign, "frame 0 at scale 1.3 is not a point of the scan"),
     ):
         with pytest.raises(PhysEmbedError, match=message):
             volume_scan(points, {"uncorrected": between_centres}, labelled)

@@ -28,7 +28,7 @@ def test_a_new_a1_reruns_no_training_and_only_the_missing_point(copy_of_finished
     done = study.snakemake("--cores", "1", "results/minimal_liquids/models/tiny/scan/runs.csv")
     assert done.returncode == 0, done.stderr
     log = (study.root / "results/minimal_liquids/models/tiny/logs/scan.log").read_text()
-    assert re.search(r"scan: 3 of 4 runs are there", log)
+    assert re.search(r"scan: 3 of 4 runs are finished", log)
 
 
 def test_a_new_experimental_density_reruns_the_fit_alone(copy_of_finished_liquids: Checkout) -> None:
@@ -103,7 +103,7 @@ def test_an_edit_of_the_analysis_repeats_no_md(copy_of_finished_liquids: Checkou
     targets = [f"models/tiny/{name}" for name in ("scan/runs.csv", "npt/DMC_298K/uncorrected/density.csv")]
     done = study.snakemake("--cores", "1", *(f"results/minimal_liquids/{target}" for target in targets))
     assert done.returncode == 0, done.stderr
-    assert "scan: 3 of 3 runs are there" in (folder / "logs/scan.log").read_text()
+    assert "scan: 3 of 3 runs are finished" in (folder / "logs/scan.log").read_text()
     # The same numbers come out, so that nothing else that has cost something is to be made again.
     assert not {"npt", "viscosity_run", "volume_scan"} & set(study.planned())
 
@@ -174,7 +174,7 @@ def test_a_reweighted_scan_uses_the_runs_that_are_there(copy_of_finished_liquids
     folder = study.root / "results/minimal_liquids/models/tiny"
     done = study.snakemake("--cores", "1", "results/minimal_liquids/models/tiny/tuning/tuning.csv")
     assert done.returncode == 0, done.stderr
-    assert "scan: 2 of 2 runs are there" in (folder / "logs/scan.log").read_text()
+    assert "scan: 2 of 2 runs are finished" in (folder / "logs/scan.log").read_text()
     (row,) = pd.read_csv(folder / "tuning/tuning.csv").itertuples()
     assert row.method == "reweighted"
     assert row.status in ("unresolved", "unreachable")

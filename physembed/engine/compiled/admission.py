@@ -1,4 +1,4 @@
-"""Which models compiled code evaluates: those that are known in every part and give MACE's own numbers."""
+"""Which models compiled code evaluates: those whose parts are all known and whose results agree with MACE's."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ import numpy as np
 import torch
 
 from physembed.engine.compiled.evaluator import CompiledMace
-from physembed.engine.compiled.tables import NotTakenError, read
+from physembed.engine.compiled.tables import UnsupportedModelError, read
 
 log = logging.getLogger(__name__)
 
 ELEMENTS = 6
-"""Of a model that are tried."""
+"""Number of elements of a model that are tested."""
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
-"""Largest difference of a force over the largest force; of an energy likewise, times 1 Å."""
+"""Largest error of a force relative to the largest force; for energies the same, times 1 Å."""
 
 ZBL_TOLERANCE = 1e-6
-"""With MACE's ZBL term, which it computes from powers of the atomic numbers in float32."""
+"""Tolerance with MACE's ZBL term, which computes powers of the atomic numbers in float32."""
 
 
 def compiled(module: torch.nn.Module, dtype: str) -> CompiledMace | None:
-    """The compiled evaluator of a model, or None with one line in the log that says why not.
+    """The compiled evaluator of a model, or None with one log line that gives the reason.
 
     Args:
-        module: a MACE model; it is not changed.
+        module: a MACE model; it is not modified.
         dtype: float32 or float64.
     """
     try:
         evaluator = CompiledMace(read(module), dtype)
         _compare(module, evaluator, dtype)
-    except Exception as error:  # a module of another version of MACE can raise anything; MACE itself may know it
-        reason = str(error) if isinstance(error, NotTakenError) else f"{type(error).__name__}: {error}"
-        log.warning("MACE: PyTorch evaluates this model, which is slower, because %s", reason)
+    except Exception as error:  # modules of other MACE versions can raise anything; MACE itself may support them
+        reason = str(error) if isinstance(error, UnsupportedModelError) else f"{type(error).__name__}: {error}"
+        log.warning("MACE: this model is evaluated by PyTorch, which is slower, because %s", reason)
         return None
-    log.info("MACE: compiled code evaluates this model, in %s", dtype)
+    log.info("MACE: this model is evaluated by compiled code in %s", dtype)
     return evaluator
 
 
@@ -46,16 +46,16 @@ def _compare(module: torch.nn.Module, evaluator: CompiledMace, dtype: str) -> No
     """Compare with MACE's own code in float64.
 
     Raises:
-        NotTakenError: they do not agree.
+        UnsupportedModelError: they do not agree.
     """
     own = copy.deepcopy(module).to(device="cpu", dtype=torch.float64).eval()
     tables, rng = evaluator.tables, np.random.default_rng(0)
     numbers = rng.permutation(tables.numbers)[:ELEMENTS]
-    # A cluster about as dense as matter, a pair at half the cutoff, and an atom alone.
+    # A cluster about as dense as condensed matter, a pair at half the cutoff, and a single atom.
     cluster = _scattered(9, rng)
     pair = np.array([[0.0, 0.0, 0.0], [0.3, 0.3, 0.3]]) * tables.r_max_A
     positions = np.concatenate([cluster, pair, np.zeros((1, 3))])
-    # As the evaluator sees them.
+    # Rounded as in the evaluator.
     positions = positions.astype(dtype).astype(float)
     species = rng.choice(numbers, len(positions))
     starts = np.array([0, len(cluster), len(cluster) + 2, len(positions)])
@@ -67,18 +67,18 @@ def _compare(module: torch.nn.Module, evaluator: CompiledMace, dtype: str) -> No
     expected = np.concatenate([forces for _, forces in reference])
     scale = np.abs(expected).max()
     tolerance = TOLERANCE[dtype] if tables.repulsion is None else max(TOLERANCE[dtype], ZBL_TOLERANCE)
-    # float32 holds this much of a sum of energies.
+    # Rounding error of a sum of energies in float32.
     exact = np.array([energy for energy, _ in reference])
     errors = np.abs(forces - expected).max(), np.abs(energies - exact).max()
     floor = 1e-12 * np.abs(exact).max() if dtype == "float64" else 1e-6 * max(1.0, np.abs(exact).max())
     if not (errors[0] <= tolerance * scale + floor and errors[1] <= tolerance * scale + floor):
-        raise NotTakenError(
-            f"its compiled form differs from it by {errors[0]:.1e} of {scale:.1e} eV/Å and {errors[1]:.1e} eV"
+        raise UnsupportedModelError(
+            f"its compiled form deviates by {errors[0]:.1e} of {scale:.1e} eV/Å and {errors[1]:.1e} eV"
         )
 
 
 def _scattered(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Points (count, 3) no two of which are nearer than 0.9 Å."""
+    """Points (count, 3) at least 0.9 Å apart."""
     points = np.zeros((1, 3))
     while len(points) < count:
         new = rng.uniform(-1.5, 1.5, 3)

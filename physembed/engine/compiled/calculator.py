@@ -1,4 +1,4 @@
-"""Compiled MACE as a calculator of ASE."""
+"""Compiled MACE as an ASE calculator."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from physembed.engine.compiled.models import CompiledLiquid
 
 
 class CompiledCalculator(Calculator):
-    """Energy in eV, forces in eV/Å and, where there is a cell, stress in eV/Å^3 (ASE's sign)."""
+    """Energy in eV, forces in eV/Å and, if there is a cell, stress in eV/Å^3 (ASE's sign)."""
 
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012  # as ASE has it
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012  # as in ASE
 
     def __init__(self, model: CompiledMace) -> None:
         super().__init__()

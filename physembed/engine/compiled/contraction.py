@@ -1,7 +1,7 @@
-"""Code of the symmetric contraction: polynomials in the components of A, one channel in each lane.
+"""Code of the symmetric contraction: polynomials in the components of A, one channel per lane.
 
-A polynomial is a tree of its monomials, in which products are shared and whose value and gradient take two
-multiplications with addition for each coefficient.
+A polynomial is a tree of its monomials, which shares products; value and gradient take two fused multiply-adds per
+coefficient.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from physembed.engine.compiled.shape import LayerShape, Monomial
 
 
 def terms(layer: LayerShape) -> list[tuple[Monomial, int]]:
-    """Monomials with the component (L, M) that they add to, in the order of their coefficients in memory."""
+    """Monomials with the component (L, M) to which they contribute, in the order of their coefficients in memory."""
     return sorted((monomial, at) for at, monomials in enumerate(layer.monomials) for monomial in monomials)
 
 
@@ -53,14 +53,14 @@ def values(k: Kernel, layer: LayerShape, A: Sequence[Any], coefficient: Callable
 def value_and_gradient(
     k: Kernel, layer: LayerShape, A: Sequence[Any], coefficient: Callable[[int], Any], weights: Sequence[Any] | None
 ) -> tuple[Any, list[Any]]:
-    """Of the products times weights, summed.
+    """Value and gradient of the weighted sum of the products.
 
     Args:
-        k: where the code goes.
-        layer: whose products.
+        k: kernel to which the code is added.
+        layer: layer of the products.
         A: components.
         coefficient: loads a coefficient.
-        weights: of the components (L, M); None for the only one, with weight 1.
+        weights: weights of the components (L, M); None if there is only one, with weight 1.
     """
     gradient: list[Any] = [None] * len(A)
 
@@ -72,7 +72,7 @@ def value_and_gradient(
         return total
 
     def visit(node: _Node, product: Any) -> Any:
-        """Polynomial of a node over its product; adds the gradient by the components below it."""
+        """Polynomial of a node divided by its product; adds the gradient with respect to the components below it."""
         total = own(node)
         for component, child in node.children.items():
             longer = None

@@ -1,8 +1,9 @@
-"""Code of the messages: sums over the neighbours of an atom, and the way back from the gradient by them.
+"""Code of the messages: sums over the neighbours of an atom, and their backward pass.
 
-Every atom reads from its neighbours and writes only to itself, forward as the receiver and backward as the sender of
-messages, so that threads share out the atoms. The receiver sees a sender along its own vector r; the sender sees the
-receiver along -r, whose sign, (-1)^l2, is in the matrices that made the gradient by the messages.
+Every atom reads from its neighbours and writes only to itself, as the receiver of messages in the forward pass and as
+their sender in the backward pass, so the atoms can be divided among threads. The receiver sees a sender along its own
+vector r; the sender sees the receiver along -r. The sign of this, (-1)^l2, is included in the matrices that produce the
+gradient with respect to the messages.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from physembed.engine.compiled.radial import DEGREE
 from physembed.engine.compiled.shape import LayerShape, Path, Shape, components
 
 REGISTERS = 20
-"""Sums over neighbours that are kept in registers together."""
+"""Number of sums over neighbours that are kept in registers together."""
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Edge:
     place: Any
     """Pointer to its lane in its group."""
     index: Any
-    """Of its place in all groups."""
+    """Index of its slot among all groups."""
     lane: Any
     group: Any
     neighbour: Any
@@ -36,9 +37,9 @@ class Edge:
 
 
 class Couplings:
-    """Matrices from m1 to m3 of each path at an edge: numbers that all channels share, made before the loop over them.
+    """Matrices from m1 to m3 of each path at an edge: shared by all channels, computed before the loop over them.
 
-    Where one is a spherical harmonic or 1, it is not stored.
+    Entries that equal a spherical harmonic or 1 are not stored.
     """
 
     def __init__(self, layer: LayerShape) -> None:
@@ -59,7 +60,7 @@ class Couplings:
                         self.stored.append(row)
 
     def emit(self, k: Kernel, shape: Shape, atom: Any) -> None:
-        """Make those of all edges of an atom."""
+        """Compute the matrices of all edges of an atom."""
         if not self.stored:
             return
         layout = Layout(shape)
@@ -74,7 +75,7 @@ class Couplings:
                 k.vstore(total, target, index * k.lanes)
 
     def at(self, k: Kernel, edge: Edge, harmonic: Any, path: int, m1: int, m3: int) -> Any:
-        """One of them in all lanes; None for 1, and False for 0."""
+        """One entry in all lanes; None for 1, and False for 0."""
         found = self._of.get((path, m1, m3))
         if found is None:
             return False
@@ -89,7 +90,7 @@ class Couplings:
 
 @contextmanager
 def over_edges(k: Kernel, shape: Shape, atom: Any) -> Iterator[Edge]:
-    """The innermost loop; `group` counts from the first one of the atom."""
+    """The innermost loop; `group` counts from the first group of the atom."""
     layout = Layout(shape)
     first, last = k.index("first_group", atom), k.index("first_group", k.sum(atom, 1))
     count = k.index("n_edges", atom)
@@ -127,25 +128,25 @@ def _weights(k: Kernel, shape: Shape, edge: Edge, slopes: bool) -> list[Any]:
 
 
 def _rows(k: Kernel, shape: Shape, t: int, edge: Edge, block: Any, table: Any) -> Any:
-    """Pointer to the coefficients of the radial functions of a block of channels from the interval of an edge on."""
+    """Pointer to the coefficients of the radial functions of a block of channels, from the interval of an edge on."""
     n_paths = len(shape.layers[t].paths)
     row = k.sum((k.sum((table, shape.blocks), block), k.slot("table_rows")), edge.interval)
     return k.at(k.pointer(f"table{t}"), (row, n_paths * k.lanes))
 
 
 def _function(k: Kernel, rows: Any, n_paths: int, path: int, *weights: Sequence[Any]) -> list[Any]:
-    """A radial function, by as many sets of weights as are given."""
+    """A radial function, evaluated with each of the given sets of weights."""
     loaded = [k.vload(rows, (row * n_paths + path) * k.lanes) for row in range(DEGREE + 1)]
     return [k.dot(list(zip(loaded, some, strict=True))) for some in weights]
 
 
 def _pair(k: Kernel, species: Any, edge: Edge) -> Any:
-    """Which table of the first layer: one for each sender, or for each receiver and sender."""
+    """Index of the table of the first layer: one per sender, or one per receiver and sender."""
     return k.sum((species, k.slot("receiver_stride")), k.index("species", edge.neighbour))
 
 
 def emit_first(k: Kernel, shape: Shape, atom: Any) -> None:
-    """A of the first layer, whose matrices and features are in its tables."""
+    """A of the first layer, whose matrices and features are included in its tables."""
     harmonics, channels = shape.harmonics, shape.channels
     layer = shape.layers[0]
     species = k.index("species", atom)
@@ -166,7 +167,7 @@ def emit_first(k: Kernel, shape: Shape, atom: Any) -> None:
 
 
 def emit_first_back(k: Kernel, shape: Shape, atom: Any) -> None:
-    """Gradient by the edges of the receiver, from that by A of the first layer."""
+    """Gradient with respect to the receiver's edges, from that with respect to A of the first layer."""
     harmonics, channels = shape.harmonics, shape.channels
     layer = shape.layers[0]
     species = k.index("species", atom)
@@ -193,7 +194,7 @@ def emit_first_back(k: Kernel, shape: Shape, atom: Any) -> None:
 
 
 def _add_gradient(k: Kernel, shape: Shape, edge: Edge, vectors: list[Any]) -> None:
-    """Add to the gradient of an edge the sums over the channels."""
+    """Add the sums over the channels to the gradient of an edge."""
     target = k.at(k.pointer("by_harmonics"), (edge.index, shape.gradient_width))
     for part, total in enumerate(k.sums(vectors)):
         k.vstore(k.add(k.vload(target, part * k.lanes), total), target, part * k.lanes)
@@ -208,7 +209,7 @@ def emit_clear(k: Kernel, shape: Shape, atom: Any) -> None:
 
 
 def _together(paths: Sequence[Path]) -> list[list[int]]:
-    """Paths, by l1, whose sums fit in the registers."""
+    """Group paths by l1 so that the sums of a group fit in the registers."""
     groups: list[list[int]] = [[]]
     size = 0
     for index in sorted(range(len(paths)), key=lambda index: (paths[index].l1, index)):
@@ -222,7 +223,7 @@ def _together(paths: Sequence[Path]) -> list[list[int]]:
 
 
 def message(layer: LayerShape, path: int, m3: int) -> int:
-    """Message component of a path."""
+    """Index of a message component of a path."""
     same = layer.paths_to(layer.paths[path].l3)
     return layer.offset(layer.paths[path].l3) + m3 * len(same) + same.index(path)
 
@@ -272,7 +273,7 @@ def emit_messages(k: Kernel, shape: Shape, t: int, atom: Any) -> None:
 
 
 def emit_messages_back(k: Kernel, shape: Shape, t: int, atom: Any) -> None:
-    """Gradient by the features of the sender and by its edges, from that by the messages of the receivers."""
+    """Gradient with respect to the sender's features and edges, from that with respect to the receivers' messages."""
     layer, channels = shape.layers[t], shape.channels
     couplings = Couplings(layer)
     couplings.emit(k, shape, atom)

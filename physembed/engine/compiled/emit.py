@@ -1,8 +1,8 @@
-"""What the kernels are written with: a thin layer over the builder of LLVM's intermediate representation.
+"""Building blocks for kernels: a thin layer over the builder of LLVM's intermediate representation.
 
 A kernel is a function of a table of addresses and numbers (`slots`), a range of atoms, systems or groups, and scratch
-memory. Vectors have as many lanes as a register of the machine, so that the width of the arithmetic is decided here and
-not by what a compiler makes of a loop. No operation may assume that numbers are finite.
+memory. Vectors have as many lanes as a register of the machine, so the vector width is decided here and does not depend
+on how a compiler treats a loop. No operation may assume that numbers are finite.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Kernel:
     """A function under construction.
 
     Args:
-        module: where it goes.
-        name: of the function.
-        double: whether real numbers are of 64 bits (else 32).
-        lanes: of a vector, a power of 2.
-        slots: names of the entries of the table, in their order.
+        module: module to which it is added.
+        name: name of the function.
+        double: whether reals have 64 bits (otherwise 32).
+        lanes: lanes per vector, a power of 2.
+        slots: names of the entries of the table, in order.
     """
 
     def __init__(self, module: ir.Module, name: str, double: bool, lanes: int, slots: Sequence[str]) -> None:
@@ -37,7 +37,7 @@ class Kernel:
         self.function = ir.Function(module, kind, name)
         for attribute in ("nounwind", "noinline"):
             self.function.attributes.add(attribute)
-        # Library calls must not be made of loops: the object is loaded without a linker.
+        # Loops must not be replaced by library calls: the object is loaded without a linker.
         self.function.attributes._known = self.function.attributes._known | {'"no-builtins"'}
         self.function.attributes.add('"no-builtins"')
         self._entry = self.function.append_basic_block("entry")
@@ -49,7 +49,7 @@ class Kernel:
         self._loaded: dict[tuple[str, str], Any] = {}
 
     def done(self) -> None:
-        """Close the function."""
+        """Finish the function."""
         self.b.ret_void()
         self._in_entry.branch(self._body)
 
@@ -64,7 +64,7 @@ class Kernel:
         return self._loaded[key]
 
     def set_slot(self, name: str, value: Any) -> None:
-        """Write a slot, for functions that are called from here on."""
+        """Write a slot, for functions that are called afterwards."""
         self.b.store(value, self.b.gep(self.table, [I64(self._slots[name])]))
 
     def pointer(self, name: str, kind: ir.Type | None = None) -> Any:
@@ -85,7 +85,7 @@ class Kernel:
 
     @property
     def scratch(self) -> Any:
-        """Pointer to reals that nobody else uses meanwhile."""
+        """Pointer to reals for temporary use by this call only."""
         if ("scratch", "") not in self._loaded:
             self._loaded["scratch", ""] = self._in_entry.inttoptr(self.scratch_address, self.real.as_pointer())
         return self._loaded["scratch", ""]
@@ -93,11 +93,11 @@ class Kernel:
     # --- integers ---
 
     def whole(self, value: Any) -> Any:
-        """An i64 of a Python number, or what it is already."""
+        """Convert a Python number to an i64; an i64 is returned unchanged."""
         return I64(value) if isinstance(value, int) else value
 
     def sum(self, *terms: Any) -> Any:
-        """Sum of i64s and pairs of factors."""
+        """Sum of i64s and of products given as pairs of factors."""
         total: Any = None
         constant = 0
         for term in terms:
@@ -116,11 +116,11 @@ class Kernel:
         return self.b.add(total, I64(constant)) if constant else total
 
     def index(self, name: str, at: Any) -> Any:
-        """Entry of an array of i32 as i64."""
+        """Entry of an i32 array, as i64."""
         return self.b.sext(self.b.load(self.b.gep(self.pointer(name, I32), [self.whole(at)])), I64)
 
     def minimum(self, one: Any, other: Any) -> Any:
-        """Of two i64s."""
+        """Minimum of two i64s."""
         one, other = self.whole(one), self.whole(other)
         return self.b.select(self.b.icmp_signed("<", one, other), one, other)
 
@@ -131,41 +131,41 @@ class Kernel:
         return self.b.gep(pointer, [self.sum(*terms)])
 
     def load(self, pointer: Any, offset: Any = 0) -> Any:
-        """A scalar."""
+        """Load a scalar."""
         return self.b.load(self.b.gep(pointer, [self.whole(offset)]))
 
     def store(self, value: Any, pointer: Any, offset: Any = 0) -> None:
-        """A scalar."""
+        """Store a scalar."""
         self.b.store(value, self.b.gep(pointer, [self.whole(offset)]))
 
     def vload(self, pointer: Any, offset: Any = 0) -> Any:
-        """A vector; all vectors in memory are aligned."""
+        """Load a vector; all vectors in memory are aligned."""
         place = self.b.bitcast(self.b.gep(pointer, [self.whole(offset)]), self.vector.as_pointer())
         value = self.b.load(place)
         value.align = self.lanes * self.size
         return value
 
     def vstore(self, value: Any, pointer: Any, offset: Any = 0) -> None:
-        """A vector."""
+        """Store a vector."""
         kind = value.type
         place = self.b.bitcast(self.b.gep(pointer, [self.whole(offset)]), kind.as_pointer())
         self.b.store(value, place).align = self.lanes * (4 if kind == self.ivector else self.size)
 
     def splat(self, scalar: Any) -> Any:
-        """A scalar in all lanes."""
+        """A vector with a scalar in all lanes."""
         vector = ir.VectorType(scalar.type, self.lanes)
         undefined = ir.Constant(vector, ir.Undefined)
         zeros = ir.Constant(self.ivector, [0] * self.lanes)
         return self.b.shuffle_vector(self.b.insert_element(undefined, scalar, I32(0)), undefined, zeros)
 
     def broadcast(self, pointer: Any, offset: Any = 0) -> Any:
-        """A scalar of memory in all lanes."""
+        """A vector with a scalar from memory in all lanes."""
         return self.splat(self.load(pointer, offset))
 
     # --- arithmetic on vectors or scalars ---
 
     def constant(self, value: float, like: Any | None = None) -> Any:
-        """In all lanes of a vector, or in a scalar like another."""
+        """A constant in all lanes of a vector, or as a scalar of the type of `like`."""
         kind = self.vector if like is None else like.type
         if not self.double:
             value = struct.unpack("f", struct.pack("f", value))[0]
@@ -191,7 +191,7 @@ class Kernel:
         return self.b.fdiv(one, other)
 
     def fma(self, one: Any, other: Any, total: Any) -> Any:
-        """one * other + total; `total` may be None for nothing."""
+        """one * other + total; `total` may be None for 0."""
         if total is None:
             return self.mul(one, other)
         return self.b.call(self._intrinsic("llvm.fmuladd", one.type, 3), [one, other, total])
@@ -221,7 +221,7 @@ class Kernel:
         return ir.Function(self.module, ir.FunctionType(kind, [kind] * arguments), name)
 
     def exp(self, value: Any) -> Any:
-        """exp of a vector, to rounding; no library is called. Not a number stays so.
+        """exp of a vector, to rounding, without a library call. NaN stays NaN.
 
         exp(x) = 2^n exp(f) with n the nearest integer to x / ln 2; exp(f), |f| <= ln(2) / 2, is its Taylor series.
         """
@@ -230,7 +230,7 @@ class Kernel:
         for bound, sign in ((limit, ">"), (-limit, "<")):
             over = self.b.fcmp_ordered(sign, value, self.constant(bound))
             value = self.b.select(over, self.constant(bound), value)
-        # Adding this rounds to an integer, which stands in the lowest bits.
+        # Adding this rounds to an integer, which is then in the lowest bits.
         shift = 6755399441055744.0 if self.double else 12582912.0
         shifted = self.fma(value, self.constant(1.4426950408889634), self.constant(shift))
         whole = self.sub(shifted, self.constant(shift))
@@ -255,11 +255,11 @@ class Kernel:
     # --- lanes ---
 
     def shuffle(self, one: Any, other: Any, lanes: Sequence[int]) -> Any:
-        """Lanes of two vectors."""
+        """Select lanes from two vectors."""
         return self.b.shuffle_vector(one, other, ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes)))
 
     def sums(self, vectors: Sequence[Any]) -> list[Any]:
-        """Sums over the lanes of each vector, as the lanes of vectors; the rest of the last one is 0."""
+        """Sums over the lanes of each vector, packed into vectors; unused lanes of the last one are 0."""
         out = []
         even, odd = range(0, 2 * self.lanes, 2), range(1, 2 * self.lanes, 2)
         for first in range(0, len(vectors), self.lanes):
@@ -277,7 +277,7 @@ class Kernel:
         return out
 
     def total(self, vector: Any) -> Any:
-        """Sum over the lanes of a vector, a scalar."""
+        """Sum over the lanes of a vector, as a scalar."""
         width = self.lanes
         while width > 1:
             half = width // 2
@@ -287,7 +287,7 @@ class Kernel:
         return self.b.extract_element(vector, I32(0))
 
     def transposed(self, rows: Sequence[Any]) -> list[Any]:
-        """Lane i of row j as lane j of row i."""
+        """Transpose: lane i of row j becomes lane j of row i."""
         half = self.lanes // 2
         low = [lane for i in range(half) for lane in (i, self.lanes + i)]
         high = [lane + half for lane in low]
@@ -301,7 +301,7 @@ class Kernel:
     # --- variables and loops ---
 
     def variable(self, value: Any) -> Any:
-        """A place for a value that changes, of which a later pass makes a register."""
+        """Storage for a value that changes; a later pass turns it into a register."""
         place = self._in_entry.alloca(value.type)
         self.b.store(value, place)
         return place
@@ -314,7 +314,7 @@ class Kernel:
 
     @contextmanager
     def loop(self, start: Any, stop: Any, step: int = 1) -> Iterator[Any]:
-        """A loop over i64s; gives the index."""
+        """A loop over i64s; yields the index."""
         start, stop = self.whole(start), self.whole(stop)
         before = self.b.block
         head = self.function.append_basic_block("head")
@@ -333,7 +333,7 @@ class Kernel:
 
     @contextmanager
     def when(self, condition: Any) -> Iterator[None]:
-        """What is done if a condition is true."""
+        """Code to execute if a condition is true."""
         inside, after = (self.function.append_basic_block(name) for name in ("then", "after"))
         self.b.cbranch(condition, inside, after)
         self.b.position_at_end(inside)
@@ -342,5 +342,5 @@ class Kernel:
         self.b.position_at_end(after)
 
     def call(self, kernel: Kernel, begin: Any, end: Any) -> None:
-        """Call another kernel with this table and scratch memory."""
+        """Call another kernel with the same table and scratch memory."""
         self.b.call(kernel.function, [self.table, self.whole(begin), self.whole(end), self.scratch_address])

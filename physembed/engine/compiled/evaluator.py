@@ -15,11 +15,11 @@ from physembed.engine.shares import shared
 from physembed.errors import PhysEmbedError
 
 SMALL = 256
-"""Atoms of a system up to which threads share out systems rather than atoms."""
+"""System size in atoms up to which threads divide systems rather than atoms."""
 
 
 class _Workspace:
-    """Arrays of one thread, or of one system that several work on, and the table of the kernels."""
+    """Arrays of one thread, or of one system shared by several threads, and the table of the kernels."""
 
     def __init__(self, shape: Shape, packed: Packed, cutoff_A: float) -> None:
         self._shape = shape
@@ -44,21 +44,21 @@ class _Workspace:
         self.table[self._slots["elements"]] = len(packed.arrays["atomic_energy"])
 
     def set(self, name: str, array: np.ndarray) -> None:
-        """Let a slot point to an array."""
+        """Store the address of an array in a slot."""
         if self._kept.get(name) is array:
             return
         self._kept[name] = array
         self.table[self._slots[name]] = address(array)
 
     def number(self, name: str, value: int) -> None:
-        """Set a slot to a number."""
+        """Store a number in a slot."""
         self.table[self._slots[name]] = value
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._kept[name]
 
     def reserve(self, atoms: int, groups: int) -> None:
-        """Make the arrays at least so large."""
+        """Enlarge the arrays to at least this size."""
         shape, lanes = self._shape, self._shape.lanes
         if atoms > self.atoms:
             self.atoms = -(-atoms // 8) * 8
@@ -77,16 +77,16 @@ class _Workspace:
 
 
 class CompiledMace:
-    """A MACE model in a precision, for any systems of its elements.
+    """A MACE model in a given precision, for any systems of its elements.
 
-    The results of a system do not depend on what else is evaluated with it nor on the number of threads.
+    The results of a system depend neither on the other systems in the batch nor on the number of threads.
 
     Args:
         tables: the model.
         dtype: float32 or float64.
 
     Attributes:
-        threads: how many share the work; they sleep while there is none.
+        threads: number of threads that share the work; they sleep while idle.
     """
 
     def __init__(self, tables: Tables, dtype: str) -> None:
@@ -103,30 +103,31 @@ class CompiledMace:
         """Isolated systems, to be evaluated at many positions.
 
         Args:
-            numbers: (n_atoms,) atomic numbers, of the systems one after another.
+            numbers: (n_atoms,) atomic numbers of the systems, concatenated.
             starts: (n_systems + 1,) first atom of each system, and the number of atoms.
 
         Raises:
-            PhysEmbedError: the model has no such element.
+            PhysEmbedError: the model does not support an element.
         """
         return Molecules(self, numbers, starts)
 
     def systems(
         self, first: np.ndarray, second: np.ndarray, vectors: np.ndarray, numbers: np.ndarray, starts: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Energies and forces as of `Molecules`, and virials (n_systems, 3, 3) in eV, of systems with given edges.
+        """Energies and forces as in `Molecules`, and virials (n_systems, 3, 3) in eV, of systems with given edges.
 
-        The virial is the sum of r g^T over the edges, with g the gradient of the energy by the edge r; in float64.
+        The virial is the sum of r g^T over the edges, with g the gradient of the energy with respect to the edge r; in
+        float64.
 
         Args:
-            first: (n_edges,) atoms that the edges begin at, ascending.
-            second: (n_edges,) atoms that they end at; each pair of atoms is there in both directions.
-            vectors: (n_edges, 3) Å; edges beyond the cutoff add nothing.
+            first: (n_edges,) first atoms of the edges, ascending.
+            second: (n_edges,) second atoms; each pair of atoms occurs in both directions.
+            vectors: (n_edges, 3) Å; edges beyond the cutoff contribute nothing.
             numbers: (n_atoms,) atomic numbers.
             starts: as in `batch`.
 
         Raises:
-            PhysEmbedError: the model has no such element.
+            PhysEmbedError: the model does not support an element.
         """
         species = self._for_elements(numbers)
         second = np.ascontiguousarray(second, dtype=np.int64)
@@ -163,7 +164,7 @@ class CompiledMace:
         virial: np.ndarray,
         threads: int,
     ) -> float:
-        """One system: its energy; forces and virial are written."""
+        """Evaluate one system: return its energy, write forces and virial."""
         n = atoms.stop - atoms.start
         starts = np.ascontiguousarray(edges[atoms.start : atoms.stop + 1], dtype=np.int64)
         groups = -(-np.diff(starts) // self.shape.lanes)
@@ -193,12 +194,12 @@ class CompiledMace:
         return float((own["energy"][:n].astype(np.float64) + atomic).sum())
 
     def _for_elements(self, numbers: np.ndarray) -> np.ndarray:
-        """Index of each atom's element in the arrays of the kernels, which are made for those that are present."""
+        """Index of each atom's element in the arrays of the kernels, which are created for the elements present."""
         needed = set()
         for number in np.unique(numbers).tolist():
             if number not in self.tables.numbers:
                 have = " ".join(chemical_symbols[known] for known in self.tables.numbers)
-                raise PhysEmbedError(f"model: has no {chemical_symbols[number]} (elements: {have}); use another model")
+                raise PhysEmbedError(f"model: no {chemical_symbols[number]} (elements: {have}); use another model")
             needed.add(self.tables.numbers.index(number))
         if not needed <= set(self._present):
             self._present = sorted(needed | set(self._present))
@@ -214,7 +215,7 @@ class CompiledMace:
         return self._own[number]
 
     def _scratch(self, groups_per_atom: int) -> np.ndarray:
-        # A virial, nine doubles, is the least that a kernel writes there.
+        # A kernel writes at least a virial there, nine doubles.
         return empty(max(18, groups_per_atom * self._couplings * self.shape.lanes), self.dtype)
 
     def _call(self, name: str, own: _Workspace, first: int, end: int, scratch: np.ndarray) -> None:
@@ -222,7 +223,7 @@ class CompiledMace:
 
 
 class Molecules:
-    """Isolated systems that a model is evaluated for again and again."""
+    """Isolated systems for which a model is evaluated repeatedly."""
 
     def __init__(self, model: CompiledMace, numbers: np.ndarray, starts: np.ndarray) -> None:
         self._model, self._numbers = model, np.asarray(numbers)
@@ -243,7 +244,7 @@ class Molecules:
         def part(index: int, first: int, end: int) -> None:
             own = model._workspace(index)
             if self._own.get(index) is not own:
-                # First of all, or after the model has met other elements.
+                # At the first call, or after the model was used for other elements.
                 self._own[index] = own
                 self._species = model._for_elements(self._numbers)
                 self._scratches[index] = model._scratch(self._groups)

@@ -1,7 +1,7 @@
-"""Code of what a message needs to know of an edge, for as many edges at once as a vector has lanes.
+"""Code of the geometry of edges that messages need, for as many edges at once as a vector has lanes.
 
-Of each edge: the spherical harmonics of its direction, the interval of the radial tables it falls in, and the weights
-of the coefficients there for the value and for the derivative. Groups of edges are stored component by component.
+For each edge: the spherical harmonics of its direction, its interval in the radial tables, and the weights of the
+coefficients there for value and derivative. Groups of edges are stored component by component.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _sum(*terms: tuple[float, Polynomial]) -> Polynomial:
 
 
 def harmonics(order: int) -> list[Polynomial]:
-    """Real spherical harmonics up to l = 3 in the order and sign of e3nn, with squares that add up to 2 l + 1."""
+    """Real spherical harmonics up to l = 3 in the order and sign of e3nn, normalised so that squares sum to 2 l + 1."""
     x, y, z = ({(1, 0, 0): 1.0}, {(0, 1, 0): 1.0}, {(0, 0, 1): 1.0})
     yy, rest = _product(y, y), _sum((1.0, _product(x, x)), (1.0, _product(z, z)))
     s3 = np.sqrt(3.0)
@@ -65,7 +65,7 @@ def harmonics(order: int) -> list[Polynomial]:
 
 
 class Layout:
-    """Where the reals of a group of edges are, as multiples of the lanes."""
+    """Positions of the reals of a group of edges, as multiples of the lanes."""
 
     def __init__(self, shape: Shape) -> None:
         self.harmonics = 0
@@ -96,7 +96,7 @@ def _evaluated(k: Kernel, polynomial: Polynomial, powers: dict[tuple[int, int, i
 
 
 def emit_geometry(k: Kernel, shape: Shape, atom: Any) -> None:
-    """Of all groups of an atom."""
+    """Geometry of all groups of an atom."""
     layout = Layout(shape)
     first, last = k.index("first_group", atom), k.index("first_group", k.sum(atom, 1))
     with k.loop(first, last) as group:
@@ -111,7 +111,7 @@ def emit_geometry(k: Kernel, shape: Shape, atom: Any) -> None:
         for index, polynomial in enumerate(harmonics(shape.order)):
             k.vstore(_evaluated(k, polynomial, powers), place, (layout.harmonics + index) * k.lanes)
         position = k.mul(r, k.splat(k.number("intervals_per_A")))
-        # What is not a number belongs to the first interval, and makes its weights not a number.
+        # NaN is assigned to the first interval, where it makes the weights NaN.
         limit = k.splat(k.number("last_interval"))
         inside = k.b.select(k.b.fcmp_ordered(">=", position, k.zero), position, k.zero)
         inside = k.b.select(k.b.fcmp_ordered("<", inside, limit), inside, limit)
@@ -137,7 +137,7 @@ def _horner(k: Kernel, coefficients: np.ndarray, t: Any) -> Any:
 
 
 def emit_gradient(k: Kernel, shape: Shape, atom: Any) -> None:
-    """Gradient by the vectors of the edges of an atom, from that by distances and spherical harmonics.
+    """Gradient with respect to the edge vectors of an atom, from that with respect to distances and harmonics.
 
     With u = r / |r|: dE/dr = E_r u + (1 - u u^T) sum_lm E_lm grad Y_lm(u) / |r|.
     """

@@ -1,9 +1,9 @@
-"""The kernels of a model's shape, put together from the code of their parts.
+"""The kernels for a model shape, assembled from the code of their parts.
 
-All work on one system whose arrays are in the table: `stage<t>` is the way forward through layer t, the last of which
-goes back to the gradient by its own messages too; `back<t>` goes back through layer t to that of the layer before.
-Between two of them every atom must be done, within one the atoms are independent. `molecules` does all of it for
-isolated systems, one after another.
+All work on one system whose arrays are in the table: `stage<t>` is the forward pass through layer t; for the last layer
+it also includes the backward pass to the gradient with respect to its own messages. `back<t>` is the backward pass
+through layer t to that of the previous layer. All atoms have to be finished between two stages; within a stage they are
+independent. `molecules` runs all stages for isolated systems, one after another.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FIXED_SLOTS = (
     "second",
     "atomic_energy",
     "cutoff_square",
-    # of what calls a stage for one system after another
+    # for functions that call the stages for several systems
     "starts",
     "positions",
     "all_species",
@@ -61,7 +61,7 @@ FIXED_SLOTS = (
 
 
 def load(shape: Shape) -> Library:
-    """The kernels of a shape."""
+    """The kernels for a shape."""
     return library.load(f"mace-{shape.key}", lambda: module(shape), ["molecules", "fill", "forces", *stages(shape)])
 
 
@@ -83,12 +83,12 @@ def slots(shape: Shape) -> list[str]:
 
 
 def block(shape: Shape) -> int:
-    """Atoms that are taken through a stage together, so that what they need stays in the cache."""
+    """Number of atoms processed together in a stage, so that their data stay in the cache."""
     return 8 if shape.channels * shape.size >= 256 else 4
 
 
 def stages(shape: Shape) -> list[str]:
-    """Names of the stages in their order."""
+    """Names of the stages, in order."""
     last = len(shape.layers) - 1
     return [f"stage{t}" for t in range(last + 1)] + [f"back{t}" for t in range(last, 0, -1)]
 
@@ -162,7 +162,7 @@ def _row(k: Kernel, name: str, atom: Any, size: int) -> Any:
 
 
 def _start(k: Kernel, shape: Shape, atom: Any) -> None:
-    """Give everything that layers add to its constant part."""
+    """Initialise everything to which layers add with its constant part."""
     species, C = k.index("species", atom), shape.channels
     for t, layer in enumerate(shape.layers[1:], start=1):
         width = components(layer.input_order)
@@ -210,7 +210,7 @@ def _mix(k: Kernel, shape: Shape, t: int, lo: Any, hi: Any) -> None:
 
 
 def _mix_back(k: Kernel, shape: Shape, t: int, lo: Any, hi: Any) -> None:
-    """Gradient by the messages, over them, from that by A."""
+    """Replace the messages by the gradient with respect to them, computed from that with respect to A."""
     layer, C, width = shape.layers[t], shape.channels, shape.harmonics * shape.channels
     source, target = k.pointer(f"a{t}"), k.pointer(f"m{t}")
     for order in range(shape.order + 1):
@@ -253,7 +253,7 @@ def _scalar(layer: LayerShape) -> bool:
 
 
 def _product(k: Kernel, shape: Shape, t: int, atom: Any) -> None:
-    """Products of A; where there is only a scalar, its gradient takes the place of A."""
+    """Products of A; if there is only a scalar, A is replaced by its gradient."""
     layer, C = shape.layers[t], shape.channels
     row = _row(k, f"a{t}", atom, shape.harmonics * C)
     out = _row(k, "products", atom, len(layer.monomials) * C)
@@ -273,7 +273,7 @@ def _product(k: Kernel, shape: Shape, t: int, atom: Any) -> None:
 
 
 def _product_back(k: Kernel, shape: Shape, t: int, atom: Any) -> None:
-    """Gradient by A in its place."""
+    """Replace A by the gradient with respect to it."""
     layer, C = shape.layers[t], shape.channels
     row = _row(k, f"a{t}", atom, shape.harmonics * C)
     by_products = _row(k, "by_products", atom, len(layer.monomials) * C)
@@ -293,7 +293,7 @@ def _product_back(k: Kernel, shape: Shape, t: int, atom: Any) -> None:
 
 
 def _push(k: Kernel, shape: Shape, t: int, lo: Any, hi: Any) -> None:
-    """Add what the products give to the features of later layers, to the energy and to the last readout."""
+    """Add the contributions of the products to the features of later layers, the energy and the last readout."""
     layer, C = shape.layers[t], shape.channels
     width = len(layer.monomials) * C
     products = k.pointer("products")
@@ -324,7 +324,7 @@ def _apply(
     size: tuple[int, int],
     shared: bool,
 ) -> None:
-    """Add rows times a matrix, one that all elements share or the one of each atom's element."""
+    """Add rows times a matrix, either shared by all elements or that of each atom's element."""
     depth, vectors = size[0], size[1] // k.lanes
     if shared:
         linear.multiply(
@@ -353,7 +353,7 @@ def _apply(
 
 
 def _readout(k: Kernel, shape: Shape, atom: Any) -> None:
-    """Energy of the last readout, and its gradient in the place of what went into it."""
+    """Energy of the last readout; its input is replaced by the gradient."""
     total = k.zero
     row = _row(k, "hidden", atom, shape.hidden)
     for part in range(shape.hidden // shape.lanes):
@@ -380,7 +380,7 @@ def _readout(k: Kernel, shape: Shape, atom: Any) -> None:
 
 
 def _back_to_messages(k: Kernel, shape: Shape, t: int, lo: Any, hi: Any) -> None:
-    """Gradient by the products of a layer, then by A, and by its messages unless it is the first."""
+    """Gradient with respect to the products of a layer, then A, and its messages unless it is the first layer."""
     layer, C = shape.layers[t], shape.channels
     width = len(layer.monomials) * C
     target = k.pointer("by_products")
@@ -414,13 +414,13 @@ def _back_to_edges(k: Kernel, shape: Shape, lo: Any, hi: Any) -> None:
 
 
 def _component(k: Kernel, name: str, index: Any, axis: int) -> Any:
-    """Pointer to a component of an edge's vector, in groups."""
+    """Pointer to a component of an edge vector, in groups."""
     group, lane = k.b.sdiv(index, I64(k.lanes)), k.b.srem(index, I64(k.lanes))
     return k.at(k.pointer(name), (group, 3 * k.lanes), axis * k.lanes, lane)
 
 
 def _forces(k: Kernel) -> Kernel:
-    """Forces of atoms from the gradient by edges, and the virial, sum of r g^T, in place of scratch memory."""
+    """Forces on atoms from the edge gradients, and the virial, sum of r g^T, written to scratch memory."""
     double = ir.DoubleType()
     forces = k.pointer("forces")
     with k.loop(0, k.sum((k.slot("atoms"), 3))) as index:
@@ -454,7 +454,7 @@ def _forces(k: Kernel) -> Kernel:
 
 
 def _put(k: Kernel, index: Any, vector: list[Any], neighbour: Any) -> None:
-    """Write an edge to its place in the groups."""
+    """Write an edge to its slot in the groups."""
     for axis in range(3):
         k.store(vector[axis], _component(k, "vectors", index, axis))
     place = k.b.gep(k.pointer("neighbour", I32), [index])
@@ -462,7 +462,7 @@ def _put(k: Kernel, index: Any, vector: list[Any], neighbour: Any) -> None:
 
 
 def _is_near(k: Kernel, vector: list[Any]) -> Any:
-    """Whether an edge counts: not if it is as long as the cutoff, but if its length is infinite or no number."""
+    """Whether an edge is included: if shorter than the cutoff, or if its length is infinite or NaN."""
     x, y, z = vector
     square = k.b.fadd(k.b.fadd(k.b.fmul(x, x), k.b.fmul(y, y)), k.b.fmul(z, z))
     far = k.b.fcmp_ordered(">=", square, k.number("cutoff_square"))
@@ -471,7 +471,7 @@ def _is_near(k: Kernel, vector: list[Any]) -> Any:
 
 
 def _fill(k: Kernel) -> Kernel:
-    """Put the given edges of some atoms into their groups, those beyond the cutoff left out."""
+    """Sort the given edges of some atoms into groups, without those beyond the cutoff."""
     given = k.pointer("given")
     with k.loop(k.begin, k.end) as atom:
         start = k.sum((k.index("first_group", atom), k.lanes))
@@ -489,7 +489,7 @@ def _fill(k: Kernel) -> Kernel:
 
 
 def _search(k: Kernel) -> Kernel:
-    """Edges of a system from the positions of its atoms, all pairs of which are looked at."""
+    """Find the edges of a system from the positions of its atoms, by checking all pairs."""
     positions, n = k.pointer("positions"), k.slot("atoms")
     starts = k.pointer("first_group", I32)
     next_group = k.variable(I64(0))
@@ -512,7 +512,7 @@ def _search(k: Kernel) -> Kernel:
 
 
 def _molecules(k: Kernel, parts: list[Kernel]) -> Kernel:
-    """Energies and forces of systems `begin` to `end`, each of all its pairs."""
+    """Energies and forces of systems `begin` to `end`, each with all its pairs."""
     positions, forces, species = (k.slot(name) for name in ("positions", "forces", "all_species"))
     double = ir.DoubleType()
     with k.loop(k.begin, k.end) as system:
@@ -541,7 +541,7 @@ def _molecules(k: Kernel, parts: list[Kernel]) -> Kernel:
 
 
 def sizes(shape: Shape) -> dict[str, int]:
-    """Reals of each array per atom."""
+    """Number of reals per atom of each array."""
     C = shape.channels
     result = {"energy": 1, "hidden": shape.hidden or 1}
     widest = max(len(layer.monomials) for layer in shape.layers)

@@ -1,7 +1,7 @@
 """Code of the linear layers: rows of channels times matrices.
 
-A matrix is stored in panels of a few vectors of columns, row after row of it, so that it is read once from one end to
-the other while a panel times some rows is held in registers.
+A matrix is stored in panels of a few column vectors, row by row, so that it is read sequentially once while a panel
+times a few rows is kept in registers.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import numpy as np
 from physembed.engine.compiled.emit import Kernel
 
 ROWS = 4
-"""Rows (atoms) that are multiplied together."""
+"""Number of rows (atoms) that are multiplied together."""
 
 PANEL = 4
-"""Vectors of columns of a panel; up to `WIDEST` there is one panel."""
+"""Column vectors per panel; up to `WIDEST` there is a single panel."""
 
 WIDEST = 6
 
 
 def panels(vectors: int) -> list[int]:
-    """Widths of the panels of a matrix of so many vectors of columns."""
+    """Widths of the panels of a matrix with this number of column vectors."""
     if vectors <= WIDEST:
         return [vectors]
     return [PANEL] * (vectors // PANEL) + ([vectors % PANEL] if vectors % PANEL else [])
 
 
 def packed(matrix: np.ndarray, lanes: int) -> np.ndarray:
-    """Matrices (..., depth, columns) as they are stored, (..., depth * columns)."""
+    """Matrices (..., depth, columns) in storage order, (..., depth * columns)."""
     pieces, start = [], 0
     for width in panels(matrix.shape[-1] // lanes):
         piece = matrix[..., start : start + width * lanes]
@@ -51,20 +51,20 @@ def multiply(
     components: tuple[int, int, int] = (1, 0, 0),
     add: bool = False,
 ) -> None:
-    """target[row] = source[row] @ matrix for a range of rows, for some components of each.
+    """target[row] = source[row] @ matrix for a range of rows, for a given number of components per row.
 
-    Rows come in fours: those up to the next four are computed too.
+    Rows are processed in fours: the range is rounded up to a multiple of four.
 
     Args:
-        k: where the code goes.
-        rows: first and end.
-        source: pointer to row 0, and reals from one row to the next.
+        k: kernel to which the code is added.
+        rows: first row and end.
+        source: pointer to row 0, and number of reals between rows.
         target: likewise.
         matrix: pointer.
-        depth: rows of the matrix.
-        vectors: vectors of columns of the matrix.
-        components: how many, and reals from one to the next in source and target.
-        add: to what is there.
+        depth: number of matrix rows.
+        vectors: number of column vectors of the matrix.
+        components: number of components, and number of reals between them in source and target.
+        add: add to the existing values.
     """
     count, source_step, target_step = components
 
@@ -88,7 +88,7 @@ def multiply_one(
     vectors: int,
     add: bool = False,
 ) -> None:
-    """target = source @ matrix for `count` rows of one atom, each some reals from the next."""
+    """target = source @ matrix for `count` rows of one atom at a constant distance."""
 
     def panel(matrix: Any, width: int, column: Any) -> None:
         write = k.at(target[0], column)
@@ -120,9 +120,9 @@ def _tile(
     width: int,
     add: bool,
 ) -> None:
-    """Some rows times a panel, held in registers."""
+    """Some rows times a panel, kept in registers."""
     places = [k.at(target[0], row * target[1] + vector * k.lanes) for row in range(rows) for vector in range(width)]
-    # A single chain of additions would wait for each.
+    # With a single chain, each addition would wait for the previous one.
     chains = max(1, 4 // len(places))
     start = [k.vload(place) if add else k.zero for place in places]
     start += [k.zero] * (len(places) * (chains - 1))
@@ -161,7 +161,7 @@ def filled(k: Kernel, target: Any, vectors: Any) -> None:
 
 
 def dotted(k: Kernel, pairs: Sequence[tuple[Any, Any]], vectors: int) -> Any:
-    """Sum of the products of rows, a scalar."""
+    """Sum of the dot products of rows, as a scalar."""
     total = None
     for one, other in pairs:
         for vector in range(vectors):

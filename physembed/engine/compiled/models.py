@@ -1,4 +1,4 @@
-"""Models of torch-sim that compiled code evaluates: of isolated molecules and of liquids."""
+"""torch-sim models evaluated by compiled code: isolated molecules and liquids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from physembed.engine.neighbors import OnPairs, SkinList
 
 
 class _Compiled(ModelInterface):
-    """What both have: a batch that is prepared once, and as many threads as torch has."""
+    """Common base: a batch that is prepared once, and as many threads as torch uses."""
 
     fixed_shapes = False
 
@@ -34,7 +34,7 @@ class _Compiled(ModelInterface):
         return self.model.tables.r_max_A
 
     def prepare(self, state: Any) -> None:
-        """Note the atoms of a state, if they are not those of the last one."""
+        """Prepare for the atoms of a state, if they differ from those of the last one."""
         self.model.threads = torch.get_num_threads()
         prepared = self._prepared_for
         if prepared is None or prepared[0] is not state.atomic_numbers or prepared[1] is not state.system_idx:
@@ -60,10 +60,10 @@ class CompiledIsolated(_Compiled):
         self._batch = self.model.batch(self._numbers, self._starts)
 
     def forward(self, state: Any, **_: object) -> dict[str, Tensor]:
-        """Evaluate a batch; as `physembed.engine.mace.IsolatedMace`.
+        """Evaluate a batch; see `physembed.engine.mace.IsolatedMace`.
 
         Raises:
-            PhysEmbedError: the model has no such element.
+            PhysEmbedError: the model does not support an element.
         """
         self.prepare(state)
         energies, forces = self._batch(state.positions.detach().numpy())
@@ -78,10 +78,10 @@ class CompiledLiquid(OnPairs, _Compiled):
         self.list = SkinList()
 
     def forward(self, state: Any, **_: object) -> dict[str, Tensor]:
-        """Evaluate a batch; as `physembed.engine.mace.LiquidMace`.
+        """Evaluate a batch; see `physembed.engine.mace.LiquidMace`.
 
         Raises:
-            PhysEmbedError: the model has no such element.
+            PhysEmbedError: the model does not support an element.
         """
         self.prepare(state)
         output = self.evaluate(*self.edges(state))
@@ -89,7 +89,7 @@ class CompiledLiquid(OnPairs, _Compiled):
         return output | {"stress": virial / volumes(state.row_vector_cell)[:, None, None]}
 
     def evaluate(self, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
-        """Evaluate the batch that was prepared, on the edges between its atoms."""
+        """Evaluate the prepared batch, on the given edges."""
         firsts, seconds, edges = (values.detach().numpy() for values in (first, second, vectors))
         energies, forces, virials = self.model.systems(firsts, seconds, edges, self._numbers, self._starts)
         virials = (virials + virials.transpose(0, 2, 1)) / 2
@@ -107,5 +107,5 @@ class CompiledLiquid(OnPairs, _Compiled):
 
     @property
     def reach(self) -> float:
-        """Distance in Å beyond which a pair adds nothing."""
+        """Distance in Å beyond which a pair contributes nothing."""
         return self.r_max

@@ -1,4 +1,4 @@
-"""The numbers of a model as its kernels read them, for the elements that are present."""
+"""The parameters of a model in the layout of its kernels, for the elements that are present."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from physembed.engine.compiled import contraction, linear
 from physembed.engine.compiled.radial import coefficients, intervals_for
 from physembed.engine.compiled.shape import LayerShape, Path, Shape
-from physembed.engine.compiled.tables import NotTakenError, Repulsion, Tables
+from physembed.engine.compiled.tables import Repulsion, Tables, UnsupportedModelError
 
 BOUNDS = {False: (2e-7, 1e-6), True: (1e-11, 1e-10)}
-"""Errors of the radial tables, of value and derivative, in float32 and in float64."""
+"""Error bounds of the radial tables for value and derivative, in float32 and in float64."""
 
 
 def shape_of(tables: Tables, double: bool, vector_bytes: int) -> Shape:
-    """Of a model: what its code depends on."""
+    """The shape of a model, on which its code depends."""
     lanes = vector_bytes // (8 if double else 4)
-    # Few channels do not fill a wide register.
+    # Models with few channels do not fill a wide register.
     while lanes > 4 and lanes // 2 >= tables.channels:
         lanes //= 2
     layers = []
@@ -51,12 +51,12 @@ def _padded(size: int, lanes: int) -> int:
 
 
 class Packed:
-    """Arrays of the kernels by the names of their slots.
+    """Arrays of the kernels, by the names of their slots.
 
     Args:
         tables: the model.
         shape: its shape.
-        present: indices of the elements that the arrays are for.
+        present: indices of the elements for which the arrays are created.
     """
 
     def __init__(self, tables: Tables, shape: Shape, present: Sequence[int]) -> None:
@@ -66,7 +66,7 @@ class Packed:
         try:
             self.intervals = max(intervals_for(layer.radial, *BOUNDS[shape.double]) for layer in tables.layers)
         except ValueError as error:
-            raise NotTakenError(str(error)) from error
+            raise UnsupportedModelError(str(error)) from error
         self.receiver_stride = 0
         self._first_table()
         for t in range(1, len(tables.layers)):
@@ -84,7 +84,7 @@ class Packed:
         self.arrays[name] = aligned(np.ascontiguousarray(values, dtype=self._real))
 
     def _wide(self, values: np.ndarray, *axes: int) -> np.ndarray:
-        """Zeros for the channels that fill up the last vector."""
+        """Pad with zeros for the channels that complete the last vector."""
         width = [(0, 0)] * values.ndim
         for axis in axes:
             width[axis] = (0, self._shape.channels - values.shape[axis])
@@ -97,7 +97,7 @@ class Packed:
         return np.moveaxis(values.reshape(*values.shape[:-1], shape.blocks, shape.lanes), -2, -3)
 
     def _first_table(self) -> None:
-        """Tables of the first layer: features of the sender and the matrices after the sum are in them."""
+        """Tables of the first layer, including the features of the sender and the matrices after the sum."""
         layer = self._tables.layers[0]
         table = coefficients(layer.radial, self.intervals) * layer.factors[:, None]
         senders = (self._tables.embedding @ layer.up[0])[self._present]
@@ -149,10 +149,10 @@ class Packed:
         self._store(f"coefficients{t}", self._blocks(np.stack(rows, 1)))
 
     def _features(self) -> None:
-        """Matrices from the products of each layer to what later layers and the readouts make of them.
+        """Matrices from the products of each layer to the inputs of later layers and of the readouts.
 
-        The features after layer t are h[t + 1] = B[t] linear[t] + h[t] skip[t], so that h is a sum over earlier
-        products, with matrices that depend on the element if a skip is among them, and a constant of the element.
+        The features after layer t are h[t + 1] = B[t] linear[t] + h[t] skip[t]. Hence h is a sum over earlier
+        products, with matrices that depend on the element if they include a skip, plus an element-dependent constant.
         """
         tables, present = self._tables, self._present
         scale, count = tables.scale, len(present)
@@ -223,7 +223,7 @@ class Packed:
         self._store("second", second)
 
     def _repulsion(self, zbl: Repulsion) -> None:
-        """Parameters of each pair of elements; the scale of the model is in the charges."""
+        """Parameters of each pair of elements; the charges include the scale of the model."""
         charges = np.array(self._tables.numbers, dtype=float)[self._present]
         radii = zbl.radii_A[self._present]
         powers = charges**zbl.a_exp
@@ -234,19 +234,19 @@ class Packed:
 
 
 def address(array: np.ndarray) -> int:
-    """Where an array begins. (`array.ctypes` makes a cycle of references in each use.)"""
+    """Address of an array. (`array.ctypes` creates a reference cycle at each use.)"""
     return int(array.__array_interface__["data"][0])
 
 
 def aligned(values: np.ndarray) -> np.ndarray:
-    """A copy that begins at a multiple of 64 bytes."""
+    """A copy aligned to 64 bytes."""
     result = empty(values.size, values.dtype).reshape(values.shape)
     result[...] = values
     return result
 
 
 def empty(size: int, dtype: np.dtype | type) -> np.ndarray:
-    """An array of zeros that begins at a multiple of 64 bytes."""
+    """An array of zeros aligned to 64 bytes."""
     dtype = np.dtype(dtype)
     raw = np.zeros(size * dtype.itemsize + 64, dtype=np.uint8)
     start = -address(raw) % 64

@@ -1,9 +1,9 @@
 """Radial functions of a MACE model and their tables: splines of degree 5 on a uniform grid.
 
-The functions are R(r) = N(b(r) f(r)) with Bessel functions b, a polynomial cutoff f (both have no singularity at r = 0)
-and a network N without biases. A table holds the coefficients of B-splines, which are four times continuously
-differentiable, on a grid from 0 to the cutoff: there is no distance below it. The number of intervals is found by
-doubling until the error between the nodes, of the value and of the derivative, is below a bound.
+The functions are R(r) = N(b(r) f(r)) with Bessel functions b, a polynomial cutoff f (neither is singular at r = 0)
+and a network N without biases. A table contains the coefficients of B-splines, which are four times continuously
+differentiable, on a grid from 0 to the cutoff; there is no lower limit of the distance. The number of intervals is
+doubled until the errors of value and derivative between the nodes are below a bound.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import torch
 from scipy.interpolate import make_interp_spline
 
 DEGREE = 5
-"""Of the splines: an error of the sixth order, for tables that fit in the cache."""
+"""Degree of the splines: the error is of sixth order, and the tables fit in the cache."""
 
 FEWEST, MOST = 32, 8192
-"""Intervals of a table."""
+"""Smallest and largest number of intervals of a table."""
 
 MARGIN = 24
-"""Nodes beyond the ends, where the functions are continued, so that the ends of the spline do not matter."""
+"""Nodes beyond the ends, where the functions are continued, so that spline end conditions have no effect."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Radial:
     def __call__(self, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values and derivatives at distances (n,) in Å: (n, n_paths, channels) each.
 
-        Beyond the ends of the table the functions are continued, not cut.
+        Beyond the ends of the table the functions are continued, not truncated.
         """
         r = np.asarray(distances, dtype=float)[:, None]
         basis, basis_slope = _bessel(r, self.frequencies)
@@ -87,7 +87,7 @@ def network(module: Any) -> list[NetworkLayer]:
     """Layers of e3nn's `FullyConnectedNet` with SiLU.
 
     Raises:
-        ValueError: it is something else; the message is the rest of a sentence.
+        ValueError: it is something else; the message completes a sentence.
     """
     if type(module).__name__ != "FullyConnectedNet":
         raise ValueError(f"its radial network is a {type(module).__name__}")
@@ -106,7 +106,7 @@ def network(module: Any) -> list[NetworkLayer]:
 
 
 def basis(t: np.ndarray) -> np.ndarray:
-    """The six B-splines that are not 0 at a fraction t (n,) of an interval, (6, n)."""
+    """The six B-splines that are non-zero at a fraction t (n,) of an interval, (6, n)."""
     return np.stack([np.polynomial.polynomial.polyval(t, row) for row in BASIS])
 
 
@@ -123,7 +123,7 @@ BASIS = (
     )
     / 120.0
 )
-"""Coefficients of t^0 to t^5 in them (L. L. Schumaker, Spline Functions: Basic Theory, 4.4)."""
+"""Coefficients of t^0 to t^5 of these B-splines (L. L. Schumaker, Spline Functions: Basic Theory, 4.4)."""
 
 
 def coefficients(radial: Radial, intervals: int) -> np.ndarray:
@@ -131,27 +131,27 @@ def coefficients(radial: Radial, intervals: int) -> np.ndarray:
     nodes = np.arange(-MARGIN, intervals + MARGIN + 1) * (radial.r_max_A / intervals)
     values, _ = radial(nodes)
     spline = make_interp_spline(nodes, values.reshape(len(nodes), -1), k=DEGREE)
-    # make_interp_spline leaves out the nodes next to the ends; the interval that begins at node i uses i - 2 to i + 3.
+    # make_interp_spline omits the nodes next to the ends; the interval that begins at node i uses i - 2 to i + 3.
     return spline.c[MARGIN - 2 : MARGIN + intervals + 3].reshape(-1, *values.shape[1:])
 
 
 def intervals_for(radial: Radial, value_bound: float, slope_bound: float) -> int:
-    """Number of intervals whose error is below a bound.
+    """Number of intervals for which the error is below a bound.
 
     Args:
         radial: the functions.
-        value_bound: error of the value of a function over the largest value of all functions of its path.
-        slope_bound: likewise of the derivative.
+        value_bound: error of the value of a function relative to the largest value of all functions of its path.
+        slope_bound: the same for the derivative.
 
     Raises:
-        ValueError: the largest table does not do; the message is the rest of a sentence.
+        ValueError: the largest table is not sufficient; the message completes a sentence.
     """
     count = FEWEST
     while count <= MOST:
         if _within(radial, count, value_bound, slope_bound):
             return count
         count *= 2
-    raise ValueError(f"a table of {MOST} intervals does not hold its radial functions")
+    raise ValueError(f"a table of {MOST} intervals does not resolve its radial functions")
 
 
 def _within(radial: Radial, count: int, value_bound: float, slope_bound: float) -> bool:

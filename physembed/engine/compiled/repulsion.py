@@ -1,6 +1,6 @@
 """Code of MACE's pair repulsion (J. F. Ziegler, J. P. Biersack, U. Littmark, The Stopping and Range of Ions in Solids).
 
-With q = 14.3996 eV Å Z_i Z_j and the length a of the pair, an atom gets from each of its neighbours
+With q = 14.3996 eV Å Z_i Z_j and the length a of the pair, the energy of an atom includes for each of its neighbours
 
     q / (2 r) sum_n c_n exp(-e_n r / a) f(r / r_c)
 
@@ -22,7 +22,7 @@ EXPONENTS = (3.2, 0.9423, 0.4028, 0.2016)
 
 
 def emit(k: Kernel, shape: Shape, atom: Any) -> None:
-    """Add the energy of an atom, and the gradient by the distances of its edges."""
+    """Add the energy of an atom, and the gradient with respect to the distances of its edges."""
     layout, p = Layout(shape), shape.repulsion
     factors = ((p + 1) * (p + 2) / 2, p * (p + 2), p * (p + 1) / 2)
     species = k.index("species", atom)

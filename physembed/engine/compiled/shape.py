@@ -1,4 +1,4 @@
-"""What the code of a model depends on, as opposed to its numbers."""
+"""Properties of a model on which its code depends, as opposed to its parameters."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import hashlib
 from dataclasses import dataclass
 
 Entry = tuple[int, int, int, float]
-"""(m1, m2, m3) of a Clebsch-Gordan coefficient, and its value over the common factor of its path."""
+"""(m1, m2, m3) of a Clebsch-Gordan coefficient, and its value divided by the common factor of its path."""
 
 Monomial = tuple[int, ...]
 """Components of A, ascending."""
 
 CORRELATIONS = 4
-"""Highest order of the monomials, for which code can be made in reasonable time."""
+"""Highest order of the monomials, limited by the compilation time."""
 
 
 def components(order: int) -> int:
@@ -36,16 +36,16 @@ class Path:
 
 @dataclass(frozen=True)
 class LayerShape:
-    """Of an interaction with the product that follows it."""
+    """Shape of an interaction with the product that follows it."""
 
     paths: tuple[Path, ...]
-    """Sorted by l3. In the first layer, whose features are scalars, the one of each l, without entries."""
+    """Sorted by l3. In the first layer, whose features are scalars, the path for each l, without entries."""
     input_order: int
-    """Highest l of the features that are gathered."""
+    """Highest l of the features gathered from the neighbours."""
     output_order: int
     """Highest l of the products."""
     monomials: tuple[tuple[Monomial, ...], ...]
-    """Of each component (L, M) of the products."""
+    """For each component (L, M) of the products."""
     mix_by_element: bool
     """Whether the matrices after the sum over neighbours depend on the element."""
 
@@ -65,7 +65,7 @@ class LayerShape:
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a model in a precision on a machine."""
+    """Shape of a model in a given precision on a given machine."""
 
     double: bool
     lanes: int
@@ -77,28 +77,28 @@ class Shape:
     hidden: int
     """Width of the last readout, a multiple of the lanes; 0 if it is linear."""
     gate: str
-    """Of the last readout: silu, tanh or none."""
+    """Gate of the last readout: silu, tanh or none."""
     repulsion: int
     """Power of the cutoff of the ZBL repulsion; 0 without one."""
 
     @property
     def blocks(self) -> int:
-        """Vectors of channels."""
+        """Number of vectors per set of channels."""
         return self.channels // self.lanes
 
     @property
     def harmonics(self) -> int:
-        """Components of the spherical harmonics, and of A."""
+        """Number of components of the spherical harmonics, and of A."""
         return components(self.order)
 
     @property
     def gradient_width(self) -> int:
-        """Reals kept of the gradient of an edge: by the distance, in the place of (0, 0), and by the harmonics."""
+        """Reals stored for the gradient of an edge: for the distance, in the position of (0, 0), and the harmonics."""
         return -(-self.harmonics // self.lanes) * self.lanes
 
     @property
     def size(self) -> int:
-        """Bytes of a real number."""
+        """Bytes per real number."""
         return 8 if self.double else 4
 
     @property

@@ -1,7 +1,7 @@
-"""Compiled steps of Langevin dynamics on a CPU, where launching an operation takes longer than the operation.
+"""Compiled steps of Langevin dynamics on a CPU, where launching a tensor operation takes longer than the operation.
 
-They do what `physembed.engine.langevin` does with tensors, operation by operation and without contracting any two, so
-that both round alike.
+They do the same as `physembed.engine.langevin` with tensors, operation by operation and without contracting any two, so
+both round identically.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ NAMES = ("to_new_positions", "with_new_forces")
 class LangevinSteps:
     """The two parts of a step of a batch, before and after the evaluation of the model.
 
-    Replicas whose entry of `stopped_at` is not negative stay as they are.
+    Replicas whose entry of `stopped_at` is not negative do not change.
 
     Args:
         state: positions, momenta, forces (n_replicas * n_atoms, 3), energy (n_replicas,) and masses of a batch, which
             are changed in place.
         stopped_at: (n_replicas,) integers.
-        n_atoms: of a replica.
-        half: of the time step.
-        damping: of the momenta.
-        noise_factor: of the noise, for a mass of 1.
+        n_atoms: atoms per replica.
+        half: half the time step.
+        damping: damping factor of the momenta.
+        noise_factor: amplitude of the noise for a mass of 1.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class LangevinSteps:
         self._table[SLOTS.index(name)] = tensor.data_ptr()
 
     def to_new_positions(self, noise: Tensor) -> None:
-        """Half a kick, half a drift, friction and noise (n_replicas * n_atoms, 3), half a drift."""
+        """Half kick, half drift, friction and noise (n_replicas * n_atoms, 3), half drift."""
         self._set("noise", noise)
         self._call("to_new_positions")
 
     def with_new_forces(self, output: dict[str, Tensor]) -> None:
-        """Take energies and forces over, and half a kick."""
+        """Store energies and forces, and take a half kick."""
         self._set("new_forces", output["forces"])
         self._set("new_energy", output["energy"])
         self._call("with_new_forces")

@@ -1,7 +1,7 @@
-"""The numbers of a MACE model, read from MACE's module into plain arrays.
+"""The parameters of a MACE model, read from MACE's module into plain arrays.
 
-Only models are taken whose every part is known; all others are refused with one reason, and MACE's own code evaluates
-them. Rows times matrices: features are rows of channels.
+Only models whose parts are all known are supported; all others are rejected with one reason and evaluated by MACE's own
+code. Features are rows of channels, multiplied by matrices from the right.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from physembed.engine.compiled.radial import Radial, network
 from physembed.engine.compiled.shape import CORRELATIONS, Monomial, Path
 
 
-class NotTakenError(Exception):
-    """Why a model is not evaluated by compiled code, as the rest of a sentence."""
+class UnsupportedModelError(Exception):
+    """The reason why compiled code does not support a model; the message completes a sentence."""
 
 
 @dataclass
 class LayerTables:
     """An interaction and the product that follows it.
 
-    Matrices (..., channels, channels); (n_elements, ...) where they depend on the element.
+    Matrices are (..., channels, channels), or (n_elements, ...) if they depend on the element.
     """
 
     radial: Radial
@@ -33,38 +33,38 @@ class LayerTables:
     factors: np.ndarray
     """(n_paths,) common factor of the Clebsch-Gordan coefficients of each path."""
     up: list[np.ndarray]
-    """Of each l of the features that come in."""
+    """For each l of the input features."""
     mix: list[np.ndarray]
-    """Of each l3, (n_paths to it, channels, channels), or with n_elements before."""
+    """For each l3, (n_paths to it, channels, channels), or with a leading n_elements."""
     mix_by_element: bool
     monomials: list[list[Monomial]]
-    """Of each component (L, M)."""
+    """For each component (L, M)."""
     coefficients: list[np.ndarray]
-    """Likewise: (n_elements, n_monomials, channels)."""
+    """For each component (L, M): (n_elements, n_monomials, channels)."""
     linear: list[np.ndarray]
-    """Of each L."""
+    """For each L."""
     skip: list[np.ndarray] | None
-    """Of each L, (n_elements, channels, channels); None without a self connection."""
+    """For each L, (n_elements, channels, channels); None without a self connection."""
 
     @property
     def output_order(self) -> int:
-        """Highest L."""
+        """Highest L of the products."""
         return len(self.linear) - 1
 
 
 @dataclass
 class Readout:
-    """Of the scalars after a layer."""
+    """Readout of the scalars after a layer."""
 
     layer: int
-    """After which, from 0."""
+    """Index of the layer, from 0."""
     first: np.ndarray
     """(channels, hidden), or (channels, 1) if it is linear."""
     second: np.ndarray | None = None
     """(hidden,)"""
     gate: str = "none"
     factor: float = 1.0
-    """After the gate."""
+    """Factor after the gate."""
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Tables:
     """A MACE model."""
 
     numbers: list[int]
-    """Atomic numbers of its elements."""
+    """Atomic numbers of the model's elements."""
     r_max_A: float
     order: int
     channels: int
@@ -100,10 +100,10 @@ class Tables:
 
 
 def read(module: torch.nn.Module) -> Tables:
-    """Read a module that MACE made.
+    """Read a MACE module.
 
     Raises:
-        NotTakenError: something in it is not known.
+        UnsupportedModelError: a part of it is unknown.
     """
     kind = type(module).__name__
     _need(kind in ("MACE", "ScaleShiftMACE"), f"it is a {kind}")
@@ -163,7 +163,7 @@ def read(module: torch.nn.Module) -> Tables:
 
 def _need(condition: bool, reason: str) -> None:
     if not condition:
-        raise NotTakenError(reason)
+        raise UnsupportedModelError(reason)
 
 
 def _array(tensor: Any) -> np.ndarray:
@@ -171,7 +171,7 @@ def _array(tensor: Any) -> np.ndarray:
 
 
 def _orders(irreps: Any, channels: int, what: str) -> list[int]:
-    """l of each irrep; all must have the parity of the spherical harmonics and as many channels."""
+    """l of each irrep; all must have the parity of the spherical harmonics and the same number of channels."""
     for multiplicity, irrep in irreps:
         _need(irrep.p == (-1) ** irrep.l, f"{what} has the irrep {irrep}")
         _need(multiplicity == channels, f"{what} has {multiplicity} channels of {irrep}, not {channels}")
@@ -179,8 +179,8 @@ def _orders(irreps: Any, channels: int, what: str) -> list[int]:
 
 
 def _linear(linear: Any) -> list[np.ndarray]:
-    """Matrices of an `o3.Linear` by l: (inputs of this l one after another, outputs)."""
-    _need(type(linear).__name__ == "Linear" and not len(linear.bias), "it has a linear layer that is not known")
+    """Matrices of an `o3.Linear` by l: (inputs of this l, concatenated, outputs)."""
+    _need(type(linear).__name__ == "Linear" and not len(linear.bias), "it has an unknown kind of linear layer")
     blocks: dict[int, list[np.ndarray]] = {}
     outputs: dict[int, int] = {}
     for index, instruction in enumerate(linear.instructions):
@@ -189,20 +189,20 @@ def _linear(linear: Any) -> list[np.ndarray]:
         weight = _array(linear.weight_view_for_instruction(index))
         blocks.setdefault(irrep.l, []).append(weight * instruction.path_weight)
     orders = sorted(blocks)
-    _need(orders == list(range(len(orders))), "a linear layer lacks an l")
+    _need(orders == list(range(len(orders))), "a linear layer has no component of some l")
     return [np.concatenate(blocks[order]) for order in orders]
 
 
 def _by_element(product: Any, n_elements: int) -> list[np.ndarray]:
-    """Matrices of a product with the one-hot elements by l, (n_elements, in, out)."""
-    _need(type(product).__name__ == "FullyConnectedTensorProduct", "it has a self connection that is not known")
+    """Matrices of a product with the one-hot elements, by l, (n_elements, in, out)."""
+    _need(type(product).__name__ == "FullyConnectedTensorProduct", "it has an unknown kind of self connection")
     matrices: dict[int, np.ndarray] = {}
     for index, instruction in enumerate(product.instructions):
         order = product.irreps_out[instruction.i_out].ir.l
         weight = _array(product.weight_view_for_instruction(index))
-        _need(weight.shape[1] == n_elements and order not in matrices, "its self connection is not known")
+        _need(weight.shape[1] == n_elements and order not in matrices, "it has an unknown kind of self connection")
         matrices[order] = instruction.path_weight / np.sqrt(2 * order + 1) * weight.transpose(1, 0, 2)
-    _need(sorted(matrices) == list(range(len(matrices))), "its self connection lacks an l")
+    _need(sorted(matrices) == list(range(len(matrices))), "its self connection has no component of some l")
     return [matrices[order] for order in sorted(matrices)]
 
 
@@ -220,16 +220,16 @@ def _layer(model: Any, interaction: Any, product: Any, index: int, order: int, c
     residual, n_elements = name == "RealAgnosticResidualInteractionBlock", len(model.atomic_numbers)
     features = _orders(interaction.node_feats_irreps, channels, "its features")
     _need(_orders(interaction.edge_irreps, channels, "its edges") == features, "it has features of the edges")
-    _need(features == list(range(len(features))), "its features lack an l")
+    _need(features == list(range(len(features))), "its features have no component of some l")
     _need(index > 0 or features == [0], "the features of its first layer are not scalars")
     product_of = interaction.conv_tp
     _need(type(product_of).__name__ == "TensorProduct", "its tensor product is not e3nn's")
     paths: list[Path] = []
     factors = []
-    # A model that was made in float32 has them so.
+    # A model created in float32 has them in float32.
     constants = {name.rsplit(".", 1)[-1]: buffer for name, buffer in product_of.named_buffers()}
     for instruction in product_of.instructions:
-        _need(instruction.connection_mode == "uvu" and instruction.has_weight, "its tensor product is not known")
+        _need(instruction.connection_mode == "uvu" and instruction.has_weight, "its tensor product is unknown")
         l1, l2, l3 = (
             irreps[place].ir.l
             for irreps, place in (
@@ -253,9 +253,9 @@ def _layer(model: Any, interaction: Any, product: Any, index: int, order: int, c
     mix = []
     for target, matrix in enumerate(_linear(interaction.linear)):
         count = sum(path.l3 == target for path in paths)
-        _need(matrix.shape == (count * channels, channels), "the linear layer after its messages is not known")
+        _need(matrix.shape == (count * channels, channels), "the linear layer after its messages is unknown")
         mix.append(matrix.reshape(count, channels, channels) / float(interaction.avg_num_neighbors))
-    _need(len(mix) == order + 1, "its messages lack an l")
+    _need(len(mix) == order + 1, "its messages have no component of some l")
     skips = _by_element(interaction.skip_tp, n_elements)
     if not residual:
         mix = [np.einsum("pij,ejk->epik", matrix, skip) for matrix, skip in zip(mix, skips, strict=True)]
@@ -282,10 +282,10 @@ def _contractions(
 ) -> tuple[list[list[Monomial]], list[np.ndarray]]:
     """Monomials of the symmetric contraction and their coefficients, for each component (L, M).
 
-    MACE sums U[M, i, j, k, path] W[element, path, channel] A_i A_j A_k over all orders of i, j and k.
+    MACE sums U[M, i, j, k, path] W[element, path, channel] A_i A_j A_k over all permutations of i, j and k.
     """
     _need(type(module).__name__ == "SymmetricContraction", "its products are not MACE's")
-    _need(_orders(module.irreps_in, channels, "A") == list(range(order + 1)), "its A lacks an l")
+    _need(_orders(module.irreps_in, channels, "A") == list(range(order + 1)), "its A has no component of some l")
     monomials: list[list[Monomial]] = []
     coefficients: list[np.ndarray] = []
     for target, (irrep, contraction) in enumerate(zip(module.irreps_out, module.contractions, strict=True)):
@@ -297,7 +297,7 @@ def _contractions(
             U = _array(contraction.U_tensors(nu))
             U = U if target else U[None]
             weight = _array(contraction.weights_max if nu == correlation else contraction.weights[correlation - 1 - nu])
-            _need(weight.shape[0] in (1, n_elements) and weight.shape[2] == channels, "its products are not known")
+            _need(weight.shape[0] in (1, n_elements) and weight.shape[2] == channels, "its products are unknown")
             weight = np.broadcast_to(weight, (n_elements, *weight.shape[1:]))
             paths: list[dict[Monomial, Any]] = [{} for _ in sums]
             for place in np.argwhere(np.abs(U).max(-1) > 1e-10).tolist():
@@ -320,13 +320,13 @@ def _radial(model: Any, interaction: Any, n_paths: int, channels: int) -> Radial
     embedding = model.radial_embedding
     _need(type(embedding.bessel_fn).__name__ == "BesselBasis", "its radial functions are not Bessel's")
     _need(not hasattr(embedding, "distance_transform"), "it has a distance transform")
-    _need(bool(getattr(embedding, "apply_cutoff", True)), "it has no cutoff of the radial functions")
+    _need(bool(getattr(embedding, "apply_cutoff", True)), "its radial functions have no cutoff")
     _need(type(embedding.cutoff_fn).__name__ == "PolynomialCutoff", "its cutoff is not a polynomial")
     try:
         layers = network(interaction.conv_tp_weights)
     except ValueError as error:
-        raise NotTakenError(str(error)) from error
-    _need(layers[-1].weight.shape[1] == n_paths * channels, "its radial network is not known")
+        raise UnsupportedModelError(str(error)) from error
+    _need(layers[-1].weight.shape[1] == n_paths * channels, "its radial network is unknown")
     return Radial(
         r_max_A=float(embedding.cutoff_fn.r_max),
         power=int(embedding.cutoff_fn.p),
