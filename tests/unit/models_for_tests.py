@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from functools import wraps
+
 import numpy as np
 import torch
 from ase import Atoms
@@ -11,6 +15,26 @@ R_MAX = 4.0
 ELEMENTS = (1, 6, 8)
 
 
+def made_once[**P](make: Callable[P, torch.nn.Module]) -> Callable[P, torch.nn.Module]:
+    """A function that makes a model once for the same arguments, and gives copies of it, at a tenth of the time.
+
+    Torch's random numbers go on as if each were made anew.
+    """
+    made: dict[str, tuple[torch.nn.Module, torch.Tensor]] = {}
+
+    @wraps(make)
+    def copied(*args: P.args, **options: P.kwargs) -> torch.nn.Module:
+        key = repr((args, sorted(options.items())))
+        if key not in made:
+            made[key] = make(*args, **options), torch.get_rng_state()
+        model, random = made[key]
+        torch.set_rng_state(random)
+        return copy.deepcopy(model)
+
+    return copied
+
+
+@made_once
 def random_mace(
     elements: tuple[int, ...] = ELEMENTS,
     *,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,14 @@ from physembed.engine.compiled.tables import UnsupportedModelError, read
 from physembed.engine.langevin import LangevinBatch
 from physembed.engine.mace import IsolatedMace, LiquidMace, load_isolated
 from physembed.errors import PhysEmbedError
-from tests.unit.models_for_tests import box
+from tests.unit.models_for_tests import box, made_once
 
 CPU = torch.device("cpu")
 RESIDUAL, PLAIN = "RealAgnosticResidualInteractionBlock", "RealAgnosticInteractionBlock"
 R_MAX = 4.0
 
 
+@made_once
 def mace(
     *,
     channels: int = 4,
@@ -406,14 +406,19 @@ def test_a_cache_that_cannot_be_written_is_passed_over(
 
 
 def test_two_processes_may_compile_at_once(fresh: Path) -> None:
-    program = (
-        "from tests.unit.test_compiled_mace import *\n"
-        "print(evaluator(mace(**SMALLEST)).batch(np.array([1, 6, 8]), np.array([0, 3]))(np.eye(3))[0][0].hex())"
-    )
-    jobs = [
-        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=Path.cwd())
-        for _ in range(2)
-    ]
-    printed = {job.communicate(timeout=300)[0].strip().splitlines()[-1] for job in jobs}
-    assert len(printed) == 1
+    # Forks, which have everything imported; neither has anything loaded.
+    forking = multiprocessing.get_context("fork")
+    model, together, found = read(mace(**SMALLEST)), forking.Barrier(2), forking.SimpleQueue()
+
+    def compile_and_evaluate() -> None:
+        together.wait(60)
+        found.put(CompiledMace(model, "float64").batch(np.array([1, 6, 8]), np.array([0, 3]))(np.eye(3))[0][0].hex())
+
+    jobs = [forking.Process(target=compile_and_evaluate) for _ in range(2)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(300)
+    assert [job.exitcode for job in jobs] == [0, 0]
+    assert len({found.get() for _ in jobs}) == 1
     assert len([path for path in fresh.iterdir() if path.suffix == ".o"]) == len(list(fresh.iterdir())) == 1

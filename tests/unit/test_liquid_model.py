@@ -1,5 +1,7 @@
 """MACE + CSO of batches of liquids against MACE's own calculator, the CSO calculator and finite differences."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -36,13 +38,17 @@ def state_of(systems, dtype=torch.float64):
     return torch_sim.io.atoms_to_state(systems, CPU, dtype)
 
 
+@cache
+def mace_calculator(model_file):
+    return MACECalculator(model_paths=[str(model_file)], device="cpu", default_dtype="float64")
+
+
 def reference(model_file, atoms, convention="d3", alpha=ALPHA, a1=A1):
     """Energy of MACE, energy, forces and stress of the sum, S0 and S1, by the two calculators of ASE."""
     alone, mace, cso = atoms.copy(), atoms.copy(), atoms.copy()
     for each in (alone, mace, cso):
         each.wrap()
-    calculator = MACECalculator(model_paths=[str(model_file)], device="cpu", default_dtype="float64")
-    mace.calc, cso.calc = calculator, CSOCalculator(CSOParameters(alpha=alpha, a1=a1), convention)
+    mace.calc, cso.calc = mace_calculator(model_file), CSOCalculator(CSOParameters(alpha=alpha, a1=a1), convention)
     periodic = atoms.pbc.any()
     return {
         "base_energy": mace.get_potential_energy(),

@@ -20,6 +20,8 @@ from physembed.models.loss_gradient.batch import pairs_of
 from physembed.models.loss_gradient.plan import Unsupported, make_plan
 from physembed.trajectory import write_trajectory
 
+from .models_for_tests import made_once
+
 from e3nn import o3  # isort: skip
 
 FIRST, RESIDUAL = "RealAgnosticInteractionBlock", "RealAgnosticResidualInteractionBlock"
@@ -37,6 +39,7 @@ def double():
     torch.set_default_dtype(before)
 
 
+@made_once
 def mace(kind=modules.ScaleShiftMACE, *, first=FIRST, **changes):
     """A MACE with random weights; unlike MACE's own default, layers of different kinds can follow each other."""
     torch.manual_seed(3)

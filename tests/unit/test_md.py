@@ -24,9 +24,12 @@ from physembed.md.stability import StabilityRun
 from physembed.models.evaluation import predict
 from physembed.units import FS, KB
 
+from .models_for_tests import made_once
+
 R_MAX = 3.0
 
 
+@made_once
 def random_mace(interaction="RealAgnosticResidualInteractionBlock", max_L=1):
     """A small MACE for H, C and O with random weights, in float64."""
     from e3nn import o3  # only after mace, which lets it read its constants

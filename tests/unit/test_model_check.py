@@ -20,11 +20,12 @@ from physembed.errors import PhysEmbedError
 from physembed.models.check import Verdict, examine, vanishes_beyond_cutoff
 from physembed.models.given import check_model_file
 
-from .models_for_tests import box, random_mace
+from .models_for_tests import box, made_once, random_mace
 
 NON_LINEAR = "RealAgnosticResidualNonLinearInteractionBlock"
 
 
+@made_once
 def mace(*, interaction: str = "RealAgnosticResidualInteractionBlock", **options: Any) -> torch.nn.Module:
     """A small MACE with settings that `random_mace` lacks."""
     from e3nn import o3
