@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -164,6 +164,54 @@ def force_parity(forces: pd.DataFrame) -> Figure:
         )
         figure.supxlabel("reference force component / (eV/Å)", fontsize=9)
         figure.supylabel("model / (eV/Å)", fontsize=9)
+    return figure
+
+
+def reliability_diagram(table: pd.DataFrame, arms: Sequence[str]) -> Figure:
+    """Error of the committee's mean force against its spread, binned, with the line of equality: a panel per arm.
+
+    Args:
+        table: of `physembed.analysis.reliability.reliability`.
+        arms: all arms of the study, in its order.
+    """
+    styles = arm_styles(arms)
+    binned = table[table["bin"] > 0]
+    values = binned[["predicted_meV_A", "error_meV_A"]].to_numpy(dtype=float)
+    values = values[np.isfinite(values) & (values > 0)]
+    low, high = (0.8 * values.min(), 1.25 * values.max()) if values.size else (1.0, 10.0)
+    columns = min(len(arms), 3)
+    rows = math.ceil(len(arms) / columns)
+    with new_figure(0.4 + 2.6 * rows) as figure:
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, (arm, style) in zip(panels, styles.items(), strict=False):
+            axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+            axes.set_aspect("equal")
+            axes.set_title(wrapped(arm, 34))
+            axes.plot([low, high], [low, high], color=GREY, linewidth=0.8, linestyle="--")
+            own = table[table["arm"] == arm]
+            if own.empty:
+                text = "no frame was seen\nby two models"
+                axes.text(0.5, 0.5, text, ha="center", color=GREY, fontsize=8, transform=axes.transAxes)
+                continue
+            bins, whole = own[own["bin"] > 0], own[own["bin"] == 0].iloc[0]
+            axes.errorbar(
+                bins["predicted_meV_A"], bins["error_meV_A"], bins["standard_error_meV_A"].fillna(0), fmt=style.marker,
+                color=style.colour, capsize=2, markersize=5, linewidth=1.0,
+            )  # fmt: skip
+            error = whole["calibration_standard_error"]
+            uncertain = "" if math.isnan(error) else f" ± {error:.2f}"
+            axes.text(
+                0.04,
+                0.96,
+                f"factor {whole['calibration_factor']:.2f}{uncertain}\n{whole['members']} models",
+                transform=axes.transAxes,
+                va="top",
+                fontsize=8,
+            )
+        for axes in panels[len(arms) :]:
+            axes.set_visible(False)
+        figure.supxlabel("predicted: spread of the models / (meV/Å)", fontsize=9)
+        figure.supylabel("found: RMSE / (meV/Å)", fontsize=9)
     return figure
 
 
