@@ -43,3 +43,4 @@ rule all:
     default_target: True
     input:
         expand("results/{study}/summary.html", study=STUDY.config.study),
+        inputs.committees(STUDY),

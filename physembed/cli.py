@@ -19,7 +19,7 @@ MODEL = "corrected_model.pt, any MACE file, or a committee; several files, with 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; what is wrong is told in one line on standard error, with exit code 1."""
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         given.command(given)
@@ -32,9 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="physembed", description=f"Models of PhysEmbed in other engines. {PICKLE}")
-    commands_of = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    """The commands and their arguments."""
+    top = argparse.ArgumentParser(prog="physembed", description=f"Models of PhysEmbed in other engines. {PICKLE}")
+    commands_of = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, function: object, text: str, description: str) -> argparse.ArgumentParser:
         made = commands_of.add_parser(name, help=text, description=f"{description} {PICKLE}")
@@ -104,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     lammps.add_argument("script", type=Path, help="as `physembed export --to lammps` writes it")
     _precision(lammps)
-    return parser
+    return top
 
 
 def _conditions(parser: argparse.ArgumentParser) -> None:

@@ -74,6 +74,10 @@ class Conditions:
 class Session(Protocol):
     """A system in an engine."""
 
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Over which the kinetic energy is spread: three fewer than coordinates where the centre of mass is at rest."""
+
     def evaluate(self) -> Evaluation:
         """Energy, forces and stress as the engine has them at the present geometry."""
 
@@ -193,9 +197,18 @@ class AseSession:
         elif conditions.ensemble == "nvt":
             rng = np.random.default_rng(conditions.seed + 1)
             self._dynamics = Bussi(self.atoms, step, kelvin, thermostat, rng=rng)
+            # ASE counts the centre of mass, which is at rest.
+            self._dynamics.ndof = self.degrees_of_freedom
+            self._dynamics.target_kinetic_energy = self.degrees_of_freedom * units.kB * kelvin / 2
         else:
             pressure = conditions.pressure_bar * units.bar
+            kelvin *= self.degrees_of_freedom / (3 * len(start))  # likewise
             self._dynamics = IsotropicMTKNPT(self.atoms, step, kelvin, pressure, tdamp=thermostat, pdamp=barostat)
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Without the centre of mass."""
+        return _at_rest(self.atoms)
 
     def evaluate(self) -> Evaluation:
         """Energy, forces and stress from ASE's calculator."""
@@ -231,6 +244,11 @@ class TorchSimSession:
             barostat_ps=conditions.barostat_ps,
             seed=conditions.seed,
         )
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Without the centre of mass."""
+        return _at_rest(self._start)
 
     def evaluate(self) -> Evaluation:
         """Energy and forces of the state, stress from its pressure tensor less the kinetic part."""
@@ -268,10 +286,13 @@ class OpenMMSession:
         from physembed.export.openmm import EV, system_of
 
         self._atoms, self._unit, self._eV = start, unit, EV
+        self.degrees_of_freedom = _at_rest(start)
         system = system_of(start, potential)
         kelvin, step = conditions.temperature_K * unit.kelvin, conditions.timestep_fs * unit.femtosecond
         integrator: openmm.Integrator = openmm.VerletIntegrator(step)
         if conditions.ensemble != "nve":
+            # The Langevin thermostat moves the centre of mass too.
+            self.degrees_of_freedom = 3 * len(start)
             integrator = openmm.LangevinMiddleIntegrator(kelvin, 1 / (conditions.thermostat_ps * unit.picosecond), step)
             integrator.setRandomNumberSeed(conditions.seed or 1)  # 0 would be any
         if conditions.ensemble == "npt":
@@ -341,6 +362,11 @@ class LammpsSession:
                 f"thermo_modify press stress\nthermo 1000000\nrun 0"
             )
 
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Without the centre of mass."""
+        return _at_rest(self._atoms)
+
     def evaluate(self) -> Evaluation:
         """Energy and stress from LAMMPS's thermo output, forces from its arrays."""
         lmp = self._lmp
@@ -382,6 +408,10 @@ class LammpsSession:
         atoms.set_positions(lmp.numpy.extract_atom("x")[:n][order])
         atoms.set_velocities(lmp.numpy.extract_atom("v")[:n][order] / (1000 * units.fs))
         return atoms
+
+
+def _at_rest(atoms: Atoms) -> int:
+    return max(3 * len(atoms) - 3, 1)
 
 
 def _array(values: Any) -> NDArray[np.float64]:

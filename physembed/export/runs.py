@@ -88,12 +88,12 @@ def steps(conditions: Conditions, duration_ps: float, record_interval_fs: float)
 
 def _record(session: Session, time_ps: float) -> tuple[dict[str, float], Atoms]:
     frame = session.structure()
-    kinetic, degrees_of_freedom = frame.get_kinetic_energy(), 3 * len(frame) - 3
+    kinetic = frame.get_kinetic_energy()
     row = {
         "time_ps": round(time_ps, 9),
         "potential_energy_eV": session.evaluate().energy,
         "kinetic_energy_eV": kinetic,
-        "temperature_K": 2 * kinetic / (max(degrees_of_freedom, 1) * units.kB),
+        "temperature_K": 2 * kinetic / (session.degrees_of_freedom * units.kB),
     }
     if frame.pbc.any():
         row |= {"volume_A3": frame.cell.volume, "density_g_cm3": frame.get_masses().sum() / frame.cell.volume / G_CM3}

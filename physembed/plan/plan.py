@@ -18,7 +18,7 @@ from physembed.study import Study
 
 ORDER = (
     "molecule", "gaff_topology", "given_topology", "gaff_md", "frames", "starts", "bond_sampling", "labels", "training",
-    "evaluation", "stability", "survival", "figures", "tables", "box", "gaff_npt", "reference_frames",
+    "committee", "evaluation", "stability", "survival", "figures", "tables", "box", "gaff_npt", "reference_frames",
     "reference_labels", "liquid_training", "liquid_model", "scan", "tuning", "npt", "density", "corrected_model",
     "certificate", "viscosity_run", "viscosity", "structure", "volume_scan",
 )  # fmt: skip

@@ -142,6 +142,19 @@ MOLECULE_FIGURES = _by_name(
         "distorted frames cost accuracy near equilibrium.",
     ),
     Item(
+        "reliability",
+        "Models",
+        "Does the spread of the models tell their error?",
+        "Validation frames: error of the mean force on an atom against the spread of the models of all seeds, in bins "
+        "of as many atoms each. Above the dashed line the spread is smaller than the error.",
+        "Horizontal: root mean variance of the models in the bin; vertical: root mean square error of their mean, with "
+        "its standard error from leaving out a frame at a time (Levi et al., Sensors 2022, 22, 5540). The factor is "
+        "the error over the spread, of all atoms: multiply the spread of the committee (``committee.pt`` beside the "
+        "models) by it. Look for points that follow the line, shifted or not: then the spread ranks atoms rightly, "
+        "and the factor mends its size. Models that were trained on the same frames share errors that no spread shows. "
+        "``reliability.csv`` beside the figure has the numbers.",
+    ),
+    Item(
         "label_ledger",
         "Training frames",
         "What became of each frame",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -44,15 +45,16 @@ def thinned(curve: pd.DataFrame) -> pd.DataFrame:
     return curve.groupby(np.arange(len(curve)) // window).median()
 
 
-def plain_log_axis(axes: Axes) -> None:
-    """A logarithmic y axis with plain numbers, as many as its span needs; to be called after drawing."""
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
+def plain_log_axis(axes: Axes, which: Literal["x", "y"] = "y") -> None:
+    """A logarithmic axis with plain numbers, as many as its span needs; to be called after drawing."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
     span = high / low
     subs = (1.0,) if span > 1e3 else (1.0, 2.0, 5.0) if span > 6 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
-    axes.yaxis.set_major_locator(LogLocator(10, subs))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    axis.set_major_locator(LogLocator(10, subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def training_curves(curves: pd.DataFrame) -> Figure:
@@ -164,6 +166,58 @@ def force_parity(forces: pd.DataFrame) -> Figure:
         )
         figure.supxlabel("reference force component / (eV/Å)", fontsize=9)
         figure.supylabel("model / (eV/Å)", fontsize=9)
+    return figure
+
+
+def reliability_diagram(table: pd.DataFrame, arms: Sequence[str]) -> Figure:
+    """Error of the committee's mean force against its spread, binned, with the line of equality: a panel per arm.
+
+    Args:
+        table: of `physembed.analysis.reliability.reliability`.
+        arms: all arms of the study, in its order.
+    """
+    styles = arm_styles(arms)
+    binned = table[table["bin"] > 0]
+    values = binned[["predicted_meV_A", "error_meV_A"]].to_numpy(dtype=float)
+    values = values[np.isfinite(values) & (values > 0)]
+    low, high = (0.8 * values.min(), 1.25 * values.max()) if values.size else (1.0, 10.0)
+    columns = min(len(arms), 2)
+    rows = math.ceil(len(arms) / columns)
+    with new_figure(0.4 + 2.9 * rows) as figure:
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, (arm, style) in zip(panels, styles.items(), strict=False):
+            axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+            plain_log_axis(axes, "x")
+            plain_log_axis(axes, "y")
+            axes.set_aspect("equal")
+            axes.set_title(wrapped(arm, 34))
+            axes.plot([low, high], [low, high], color=GREY, linewidth=0.8, linestyle="--")
+            own = table[table["arm"] == arm]
+            if own.empty:
+                text = "no frame was seen\nby two models"
+                axes.text(0.5, 0.5, text, ha="center", color=GREY, fontsize=8, transform=axes.transAxes)
+                continue
+            bins, whole = own[own["bin"] > 0], own[own["bin"] == 0].iloc[0]
+            axes.errorbar(
+                bins["predicted_meV_A"], bins["error_meV_A"], bins["standard_error_meV_A"].fillna(0), fmt=style.marker,
+                color=style.colour, capsize=2, markersize=5, linewidth=1.0,
+            )  # fmt: skip
+            error = whole["calibration_standard_error"]
+            uncertain = "" if math.isnan(error) else f" ± {error:.2f}"
+            axes.text(
+                0.04,
+                0.96,
+                f"factor {whole['calibration_factor']:.2f}{uncertain}\n{whole['members']} models",
+                transform=axes.transAxes,
+                va="top",
+                fontsize=8,
+            )
+        for axes in panels[len(arms) :]:
+            axes.set_visible(False)
+        for axes in panels[max(len(arms) - columns, 0) : len(arms)]:
+            axes.tick_params(labelbottom=True)
+        figure.supxlabel("predicted: spread of the models / (meV/Å)", fontsize=9)
+        figure.supylabel("found: RMSE / (meV/Å)", fontsize=9)
     return figure
 
 

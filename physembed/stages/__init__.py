@@ -26,6 +26,7 @@ from physembed.stages.liquids import (
 )
 from physembed.stages.molecules import (
     bond_sampling,
+    committee,
     evaluation,
     frames,
     gaff_md,
@@ -53,6 +54,7 @@ __all__ = [
     "bond_sampling",
     "box",
     "certificate",
+    "committee",
     "corrected_model",
     "density",
     "evaluation",

@@ -53,6 +53,14 @@ def ranges_of_seed(study: Study, molecule: str, arm: str, seed: str, name: str) 
     return of_data_set(study, molecule, seed, "bond_sampling", f"{arm}_{name}")
 
 
+def committees(study: Study) -> list[str]:
+    """The models of each arm as one file; of a single seed there is no committee."""
+    if len(study.config.training.seeds) < 2:
+        return []
+    pairs = product([molecule.name for molecule in study.molecules], study.config.arm_names)
+    return [_results(study, molecule, "training", arm, "committee.pt") for molecule, arm in pairs]
+
+
 def of_components(study: Study, liquid: str, name: str) -> list[str]:
     """A file of the topology of each component of a liquid, in the order of the composition."""
     return [_results(study, part.name, "topology", name) for part in study.liquids[liquid].components]

@@ -67,6 +67,11 @@ def training(study: Study, arm: str, seed: str) -> Settings:
     return {"training": plain(study.config.training, without=("seeds",)) | own, "seed": int(seed)}
 
 
+def committee(study: Study) -> Settings:
+    """Nothing: the models are inputs."""
+    return {}
+
+
 def evaluation(study: Study) -> Settings:
     """The precision, and the seeds that share a data set, in the order of the files."""
     return {"dtype": study.config.training.dtype, "seeds": list(data_sets(study).values())}

@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
+from physembed.analysis.reliability import reliability
 from physembed.analysis.survival import collapse_fractions, compare_arms, rearranged_runs, survival_curves
 from physembed.config import Arm
 from physembed.errors import PhysEmbedError
@@ -55,6 +56,7 @@ from physembed.report.training_figures import (
     label_ledger,
     ledger_counts,
     modification_errors,
+    reliability_diagram,
     thinned,
     training_curves,
 )
@@ -189,7 +191,9 @@ class Made:
                 changes = json.loads(self.after[arm][index].info["modifications"]) if name == "train" else []
                 means = dict(zip(self.ranges["types"], self.ranges["r_mean_A"], strict=True))
                 stretch = changes[0]["to_A"] - means[changes[0]["types"]] if changes else np.nan
-                reference = rng.normal(0, 1.5, (len(self.types) + 1, 3))
+                # All seeds see the same frames.
+                of_frame = np.random.default_rng([len(arm), index, name == "train"])
+                reference = of_frame.normal(0, 1.5, (len(self.types) + 1, 3))
                 model = reference + rng.normal(0, 0.05, reference.shape)
                 rmse = np.sqrt(((model - reference) ** 2).mean())
                 bend = float(rng.uniform(-40, 40)) if changes and self.bends else np.nan
@@ -198,6 +202,7 @@ class Made:
                 )
                 columns = {f"reference_{x}_eV_A": reference[:, axis] for axis, x in enumerate("xyz")}
                 columns |= {f"model_{x}_eV_A": model[:, axis] for axis, x in enumerate("xyz")}
+                columns["atom"] = np.arange(len(model))
                 forces.append(pd.DataFrame({"arm": arm, "set": name, "seed": seed, "frame": index, **columns}))
         of_runs = ["arm", "seed", "replica", "collapsed", "time_fs", "cause", "types", "in_sampled_range"]
         of_frames = (
@@ -222,6 +227,7 @@ class Made:
             "force_parity": force_parity(self.forces),
             "error_by_stretch": error_by_stretch(self.frames),
             "label_ledger": label_ledger(self.ledgers),
+            "reliability": reliability_diagram(reliability(self.forces), self.arms),
         }
 
 

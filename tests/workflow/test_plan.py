@@ -54,6 +54,7 @@ def batches(molecules: int, arms: int, seeds: int) -> dict[str, int]:
         dict.fromkeys(once, molecules)
         | {"bond_sampling": molecules * arms, "labels": molecules * (arms + 1), "evaluation": molecules * arms}
         | {"training": models, "stability": models, "tables": 1, "summary": 1}
+        | ({"committee": molecules * arms} if seeds > 1 else {})
     )
 
 

@@ -19,7 +19,7 @@ from .conftest import CONFIG, Checkout, copy_repository
 
 REPORT = {"figures", "tables", "summary"}
 AFTER_STABILITY = {"survival", "viewer"} | REPORT
-AFTER_TRAINING = {"evaluation", "stability"} | AFTER_STABILITY
+AFTER_TRAINING = {"committee", "evaluation", "stability"} | AFTER_STABILITY
 
 
 def test_nothing_changed(copy_of_finished: Checkout) -> None:

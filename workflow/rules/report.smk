@@ -52,6 +52,7 @@ rule figures:
             "results/{{study}}/figures/{{molecule}}/{name}.png",
             name=catalogue.MOLECULE_FIGURES,
         ),
+        reliability_table="results/{study}/figures/{molecule}/reliability.csv",
         provenance="results/{study}/figures/{molecule}/provenance.json",
     log:
         "results/{study}/{molecule}/logs/figures.log",

@@ -1,4 +1,4 @@
-"""MACE training: one model per arm and seed."""
+"""MACE training: one model per arm and seed, and the models of an arm as one file."""
 
 
 rule training:
@@ -27,3 +27,29 @@ rule training:
         restart="results/{study}/restart/training/{molecule}/{arm}/seed{seed}",
     script:
         "../scripts/training.py"
+
+
+rule committee:
+    input:
+        models=expand(
+            "results/{{study}}/{{molecule}}/training/{{arm}}/seed{seed}/mace.model",
+            seed=SEEDS,
+        ),
+    output:
+        committee="results/{study}/{molecule}/training/{arm}/committee.pt",
+        provenance="results/{study}/{molecule}/training/{arm}/committee_provenance.json",
+    log:
+        "results/{study}/{molecule}/logs/committee_{arm}.log",
+    benchmark:
+        "results/{study}/{molecule}/benchmarks/committee_{arm}.tsv"
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime="10m",
+    params:
+        settings=given(stages.committee),
+        code=code("committee.py"),
+    script:
+        "../scripts/committee.py"

@@ -1,0 +1,9 @@
+"""The models of an arm -> one file that gives their mean and spread."""
+
+from physembed.stage import stage
+
+with stage(snakemake):
+    # Imported here, so that what these packages print on their way goes to the log.
+    from physembed.models.committee import write_committee
+
+    write_committee(snakemake.output.committee, snakemake.input.models)
