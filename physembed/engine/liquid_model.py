@@ -14,13 +14,13 @@ from torch import Tensor
 from torch_sim.models.interface import SumModel
 from torch_sim.state import SimState
 
+from physembed.engine.beyond_cutoff import vanishes_beyond_cutoff
 from physembed.engine.cells import volumes
 from physembed.engine.compiled.admission import compiled
 from physembed.engine.compiled.models import CompiledLiquid
 from physembed.engine.device import resolve_device
 from physembed.engine.mace import LiquidMace
 from physembed.engine.neighbors import OnPairs, PaddedList, SkinList
-from physembed.models.check import vanishes_beyond_cutoff
 from physembed.models.cso import CSOModel, CSOParameters, Cutoffs
 from physembed.models.cso.compiled import CompiledCSO
 from physembed.models.cso.energy import Values

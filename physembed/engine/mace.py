@@ -12,12 +12,12 @@ import torch
 from mace.calculators.mace_torchsim import MaceTorchSimModel
 from torch import Tensor
 
+from physembed.engine.beyond_cutoff import vanishes_beyond_cutoff
 from physembed.engine.cells import volumes
 from physembed.engine.compiled.admission import compiled
 from physembed.engine.compiled.models import CompiledIsolated
 from physembed.engine.device import half_as_many, systems_that_fit
 from physembed.engine.neighbors import OnPairs, PaddedList, SkinList, all_pairs
-from physembed.models.check import vanishes_beyond_cutoff
 from physembed.models.file import default_head, load_module
 
 

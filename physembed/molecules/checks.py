@@ -19,6 +19,7 @@ from ase.data import atomic_masses, chemical_symbols, covalent_radii
 
 from physembed.errors import PhysEmbedError
 from physembed.molecules.gromacs_text import check_gromacs, included_files, read_gromacs
+from physembed.molecules.reading import read_topology
 
 log = logging.getLogger(__name__)
 MASS_TOLERANCE_U = 0.15
@@ -67,8 +68,6 @@ def check_given(topology: str | Path, coordinates: str | Path) -> Composition:
 
 @lru_cache  # a plan asks several times
 def _check_given(topology: Path, coordinates: Path, _changed: tuple[int, ...]) -> Composition:
-    from physembed.molecules.topology import read_topology
-
     trusted: Collection[str] = ()
     if topology.suffix.lower() == ".top":
         text = read_gromacs(topology)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
-import warnings
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -22,6 +21,7 @@ from physembed.files import atomic
 from physembed.molecules import ambertools
 from physembed.molecules.checks import check_given, check_structure
 from physembed.molecules.openmm_md import potential_energy
+from physembed.molecules.reading import load_topology, read_topology
 from physembed.molecules.structure import from_file
 
 log = logging.getLogger(__name__)
@@ -120,33 +120,6 @@ def warn_of_guesses(frcmod: Path) -> None:
     for line in frcmod.read_text().splitlines():
         if "ATTN" in line:
             log.warning("GAFF lacks a parameter, parmchk2 guessed it: %s", line.strip())
-
-
-def read_topology(topology: str | Path, coordinates: str | Path) -> parmed.Structure:
-    """A topology with coordinates: AMBER prmtop and inpcrd, or GROMACS top and gro.
-
-    Raises:
-        PhysEmbedError: if ParmEd cannot read them, they do not fit together, or a bond has no parameters; the message
-            begins with the reason.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", parmed.exceptions.ParmedWarning)
-            structure = parmed.load_file(str(topology), xyz=str(coordinates))
-    except Exception as error:  # ParmEd raises many types for a file that it cannot read
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise PhysEmbedError(f"ParmEd cannot read it together with {coordinates}: {reason}") from error
-    if structure.coordinates is None:
-        raise PhysEmbedError(f"{coordinates} holds no coordinates for it")
-    return structure
-
-
-def load_topology(topology: str | Path, coordinates: str | Path) -> parmed.Structure:
-    """A topology with coordinates, as `read_topology`; the messages of errors name the files."""
-    try:
-        return read_topology(topology, coordinates)
-    except PhysEmbedError as error:
-        raise PhysEmbedError(f"topology: {topology}: {error}") from error
 
 
 def convert_topology(

@@ -76,7 +76,7 @@ def molecule_atoms(spec: MoleculeSpec) -> int:
         return from_file(spec.structure).GetNumAtoms()
     if not (spec.topology and spec.coordinates):
         raise ValueError(f"{spec.name}: a checked row has a SMILES, a structure or a topology")
-    from physembed.molecules.topology import load_topology
+    from physembed.molecules.reading import load_topology
 
     return len(load_topology(spec.topology, spec.coordinates).atoms)
 

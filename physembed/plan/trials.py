@@ -29,9 +29,10 @@ from physembed.liquids.box import mass_u, molecule_index, pack
 from physembed.liquids.composition import molecule_counts
 from physembed.liquids.rigid import at_density
 from physembed.molecules.bonds import bond_length_statistics, bond_table, equilibrium_length_matrix
+from physembed.molecules.reading import load_topology
 from physembed.molecules.structure import from_file, from_smiles, write_sdf
 from physembed.molecules.table import MoleculeSpec
-from physembed.molecules.topology import gaff_topology, load_topology, total_charge
+from physembed.molecules.topology import gaff_topology, total_charge
 from physembed.plan.numbers import Point
 from physembed.study import ModelStudy, Study
 from physembed.trajectory import write_trajectory

@@ -18,7 +18,7 @@ import pytest
 
 from physembed.config import GaffMD
 from physembed.molecules.gaff_md import GaffRun
-from physembed.molecules.topology import load_topology
+from physembed.molecules.reading import load_topology
 from tests.workflow.conftest import Checkout, copy_repository
 
 pytestmark = pytest.mark.cluster

@@ -22,7 +22,7 @@ from physembed.md.collapse import CollapseDetector
 from physembed.md.stability import StabilityRun
 from physembed.models.training import train
 from physembed.molecules.gaff_md import GaffRun
-from physembed.molecules.topology import load_topology
+from physembed.molecules.reading import load_topology
 from tests.unit import test_md, test_npt, test_pressure
 from tests.unit.test_labels import ethanol
 from tests.unit.test_training import TINY

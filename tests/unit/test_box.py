@@ -14,8 +14,9 @@ from openmm import app, unit
 from physembed.errors import PhysEmbedError
 from physembed.liquids.box import composition_table, molecule_index, pack
 from physembed.liquids.composition import cube_length_A, molecule_counts
+from physembed.molecules.reading import load_topology
 from physembed.molecules.structure import from_smiles, write_sdf
-from physembed.molecules.topology import gaff_topology, load_topology
+from physembed.molecules.topology import gaff_topology
 from physembed.units import G_CM3
 
 EC, EMC = "O=C1OCCO1", "CCOC(=O)OC"

@@ -14,10 +14,11 @@ import torch_sim as ts
 from mace import modules
 from mace.calculators import MACECalculator
 
+from physembed.engine.beyond_cutoff import vanishes_beyond_cutoff
 from physembed.engine.liquid_model import load_liquid
 from physembed.engine.mace import IsolatedMace
 from physembed.errors import PhysEmbedError
-from physembed.models.check import Verdict, examine, vanishes_beyond_cutoff
+from physembed.models.check import Verdict, examine
 from physembed.models.given import check_model_file
 
 from .models_for_tests import box, made_once, random_mace

@@ -18,8 +18,9 @@ from physembed.errors import PhysEmbedError
 from physembed.molecules import structure
 from physembed.molecules.bonds import bond_table
 from physembed.molecules.gaff_md import GaffRun
+from physembed.molecules.reading import load_topology
 from physembed.molecules.structure import chosen_isomer, from_file, from_smiles, write_sdf
-from physembed.molecules.topology import gaff_topology, load_topology, total_charge, warn_of_guesses, write_topology
+from physembed.molecules.topology import gaff_topology, total_charge, warn_of_guesses, write_topology
 from physembed.sampling.frames import select_frames
 from physembed.trajectory import write_trajectory
 

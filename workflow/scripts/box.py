@@ -3,7 +3,8 @@
 from physembed.liquids.box import composition_table, mass_u, pack
 from physembed.liquids.composition import molecule_counts
 from physembed.molecules.bonds import bond_table, write_bond_table
-from physembed.molecules.topology import load_topology, write_topology
+from physembed.molecules.reading import load_topology
+from physembed.molecules.topology import write_topology
 from physembed.stage import stage
 
 with stage(snakemake):

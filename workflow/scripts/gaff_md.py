@@ -5,7 +5,7 @@ import numpy as np
 from physembed.config import GaffMD
 from physembed.molecules.bonds import bond_length_statistics, read_bond_table
 from physembed.molecules.gaff_md import GaffRun
-from physembed.molecules.topology import load_topology
+from physembed.molecules.reading import load_topology
 from physembed.restart import restart_folder
 from physembed.stage import stage
 from physembed.trajectory import write_trajectory

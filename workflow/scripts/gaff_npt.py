@@ -2,7 +2,7 @@
 
 from physembed.config.liquids import GaffNPT
 from physembed.liquids.gaff_liquid import GaffLiquidRun
-from physembed.molecules.topology import load_topology
+from physembed.molecules.reading import load_topology
 from physembed.restart import restart_folder
 from physembed.stage import stage
 from physembed.trajectory import write_trajectory

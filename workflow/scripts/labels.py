@@ -5,7 +5,8 @@ import ase.io
 from physembed.config import Labels
 from physembed.labels.labelling import label_frames
 from physembed.molecules.bonds import read_bond_table
-from physembed.molecules.topology import load_topology, total_charge
+from physembed.molecules.reading import load_topology
+from physembed.molecules.topology import total_charge
 from physembed.stage import stage
 from physembed.trajectory import write_trajectory
 

@@ -7,7 +7,7 @@ from physembed.liquids.reference_frames import Component, reference_frames
 from physembed.liquids.reference_runs import constant_volume_runs
 from physembed.molecules.angles import angle_table
 from physembed.molecules.bonds import bond_table, write_bond_table
-from physembed.molecules.topology import load_topology
+from physembed.molecules.reading import load_topology
 from physembed.stage import stage
 from physembed.trajectory import write_trajectory
 
