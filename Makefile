@@ -64,8 +64,11 @@ report:  ## Snakemake's report as one HTML file (CONFIG=config/x.yaml STUDY=x)
 	  && echo "See results/$(STUDY)/summary.html and results/$(STUDY)/report.html"; \
 	fi
 
-test: install lint  ## formatters, linters, types and all tests except the long ones
+.PHONY: browser
+browser:
 	@envs/system-libraries chromium:chromium chromedriver:chromium-driver
+
+test: install browser lint  ## formatters, linters, types and all tests except the long ones
 	@$(PYTEST) -m "not long" --durations 25 --cov physembed --cov-report term
 
 unit-test: install  ## only the unit tests

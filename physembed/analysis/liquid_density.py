@@ -46,7 +46,7 @@ def with_densities(runs: pd.DataFrame, series: pd.DataFrame, *, by: str) -> pd.D
             rows.append({**numbers, "density_status": run["status"], "density_reason": run["reason"]})
             continue
         own = series[series[by] == run[by]]
-        mass_u = own.density_g_cm3.iloc[0] * own.volume_A3.iloc[0] * G_CM3
+        mass_u = float((own.density_g_cm3 * own.volume_A3).mean()) * G_CM3
         mean = mean_density(own.time_ps, own.volume_A3, mass_u)
         values = (mean.density_g_cm3, mean.standard_error, mean.blocks, mean.equilibration_ps, mean.effective_samples)
         numbers = dict(zip(DENSITY_NUMBERS, values, strict=True))

@@ -189,7 +189,7 @@ def test_frames_at_a_density(dmc: parmed.Structure, density: float) -> None:
         check_molecules(frame, box)
         assert frame.info["density_g_cm3"] == pytest.approx(density, rel=1e-6)
         assert frame.cell.cellpar() == pytest.approx([cube_length_A(mass_u(box), density)] * 3 + [90] * 3)
-        assert 300 < frame.info["temperature_K"] < 600  # 96 atoms: a standard deviation is 8 %
+        assert 250 < frame.info["temperature_K"] < 700  # 96 atoms: 5.7 standard deviations of 8 % or more
     assert np.abs(frames[0].positions - frames[1].positions).max() > 0.1
     again = constant_volume_frames(box, 450.0, density, count=1, interval_ps=0.5, seed=1)
     assert np.array_equal(frames[0].positions, again[0].positions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from dataclasses import replace
 from itertools import combinations
@@ -35,7 +34,7 @@ from tests.unit.liquid_study import (
     training_curve,
     volume_scan_table,
 )
-from tests.unit.test_report import Links, texts, words
+from tests.unit.test_report import Page, texts, words
 
 FAILURES = {("EC", "uncorrected"): "evaporated", ("DMC", "corrected"): "blown_up", ("EA", "corrected"): "absent"}
 ALL_LOST = {(liquid.name, variant): "evaporated" for liquid in LIQUIDS[:2] for variant in VARIANTS}
@@ -163,18 +162,12 @@ def test_unreachable_target_shows_the_best_point(figures: dict[str, dict[str, Fi
     ]
 
 
-def test_long_reasons_do_not_squeeze_the_panels(full: Study) -> None:
-    reason = "; ".join(
-        f"a1 = {a1:g}: 3.2 independent frames, 50 are required; run longer" for a1 in np.arange(0, 2, 0.2)
-    )
-    short, long = (
-        scan_figures.density_scan(full.scan_runs, full.tuning.assign(reason=text), full.curve, full.confirming)
-        for text in ("why", reason)
-    )
-    assert reason.split("; ")[-2] in words(long).replace("\n", " ")
-    words(short)
-    heights = [figure.axes[0].get_window_extent().height for figure in (short, long)]
-    assert heights[1] > 0.9 * heights[0]
+def test_long_reasons_are_said_in_full(full: Study) -> None:
+    reason = "; ".join(f"a1 = {a1:g}: 3.2 independent frames; run longer" for a1 in np.arange(0, 2, 0.2))
+    tuning = full.tuning.assign(reason=reason)
+    figure = scan_figures.density_scan(full.scan_runs, tuning, full.curve, full.confirming)
+    said = words(figure).replace("\n", " ")
+    assert all(part in said for part in reason.split("; "))
 
 
 def test_densities_and_deviations_are_those_of_the_table(full: Study) -> None:
@@ -210,7 +203,9 @@ def test_density_traces_mark_mean_and_loss(full: Study) -> None:
     for axes, liquid in zip(figure.axes, full.liquids, strict=True):
         assert axes.get_title("left").startswith(liquid.name)
         runs = full.runs[full.runs["liquid"] == liquid.name]
-        means = [line for line in axes.lines if line.get_linewidth() == 2.2]
+        # Two points at one density, from where the mean begins to the end of the run.
+        level = [line for line in axes.lines if len(line.get_ydata()) == 2 and np.ptp(line.get_ydata()) == 0]
+        means = [line for line in level if line.get_transform() == axes.transData]
         assert sorted(line.get_ydata()[0] for line in means) == pytest.approx(sorted(runs["density_g_cm3"].dropna()))
         starts = runs["equilibration_ps"].dropna() + full.series["time_ps"].iloc[0]
         assert sorted(line.get_xdata()[0] for line in means) == pytest.approx(sorted(starts))
@@ -288,10 +283,10 @@ def test_volume_scan_averages_over_frames() -> None:
 def test_training_shows_the_stress_where_there_is_one() -> None:
     curve = training_curve(stress=True).assign(stage=lambda table: np.where(table["epoch"] < 600, 1, 2))
     figure = scan_figures.liquid_training(curve)
-    labels = [axes.get_ylabel() for axes in figure.axes]
-    assert labels[2] == "validation RMSE / (meV/Å³)" and len(labels) == 4
-    assert [axes.lines[-1].get_xdata()[0] for axes in figure.axes] == [600] * 4
-    assert len(scan_figures.liquid_training(training_curve(stress=False)).axes) == 3
+    assert "validation RMSE / (meV/Å³)" in words(figure)
+    for axes in figure.axes:
+        assert any(set(line.get_xdata()) == {600} for line in axes.lines), "where the second stage begins"
+    assert "meV/Å³" not in words(scan_figures.liquid_training(training_curve(stress=False)))
 
 
 def test_figures_of_nothing_say_so(full: Study) -> None:
@@ -464,28 +459,17 @@ def test_page_of_liquids_alone(full: Study, tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"study": "demo", "settings": settings, "versions": {"torch": "2"}}
     write_summary(tmp_path / "summary.html", None, [model], with_figures=True, **arguments)
     write_summary(tmp_path / "overview.html", None, [model], with_figures=False, **arguments)
-    page, overview = ((tmp_path / f"{name}.html").read_text("utf-8") for name in ("summary", "overview"))
-    links = Links()
-    links.feed(page)
-    assert all(link.startswith(("data:", "#")) for link in links.loaded) and "url(" not in page
-    assert sum(link.startswith("data:image/svg+xml") for link in links.loaded) == len(shown_figures(model))
-    assert len(shown_figures(model)) == len(MODEL_FIGURES) - 1 + len(full.liquids)
-    assert "Which models get the liquid right?" in page and "Which models hold" not in page
-    assert "models.own.tune_on" in page and "models.other" not in page
-    assert "single molecules" not in page and "Runs that share a seed" not in page
-    for expected in (
-        html.escape(answer(model)),
-        "tuned",
-        "held out",
-        "MACE-OFF23(S)",
-        "npt.duration_ps",
-        'id="model-1"',
-    ):
-        assert expected in page and expected in overview
-    assert "<img" not in overview and len(overview) < 100_000
-    # An anchor for every link within the page.
-    for text in (page, overview):
-        assert set(re.findall('href="#([^"]+)"', text)) <= set(re.findall('id="([^"]+)"', text))
+    page, overview = (Page((tmp_path / f"{name}.html").read_text("utf-8")) for name in ("summary", "overview"))
+    assert page.images == len(shown_figures(model)) == len(MODEL_FIGURES) - 1 + len(full.liquids)
+    assert overview.images == 0 and (tmp_path / "overview.html").stat().st_size < 100_000
+    assert "Training." in page.text
+    assert "Which models get the liquid right?" in page.text and "Which models hold" not in page.text
+    assert "models.own.tune_on" in page.text and "models.other" not in page.text
+    assert "single molecules" not in page.text and "Runs that share a seed" not in page.text
+    for each in (page, overview):
+        each.check_alone()
+        for expected in (answer(model), "tuned", "held out", "MACE-OFF23(S)", "npt.duration_ps"):
+            assert expected in each.text
 
 
 def test_page_refuses_missing_figures(full: Study, tmp_path: Path) -> None:
@@ -507,4 +491,4 @@ def test_page_refuses_missing_figures(full: Study, tmp_path: Path) -> None:
     assert not (tmp_path / "no.html").exists()
     # A model that came as a file has no training to show.
     written(figures={name: path for name, path in model.figures.items() if name != "liquid_training"})
-    assert "<b>Training.</b>" not in (tmp_path / "no.html").read_text("utf-8")
+    assert "Training." not in Page((tmp_path / "no.html").read_text("utf-8")).text

@@ -34,7 +34,8 @@ class Checkout:
 
     def snakemake(self, *arguments: str, prefix: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run Snakemake in the copy."""
-        return forked.snakemake(["--configfile", self.config, *arguments], self.root, self.environment(prefix))
+        given = ["--configfile", self.config, *arguments]
+        return forked.completed("snakemake", given, self.root, self.environment(prefix))
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Jobs that a dry-run would run, by rule, without `all`."""

@@ -34,8 +34,8 @@ def run(program: str, arguments: list[str], folder: str, environment: dict[str, 
     return int.from_bytes(answer, signed=True) if answer else 1
 
 
-def snakemake(arguments, folder, environment):  # type: ignore[no-untyped-def]
-    """What `python -m snakemake ARGUMENTS` does in a folder, with this environment."""
+def completed(program, arguments, folder, environment):  # type: ignore[no-untyped-def]
+    """What `python -m snakemake ARGUMENTS` does in a folder with this environment, or `python SCRIPT ARGUMENTS`."""
     import subprocess
     import tempfile
     from pathlib import Path
@@ -45,9 +45,9 @@ def snakemake(arguments, folder, environment):  # type: ignore[no-untyped-def]
         with files[0].open("w") as out, files[1].open("w") as err, open(os.devnull) as null:  # noqa: PTH123
             streams = [null.fileno(), out.fileno(), err.fileno()]
             variables = {**environment, SOCKET: _server()}
-            code = run("snakemake", list(arguments), str(folder), variables, streams)
+            code = run(str(program), list(arguments), str(folder), variables, streams)
         stdout, stderr = (file.read_text() for file in files)
-    return subprocess.CompletedProcess(["snakemake", *arguments], code, stdout, stderr)
+    return subprocess.CompletedProcess([program, *arguments], code, stdout, stderr)
 
 
 _started: dict[str, object] = {}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from . import forked
 from .conftest import CONFIG, LIQUIDS, Checkout, copy_repository
 
 Rows = dict[str, tuple[int, str, str]]
@@ -29,9 +28,7 @@ models:
 
 def run_plan(checkout: Checkout, *overlays: str) -> subprocess.CompletedProcess[str]:
     """`python workflow/plan.py` in a copy of the repository."""
-    environment = os.environ | {"PYTHONPATH": str(checkout.root), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "workflow/plan.py", *overlays]
-    return subprocess.run(command, cwd=checkout.root, env=environment, text=True, capture_output=True)
+    return forked.completed(checkout.root / "workflow/plan.py", overlays, checkout.root, checkout.environment())
 
 
 def plan(checkout: Checkout, *overlays: str) -> Rows:
