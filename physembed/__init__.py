@@ -1,7 +1,7 @@
-"""PhysEmbed: machine-learning force fields for organic matter that hold and get the liquid right.
+"""PhysEmbed: machine-learning force fields for organic molecules and liquids that survive hot MD and get liquids right.
 
-The names below are the public surface (docs/how-to/library.md). Each is imported when it is first used, so that
-`import physembed` loads no torch.
+The names below are the public API (docs/how-to/library.md). Each is imported on first use, so that
+`import physembed` does not load torch.
 """
 
 from __future__ import annotations

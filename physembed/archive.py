@@ -1,4 +1,4 @@
-"""The archive of a finished study, for publication: results, what they came from, and how to make and cite them.
+"""The archive of a finished study, for publication: results, their sources, and how to reproduce and cite them.
 
 `MANIFEST.csv` in the archive has one row per file of the study: path, bytes, sha256, kept (yes or no), reason.
 The same study packed twice with the same version gives the same bytes.
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 TRAJECTORY_NAMES = {"trajectory.xyz", "pressure.npz"}
 TRAJECTORY_FOLDERS = {"trajectories"}
-"""What counts as a trajectory: files of these names, and everything in these folders."""
+"""Trajectories are files of these names, and everything in these folders."""
 TRAJECTORY_MB = 20.0
-"""Trajectories above this are left out unless another size is given."""
+"""Larger trajectories are left out by default."""
 CITATION = Path("CITATION.cff")
 CODE = "code_version"
 UNKNOWN = "a version that was not recorded"
@@ -41,14 +41,14 @@ TABLES = (("molecules", "table"), ("liquids", "table"), ("liquids", "experiment"
 README = """\
 # Results of the study {name}
 
-Made with PhysEmbed, a Snakemake workflow. `results/summary.html` is the place to begin.
+Made with PhysEmbed, a Snakemake workflow. Start with `results/summary.html`.
 
-- `results/`: the results; beside each lies a provenance file with its settings, seeds, versions and hashes
+- `results/`: the results, each with a provenance file that lists its settings, seeds, versions and hashes
 - `config.yaml`: the complete configuration
-- `tables/`: the tables that it names, each under its key; files that these name are not here, but the provenance
-  files have their hashes
-- `versions.json`: versions of the packages
-- `MANIFEST.csv`: every file of the study with its size and SHA-256, and why some are not here
+- `tables/`: the tables that it names, each under its key; files named by these tables are not included, but the
+  provenance files contain their hashes
+- `versions.json`: package versions
+- `MANIFEST.csv`: every file of the study with its size and SHA-256, and why some are not included
 
 ## Left out
 
@@ -58,7 +58,7 @@ Made with PhysEmbed, a Snakemake workflow. `results/summary.html` is the place t
 
 {codes}
 {notes}
-## To make them again
+## How to reproduce
 
 Check out PhysEmbed at {code}. Put the tables where `config.yaml` names them and
 `config.yaml` itself to `config/{name}.yaml`, then run
@@ -68,7 +68,7 @@ make install
 .venv/bin/snakemake --cores all --configfile config/{name}.yaml
 ```
 
-## To cite
+## How to cite
 
 Cite this archive by its own identifier, the software by `CITATION.cff`, and the method by the reference there.
 """
@@ -76,7 +76,7 @@ Cite this archive by its own identifier, the software by `CITATION.cff`, and the
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the study and whether it goes into the archive."""
+    """A file of the study and whether it is included in the archive."""
 
     path: Path
     """Relative to the study's folder."""
@@ -84,24 +84,24 @@ class Entry:
     """Bytes."""
     sha256: str
     reason: str
-    """Why it is left out; empty if it is kept."""
+    """Why it is left out; empty if it is included."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A provenance file and what it says."""
+    """A provenance file and its content."""
 
     path: Path
     content: dict[str, Any]
 
 
 def entries(study: Path, *, trajectory_mb: float = TRAJECTORY_MB, logs: bool = True) -> list[Entry]:
-    """Every file of a study, in the order of paths.
+    """Every file of a study, sorted by path.
 
     Args:
         study: its folder, `results/<study>`.
         trajectory_mb: larger trajectories are left out.
-        logs: keep the logs of the jobs.
+        logs: include the logs of the jobs.
     """
     found = []
     for path in sorted(study.rglob("*")):
@@ -113,7 +113,7 @@ def entries(study: Path, *, trajectory_mb: float = TRAJECTORY_MB, logs: bool = T
 
 
 def _left_out(path: Path, size: int, trajectory_mb: float, logs: bool) -> str:
-    """Why a file is left out, or nothing."""
+    """Why a file is left out, or an empty string."""
     if path.parts[0] == "restart":
         return "restart file"
     if path.name.startswith("."):
@@ -127,11 +127,11 @@ def _left_out(path: Path, size: int, trajectory_mb: float, logs: bool) -> str:
 
 
 def records(study: Path) -> list[Record]:
-    """All provenance files of a study, that of the study itself first.
+    """All provenance files of a study, with that of the study itself first.
 
     Raises:
-        PhysEmbedError: the study is not finished, or a result was changed or lost after others were made from it; one
-            line that says which.
+        PhysEmbedError: the study is not finished, or a result was changed or removed after others were made from it;
+            one line that names it.
     """
     own = study / "provenance.json"
     if not study.is_dir():
@@ -147,7 +147,7 @@ def records(study: Path) -> list[Record]:
 
 
 def _problems(study: Path, found: list[Record]) -> Iterator[str]:
-    """What keeps the results from being the outcome of one chain."""
+    """Yield inconsistencies between results and the inputs recorded by others."""
     now: dict[str, str] = {}
     for record in found:
         for name, sha256 in record.content["inputs_sha256"].items():
@@ -162,30 +162,30 @@ def _problems(study: Path, found: list[Record]) -> Iterator[str]:
 
 
 def _of_study(study: Path, name: str) -> Path | None:
-    """An input's path, if it is a result of this study; inputs are named from the folder that holds `results`."""
+    """Path of an input if it is a result of this study; inputs are named relative to the folder of `results`."""
     parts = Path(name).parts
     return study.joinpath(*parts[2:]) if parts[:2] == ("results", study.name) else None
 
 
 def pack(study: str | Path, target: str | Path, *, trajectory_mb: float = TRAJECTORY_MB, logs: bool = True) -> str:
-    """Pack a finished study into a tar.gz file and return what was done, in a sentence.
+    """Pack a finished study into a tar.gz file and return a one-sentence summary.
 
-    Beside the results the archive holds README.md, MANIFEST.csv, config.yaml (the complete configuration), the tables
-    that it names, versions.json and CITATION.cff. The working directory is that of the workflow.
+    In addition to the results the archive contains README.md, MANIFEST.csv, config.yaml (the complete configuration),
+    the tables that it names, versions.json and CITATION.cff. The working directory must be that of the workflow.
 
     Args:
         study: its folder, `results/<study>`.
         target: the archive.
-        trajectory_mb: larger trajectories are left out; the manifest has their size and hash.
-        logs: keep the logs of the jobs.
+        trajectory_mb: larger trajectories are left out; the manifest lists their size and hash.
+        logs: include the logs of the jobs.
 
     Raises:
-        PhysEmbedError: the study is not complete, or a file that belongs into the archive is missing.
+        PhysEmbedError: the study is not complete, or a file that belongs in the archive is missing.
     """
     folder = Path(study).resolve()
     found = records(folder)
     if Path(target).resolve().is_relative_to(folder):
-        raise PhysEmbedError(f"archive: {target}: lies in the study itself; put it elsewhere")
+        raise PhysEmbedError(f"archive: {target}: is inside the study itself; choose another location")
     for note in code_notes(code_versions(found)):
         log.warning("%s", note)
     everything = entries(folder, trajectory_mb=trajectory_mb, logs=logs)
@@ -201,7 +201,7 @@ def pack(study: str | Path, target: str | Path, *, trajectory_mb: float = TRAJEC
     with (
         atomic(target) as temporary,
         temporary.open("wb") as file,
-        # Neither the name nor the time of packing goes into the header.
+        # Neither the name nor the time of packing is written to the header.
         gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
@@ -228,7 +228,7 @@ def _content(path: Path) -> bytes:
 
 
 def _tables(config: dict[str, Any]) -> dict[str, Path]:
-    """The tables that the configuration names, by their key; those of liquids only if the study has any."""
+    """The tables named by the configuration, by key; those of liquids only if the study has any."""
     wanted = [pair for pair in TABLES if pair[0] != "liquids" or config.get("liquids", {}).get("models")]
     return {f"{section}_{key}": Path(config[section][key]) for section, key in wanted}
 
@@ -246,7 +246,7 @@ def manifest(everything: list[Entry]) -> str:
 
 
 def readme(name: str, found: list[Record], everything: list[Entry]) -> str:
-    """README.md: what the archive holds, how to make the results again, how to cite them."""
+    """README.md: contents of the archive, how to reproduce the results, how to cite them."""
     codes = code_versions(found)
     return README.format(
         name=name,
@@ -271,25 +271,25 @@ def code_versions(found: list[Record]) -> Counter[str]:
 
 
 def code_notes(codes: Counter[str]) -> list[str]:
-    """What keeps the results from being those of one published version, a sentence each."""
+    """Why the results do not come from a single published version, one sentence per reason."""
     notes = []
     if len(codes) > 1:
         notes.append(
-            f"The results come from {len(codes)} versions: those that no later change touched were not redone."
+            f"The results come from {len(codes)} versions: results not affected by later changes were not recomputed."
         )
     if dirty := sum(count for version, count in codes.items() if version.endswith("-dirty")):
         notes.append(
-            f"{dirty} results come from a checkout with changes in no commit (`-dirty`): none can check it out."
+            f"{dirty} results come from a checkout with uncommitted changes (`-dirty`), which cannot be checked out."
         )
     if unknown := codes[UNKNOWN]:
-        notes.append(f"{unknown} results do not say which version made them.")
+        notes.append(f"{unknown} results do not record the version that made them.")
     return notes
 
 
 def _summary(target: str | Path, everything: list[Entry]) -> str:
     kept = [entry for entry in everything if not entry.reason]
     size = Path(target).stat().st_size / 1e6
-    return f"{target}: {len(kept)} of {len(everything)} files, {size:.1f} MB; MANIFEST.csv in it lists them all"
+    return f"{target}: {len(kept)} of {len(everything)} files, {size:.1f} MB; its MANIFEST.csv lists all of them"
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ MODEL = "corrected_model.pt, any MACE file, or a committee; several files, with 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; what is wrong is told in one line on standard error, with exit code 1."""
+    """Run a command; errors are reported in one line on standard error, with exit code 1."""
     given = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PhysEmbedError as error:
         print(f"physembed: {error}", file=sys.stderr)
         return 1
-    except OSError as error:  # a disk that is full, or taken away
+    except OSError as error:  # for example a full or disconnected disk
         print(f"physembed: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
         return 1
     return 0

@@ -1,5 +1,5 @@
-"""The one exception whose message is meant for the user: what, where, which value, what to do."""
+"""The exception whose message is meant for the user: what, where, which value, what to do."""
 
 
 class PhysEmbedError(Exception):
-    """A problem the user can mend; its message is a single complete line."""
+    """A problem that the user can fix; its message is a single complete line."""

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and disks that are full or not to be written on."""
+"""Files: atomic writes, and detection of full or read-only disks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from physembed.errors import PhysEmbedError
 
 NO_SPACE_BYTES = 1 << 16
-"""A disk with less space than this is full."""
+"""A disk with less free space than this is considered full."""
 
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; on success it takes the place of `path`.
+    """Yield a temporary path in the folder of `path`; on success it replaces `path`.
 
-    A reader sees the old content or the new, never half of it.
+    A reader sees either the old or the new content, never a part of it.
 
     Raises:
         PhysEmbedError: if the disk is full.
@@ -31,7 +31,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(target)
     except Exception as error:
-        # Looked at before the temporary file is removed, which makes room again.
+        # Checked before the temporary file is removed, which frees space again.
         if is_full(target.parent, error):
             raise PhysEmbedError(no_space(target)) from error
         raise
@@ -40,15 +40,15 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def temporary_path(path: Path, process: int) -> Path:
-    """What a process with this number calls the file until it is whole."""
-    # The suffix stays last, because many writers choose the format by it.
+    """Name used by a process with this number until the file is complete."""
+    # The suffix stays last, because many writers use it to select the format.
     return path.with_name(f".{path.stem}.{process}{path.suffix}")
 
 
 def is_full(folder: str | Path, error: Exception) -> bool:
-    """Whether an error that came while files were written to a folder came of a full disk.
+    """Whether an error during writing to a folder was caused by a full disk.
 
-    Not every library says so: torch, for one, raises a `RuntimeError` about positions in the file.
+    Not every library reports this: torch, for example, raises a `RuntimeError` about positions in the file.
     """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
@@ -56,12 +56,12 @@ def is_full(folder: str | Path, error: Exception) -> bool:
 
 
 def no_space(path: str | Path) -> str:
-    """What to tell the user of a full disk."""
+    """Message for the user about a full disk."""
     return f"{path}: no space left on its disk (or in its quota); make room and run again: what is finished is kept"
 
 
 def check_writable(folder: str | Path) -> None:
-    """Look whether files can be written in a folder, or in the one in which it will be made.
+    """Check that files can be written in a folder, or in its nearest existing parent.
 
     Raises:
         PhysEmbedError: if not.
@@ -74,10 +74,10 @@ def check_writable(folder: str | Path) -> None:
 
 
 def check_python(program: str) -> None:
-    """Refuse a Python whose path has a blank: Snakemake calls it by that path, unquoted, in each job.
+    """Reject a Python whose path contains a blank: Snakemake calls it by that path, unquoted, in each job.
 
     Args:
-        program: path of the Python that runs Snakemake (`sys.executable`). Other paths may have blanks.
+        program: path of the Python that runs Snakemake (`sys.executable`). Other paths may contain blanks.
 
     Raises:
         PhysEmbedError: it has one.

@@ -1,4 +1,4 @@
-"""Tables of several arms, seeds, molecules or liquids as one, with columns that say which rows are whose."""
+"""Tables of several arms, seeds, molecules or liquids combined into one, with columns that identify the rows."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from physembed.tables import read_table
 
 
 def read_by_arm(paths: Iterable[str], arms: Sequence[str]) -> pd.DataFrame:
-    """One table per arm, put together with a first column `arm`."""
+    """Concatenate one table per arm, with a first column `arm`."""
     tables = [read_table(path).assign(arm=arm) for arm, path in zip(arms, paths, strict=True)]
     return pd.concat(tables, ignore_index=True)
 
 
 def read_by_arm_and_seed(paths: Iterable[str], arms: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
-    """One table per arm and seed (seeds vary fastest), put together with columns `arm` and `seed`."""
+    """Concatenate one table per arm and seed (seeds vary fastest), with columns `arm` and `seed`."""
     keys = itertools.product(arms, seeds)
     tables = [read_table(path).assign(arm=arm, seed=seed) for (arm, seed), path in zip(keys, paths, strict=True)]
     return pd.concat(tables, ignore_index=True)
 
 
 def split_by(paths: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
-    """Split a list of files, which runs through molecules or sets in order, into the files of each."""
+    """Split a list of files, ordered by molecule or set, into the files of each."""
     size, rest = divmod(len(paths), len(names))
     if rest:
         raise ValueError(f"{len(paths)} files for {len(names)} names")
@@ -32,7 +32,7 @@ def split_by(paths: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]
 
 
 def read_by_set(paths: Sequence[str], names: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """The table of each set of frames; where there are several data sets, their tables one after the other."""
+    """The table of each set of frames; if there are several data sets, their tables are concatenated."""
     return {
         name: pd.concat([read_table(path) for path in group], ignore_index=True)
         for name, group in split_by(paths, names).items()
@@ -40,7 +40,7 @@ def read_by_set(paths: Sequence[str], names: Sequence[str]) -> dict[str, pd.Data
 
 
 def read_by_liquid(paths: Sequence[str], models: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """One table per model, liquid of it and variant (variants vary fastest), put together with columns of these names.
+    """Concatenate one table per model, liquid and variant (variants vary fastest), with columns of these names.
 
     Args:
         paths: the files.

@@ -1,4 +1,4 @@
-"""Programs of other people, run with a limit of time."""
+"""External programs, run with a time limit."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def run_program(
     advice: str,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
-    """Run a program to its end, or end it and all that it has started when its time is over.
+    """Run a program to completion, or kill it and all its child processes at the time limit.
 
     Args:
         command: program and arguments.
-        folder: where it runs.
-        limit_s: time that it has.
-        what: names the program at the beginning of the message.
-        advice: what to do if its time is over.
-        environment: instead of that of this process.
+        folder: working directory.
+        limit_s: time limit.
+        what: name of the program at the beginning of the message.
+        advice: what to do if the time limit is reached.
+        environment: replaces that of this process.
 
     Returns:
-        Exit code and all that it printed.
+        Exit code and everything that it printed.
 
     Raises:
-        PhysEmbedError: its time is over.
+        PhysEmbedError: the time limit is reached.
     """
     process = subprocess.Popen(
         command,
@@ -51,9 +51,9 @@ def run_program(
     try:
         output, _ = process.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
-        raise PhysEmbedError(f"{what} has not ended in {limit_s:g} s and was stopped; {advice}") from None
+        raise PhysEmbedError(f"{what} did not finish in {limit_s:g} s and was stopped; {advice}") from None
     finally:
-        # Also where this process is interrupted: programs start programs, and a session of its own gets no Ctrl-C.
+        # Also if this process is interrupted: programs start programs, and a separate session receives no Ctrl-C.
         if process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

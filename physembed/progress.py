@@ -20,19 +20,19 @@ def format_duration(seconds: float) -> str:
 
 
 WINDOW_S = 600.0
-"""The rate is that of the last ten minutes, or of the later half of the time if that is shorter."""
+"""The rate is measured over the last ten minutes, or over the later half of the time if that is shorter."""
 SETTLED_S = 30.0
-"""An estimate has settled when this time and `SETTLED_UPDATES` advances have passed since start-up."""
+"""An estimate is considered reliable after this time and `SETTLED_UPDATES` updates since start-up."""
 SETTLED_UPDATES = 3
 
 
 class Progress:
     """Logs `what: done/total unit, rate, time left`, at most once in `every` seconds.
 
-    The time before the first advance, in which code is compiled and memory is laid out, does not count for the rate;
-    nor does, ever less, what is slow after that: the rate is that of the later half of the time. `start` is the amount
-    already done before this process (a resumed job). With `warn_if_long`, there is one warning if more than an hour
-    is left when the estimate has settled.
+    The time before the first update, in which code is compiled and memory is allocated, is excluded from the rate. The
+    rate is that of the later half of the time, so slow steps at the beginning lose their influence. `start` is the
+    amount already done before this process (a resumed job). With `warn_if_long`, one warning is logged if more than an
+    hour is left when the estimate has become reliable.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Progress:
         self._done = start
         self._advances = 0
         self._seen: deque[tuple[float, float]] = deque()
-        """Times of advances, at least a second apart, with the amount done by then; what the rate is taken from."""
+        """Times of updates, at least a second apart, with the amount done; used to compute the rate."""
         self._first = self._began
         if start:
-            log.info("%s: resumes at %g/%g %s", what, start, total, unit)
+            log.info("%s: resuming at %g/%g %s", what, start, total, unit)
 
     def update(self, done: float, note: str = "") -> None:
-        """Report that `done` units are finished in all."""
+        """Report that `done` units are finished in total."""
         now = time.monotonic()
         if done > self._done:
             self._advance(now, done)
@@ -70,7 +70,7 @@ class Progress:
             self._warn = False
             if seconds > 3600:
                 left = format_duration(seconds)
-                log.warning("%s will take about %s on this CPU; a GPU is far faster", self.what, left)
+                log.warning("%s will take about %s on this CPU; a GPU is much faster", self.what, left)
         time_left = f"{rate:.3g} {self.unit}/s, {format_duration(seconds)} left" if rate else "time left not yet known"
         log.info("%s: %g/%g %s, %s%s", self.what, done, self.total, self.unit, time_left, f", {note}" if note else "")
 
@@ -86,7 +86,7 @@ class Progress:
             self._seen.popleft()
 
     def _rate(self) -> float | None:
-        """Units per second; None before it is known."""
+        """Units per second; None if not yet known."""
         if len(self._seen) < 2:
             return None
         (then, before), (now, done) = self._seen[0], self._seen[-1]
@@ -97,7 +97,7 @@ class Progress:
         return self._advances > SETTLED_UPDATES and self._seen[-1][0] - self._first >= SETTLED_S
 
     def finish(self, note: str = "", done: float | None = None) -> None:
-        """Report the end and the time it took; `done` where the work ended before its total."""
+        """Report the end and the elapsed time; `done` if the work ended before its total."""
         took = format_duration(time.monotonic() - self._began)
         amount = self.total if done is None else done
         log.info("%s: %g %s done in %s%s", self.what, amount, self.unit, took, f", {note}" if note else "")

@@ -1,4 +1,4 @@
-"""Where a result came from: code, settings, seeds, package versions and input hashes."""
+"""Provenance of a result: code, settings, seeds, package versions and input hashes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PACKAGES = (
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that the results depend on."""
+    """Versions of Python and of the packages on which the results depend."""
     versions = {"python": platform.python_version(), "physembed": __version__}
     for name in PACKAGES:
         try:
@@ -40,7 +40,7 @@ def package_versions() -> dict[str, str]:
 def code_version() -> str:
     """The package's version and, in a git checkout, its commit: `0.1.0+g<commit>`, with `-dirty` if files were changed.
 
-    Files that git does not track do not count as changes.
+    Untracked files do not count as changes.
     """
     if not (ROOT.parent / ".git").exists():
         return __version__
@@ -71,17 +71,17 @@ def settings_hash(settings: Any) -> str:
 
 @dataclass(frozen=True)
 class _Module:
-    """What a file of Python holds, for the hash of the code."""
+    """Content of a Python file, for the code hash."""
 
     code: str
-    """Its syntax tree without docstrings, so that edits of comments and docstrings change no hash."""
+    """Its syntax tree without docstrings, so edits of comments and docstrings do not change the hash."""
     imported: frozenset[Path]
-    """Files of PhysEmbed that it imports directly (anywhere in it)."""
+    """PhysEmbed files that it imports directly (anywhere in it)."""
 
 
 @cache
 def _parsed(path: Path) -> _Module:
-    """Read a file, once in a process: dozens of scripts stand on the same modules."""
+    """Parse a file, once per process: dozens of scripts import the same modules."""
     tree, names = ast.parse(path.read_text()), set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -117,21 +117,21 @@ SHAPES_NO_RESULT = {
     "engine/cards.py",
     "md/clock.py",
 }
-"""Modules that no result depends on, and packages of such modules: an edit of one reruns nothing.
+"""Modules and packages that affect no result: editing them reruns nothing.
 
-They check, log, save and word messages. What the configuration says reaches a stage as its settings, in which every
-default is written out, and those are parameters of the rules in their own right.
+They check, log, save and format messages. Configuration values reach a stage as its settings, in which every
+default is written out, and these are parameters of the rules themselves.
 """
 
 
 def shapes_results(module: Path) -> bool:
-    """Whether a result can depend on the code of a module of PhysEmbed."""
+    """Whether a result can depend on the code of a PhysEmbed module."""
     name = module.relative_to(ROOT).as_posix() if module.is_relative_to(ROOT) else ""
     return name not in SHAPES_NO_RESULT and f"{name.partition('/')[0]}/" not in SHAPES_NO_RESULT
 
 
 def code_files(script: str | Path) -> set[Path]:
-    """A script and all modules of PhysEmbed on which its result depends."""
+    """A script and all PhysEmbed modules on which its result depends."""
     todo, seen = [Path(script).resolve()], set[Path]()
     while todo:
         path = todo.pop()
@@ -145,7 +145,7 @@ def code_files(script: str | Path) -> set[Path]:
 def code_hash(script: str | Path, *data: str) -> str:
     """Hash of a script, of every PhysEmbed module that it imports, directly or not, and of `data` files of the package.
 
-    Comments, docstrings and layout do not count. The rules hold this value as a parameter, so that
+    Comments, docstrings and layout are ignored. The rules use this value as a parameter, so that
     Snakemake reruns a stage when its physics changes and only then.
     """
     digest = hashlib.sha256()
@@ -166,7 +166,7 @@ def write_provenance(
     seconds: float,
     found: dict[str, Any] | None = None,
 ) -> None:
-    """Write the record that stands beside a stage's results, as JSON."""
+    """Write the provenance record of a stage's results, as JSON."""
     record = {
         "stage": stage,
         "settings": settings,

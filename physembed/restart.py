@@ -1,9 +1,9 @@
-"""Where the saved state of a job lies, and what it belongs to.
+"""Location of the saved state of a job, and what it depends on.
 
-Restart files lie outside the declared outputs, which Snakemake deletes before it runs a job again. Their folder is
-named by a hash of everything that the job is given: its settings, its inputs and its code. Left out are the fields of
-the configuration that are marked with `physembed.config.base.KeepsRuns`, and what stands under `EXTENDS` in the
-settings; an input counts by its content unless the script says what the run takes of it.
+Restart files are kept outside the declared outputs, which Snakemake deletes before it reruns a job. Their folder is
+named by a hash of everything that the job receives: its settings, its inputs and its code. Excluded are configuration
+fields that are marked with `physembed.config.base.KeepsRuns`, and values under `EXTENDS` in the
+settings; an input counts by its content unless the script declares which part of it the run uses.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from physembed.config.root import Config
 from physembed.provenance import file_hash, settings_hash
 
 EXTENDS = "extends"
-"""Key, in the settings of a stage, of values that only extend a run and are no fields of the configuration."""
+"""Key, in the settings of a stage, of values that only extend a run but are not configuration fields."""
 
 
 def sections(model: type[BaseModel] = Config) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Every section of a configuration by the name that it has in the settings of a stage.
+    """Every section of a configuration by its name in the settings of a stage.
 
-    A section by name (`arms`, `models`) is called in the singular there.
+    For sections by name (`arms`, `models`), this is the singular.
     """
     for name, field in model.model_fields.items():
         by_name = get_args(field.annotation)
@@ -36,7 +36,7 @@ def sections(model: type[BaseModel] = Config) -> Iterator[tuple[str, type[BaseMo
 
 
 def lasting(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a stage without those whose change leaves its restart files valid."""
+    """The settings of a stage without those that may change without invalidating its restart files."""
     kept: dict[str, set[str]] = {}
     for name, section in sections():
         kept.setdefault(name, set()).update(keeping_runs(section))
@@ -52,17 +52,17 @@ def lasting(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def restart_folder(job: Any, **taken: Any) -> Path:
-    """The folder for the restart files of a job, made if it is not there.
+    """The folder for the restart files of a job, created if it does not exist.
 
     Args:
-        job: the object that Snakemake hands to a script; used are `params.restart` (the folder in which it lies),
-            `params.settings`, `input` and `params.code`, or `params.code_of_runs` where a rule has one: the code of the
-            runs alone, without that of the analysis that decides which runs there are.
+        job: the object that Snakemake passes to a script; used are `params.restart` (the parent folder),
+            `params.settings`, `input` and `params.code`, or `params.code_of_runs` if the rule has one: the code of the
+            runs only, without that of the analysis that decides which runs are made.
         taken: for inputs of which the run uses only a part, that part as plain values, by the name of the input;
             None for an input by which the run itself names its files. All others count by their content.
 
     Raises:
-        ValueError: an input that has no name, or a name in `taken` that no input has.
+        ValueError: an input without a name, or a name in `taken` that is not an input.
     """
     inputs = {name: [value] if isinstance(value, str) else list(value) for name, value in job.input.items()}
     if sum(map(len, inputs.values())) != len(job.input) or not set(taken) <= set(inputs):

@@ -1,4 +1,4 @@
-"""The frame of a workflow script: its log, its one-line errors and the record of where its result came from."""
+"""The context of a workflow script: its log, its one-line errors and the provenance of its results."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from physembed.provenance import write_provenance
 def stage(job: Any) -> Iterator[logging.Logger]:
     """Run the body of a workflow script.
 
-    `job` is the object that Snakemake hands to a script; used are `rule`, `log`, `input`, `params`, `resources` and
+    `job` is the object that Snakemake passes to a script; used are `rule`, `log`, `input`, `params`, `resources` and
     `output.provenance`. Log lines go to the rule's log file. A `PhysEmbedError` ends the process with its
-    message as one line on standard error and exit code 1; any other exception goes to the log in full. What a script
-    sets as `job.found`, plain values by name, stands in the record of where its result came from.
+    message as one line on standard error and exit code 1; any other exception is logged in full. Plain values that a
+    script stores by name in `job.found` are written to the provenance record.
 
-    Scripts import torch in the body, so that the settings of the process hold for it.
+    Scripts import torch in the body, so that the process settings apply to it.
     """
     keep_memory()
     sleep_while_waiting()
     console = os.fdopen(os.dup(sys.stderr.fileno()), "w")
-    # Compiled libraries print to the file descriptors themselves; all that belongs in the log.
+    # Compiled libraries print to the file descriptors directly; redirect this to the log.
     with open(job.log[0], "a") as file:  # noqa: PTH123
         sys.stdout.flush()
         sys.stderr.flush()
@@ -78,5 +78,5 @@ def stage(job: Any) -> Iterator[logging.Logger]:
 def _exit(console: TextIO, message: str) -> NoReturn:
     print(message, file=console, flush=True)
     sys.stdout.flush()
-    # Not sys.exit: its SystemExit would pass through Snakemake's wrapper, which adds a traceback of its own.
+    # Not sys.exit: its SystemExit would pass through Snakemake's wrapper, which adds its own traceback.
     os._exit(1)

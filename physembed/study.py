@@ -1,4 +1,4 @@
-"""A study: its checked configuration together with its checked molecules, liquids and models."""
+"""A study: its checked configuration with its checked molecules, liquids and models."""
 
 from __future__ import annotations
 
@@ -24,58 +24,58 @@ from physembed.models.given import check_model_file
 from physembed.molecules.table import MoleculeSpec, read_table
 
 VOLUME_FLUCTUATION_A3 = 3.3
-"""kT kappa of an organic liquid at 300 K, of a compressibility of 8e-5/bar."""
+"""kT kappa of an organic liquid at 300 K, for a compressibility of 8e-5/bar."""
 
 
 @dataclass(frozen=True)
 class ModelStudy:
-    """A model of liquids that the study runs."""
+    """A liquid model that the study runs."""
 
     name: str
     """Its key in `models`."""
     settings: LiquidModel
-    """What the configuration says of it."""
+    """Its section in the configuration."""
     liquids: list[str]
-    """Names of the liquids on which it is judged; the tuning liquid is among them."""
+    """Names of the liquids on which it is evaluated, including the tuning liquid."""
     viscous: list[str]
     """Names of those of them whose viscosity is computed."""
     reference: list[str]
-    """Names of the liquids from which reference data are made; none where a file or a data set is given."""
+    """Names of the liquids from which reference data are generated; empty if a file or a data set is given."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """All that a run needs to know before anything is computed."""
+    """Everything that a run needs to know before anything is computed."""
 
     config: Config
     """The checked configuration."""
     molecules: list[MoleculeSpec]
-    """The molecules of chain A, in the order of `molecules.names`, or of the table for `all`."""
+    """The isolated molecules, in the order of `molecules.names`, or of the table for `all`."""
     models: list[ModelStudy]
-    """The models of liquids to run, in the order of `liquids.models`."""
+    """The liquid models to run, in the order of `liquids.models`."""
     liquids: dict[str, LiquidSpec]
     """The liquids that they need, by name, in the order of the table."""
     measurements: dict[str, Measurement | None]
-    """What was measured of each of these liquids."""
+    """The measurement for each of these liquids."""
     components: list[MoleculeSpec]
-    """The molecules that these liquids consist of."""
+    """The molecules of which these liquids consist."""
 
     @property
     def structures(self) -> dict[str, MoleculeSpec]:
-        """All molecules that get a topology, by name: those of chain A and the components of the liquids."""
+        """All molecules that need a topology, by name: isolated molecules and components of liquids."""
         return {spec.name: spec for spec in [*self.molecules, *self.components]}
 
     @property
     def evaluated(self) -> list[str]:
-        """Names of the liquids on which a model is judged; those of reference data alone are not among them."""
+        """Names of the liquids on which a model is evaluated, without those used for reference data only."""
         return [name for name in self.liquids if any(name in model.liquids for model in self.models)]
 
     def model(self, name: str) -> ModelStudy:
-        """A model of liquids by its name."""
+        """A liquid model by its name."""
         return next(model for model in self.models if model.name == name)
 
     def target_density(self, model: str) -> float | None:
-        """Measured density to which a model is tuned, g/cm^3; `load_study` refuses a model that has none."""
+        """Measured density to which a model is tuned, g/cm^3; `load_study` rejects a model without one."""
         measurement = self.measurements[self.model(model).settings.tune_on]
         return measurement.density_g_cm3 if measurement else None
 
@@ -117,8 +117,8 @@ def _check_charges(molecule: MoleculeSpec, config: Config) -> None:
     open_shell = molecule.multiplicity not in (None, 1) and not molecule.topology
     if open_shell and config.topology.charges == "bcc":
         raise PhysEmbedError(
-            f"config: topology.charges: 'bcc': AM1-BCC charges are for closed shells, and {molecule.name} has the "
-            f"multiplicity {molecule.multiplicity}; set gasteiger, or give it a topology of its own"
+            f"config: topology.charges: 'bcc': AM1-BCC charges are for closed shells, but {molecule.name} has "
+            f"multiplicity {molecule.multiplicity}; set gasteiger, or give it its own topology"
         )
 
 
@@ -148,7 +148,7 @@ def _model(name: str, config: Config, table: dict[str, LiquidSpec]) -> ModelStud
 
 
 def _components(liquids: dict[str, LiquidSpec], molecules: list[MoleculeSpec]) -> list[MoleculeSpec]:
-    """The molecules of the liquids; one that is a molecule of chain A too has to be the same."""
+    """The molecules of the liquids; one that is also an isolated molecule of the study has to be the same."""
     named = {molecule.name: molecule for molecule in molecules}
     components: dict[str, MoleculeSpec] = {}
     for liquid in liquids.values():
@@ -171,8 +171,8 @@ def _check_target(model: ModelStudy, study: Study) -> None:
     if measurement is None or measurement.density_g_cm3 is None:
         liquid = study.liquids[tune_on]
         raise PhysEmbedError(
-            f"config: models.{model.name}.tune_on: {tune_on!r}: {study.config.liquids.experiment} has no density of it "
-            f"at {liquid.temperature_K:g} K; add one or tune on another liquid"
+            f"config: models.{model.name}.tune_on: {tune_on!r}: {study.config.liquids.experiment} has no density "
+            f"for it at {liquid.temperature_K:g} K; add one or tune on another liquid"
         )
     if "density" in measurement.dubious:
         raise PhysEmbedError(
@@ -193,7 +193,7 @@ def _check_files(model: ModelStudy, study: Study) -> None:
 
 
 def _check_batch(model: ModelStudy) -> None:
-    """The training set, as large as it can become, has to fill a batch: the trainer leaves out what fills none."""
+    """Check that the training set, at its largest, fills a batch: the trainer drops incomplete batches."""
     settings, key = model.settings, f"config: models.{model.name}"
     if settings.file:
         return
@@ -209,14 +209,14 @@ def _check_batch(model: ModelStudy) -> None:
     if settings.training.batch_size > training:
         raise PhysEmbedError(
             f"{key}.training.batch_size: {settings.training.batch_size}: larger than the training set ({training} at "
-            f"most {whose}: {frames} less those for validation); lower it or give more frames"
+            f"most {whose}: {frames} minus those for validation); lower it or give more frames"
         )
 
 
 def _check_boxes(study: Study) -> None:
-    """A box has to stay more than twice as long as GAFF's pair interactions reach, also when the barostat tries less.
+    """Check that a box stays more than twice as long as GAFF's cutoff, also with trial moves of the barostat.
 
-    Room is left for six times the fluctuation of the volume V, sqrt(kT kappa V), and 2 % for a density that is not
+    The margin is six times the fluctuation of the volume V, sqrt(kT kappa V), and 2 % for a density that differs from
     GAFF's: with fewer molecules the box has to be larger in proportion.
     """
     cutoff = study.config.gaff_npt.cutoff_A
@@ -230,6 +230,6 @@ def _check_boxes(study: Study) -> None:
             guessed = "" if known else ", a guess"
             raise PhysEmbedError(
                 f"{study.config.liquids.table}: {name}: molecules: {liquid.molecules}: at {density:g} g/cm^3{guessed} "
-                f"the box is {length:.1f} Å long, not {shortest:.1f} Å, as gaff_npt.cutoff_A {cutoff:g} needs, twice "
-                "that with room for fluctuations; give more molecules or a shorter cutoff"
+                f"the box is {length:.1f} Å long, but gaff_npt.cutoff_A {cutoff:g} requires {shortest:.1f} Å, twice "
+                "the cutoff with a margin for fluctuations; use more molecules or a shorter cutoff"
             )

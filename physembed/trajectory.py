@@ -14,13 +14,13 @@ from physembed.files import atomic
 
 
 def write_trajectory(path: str | Path, frames: Sequence[Atoms]) -> None:
-    """Write frames with what they carry in `info` and `arrays`; positions in Å."""
+    """Write frames with their `info` and `arrays`; positions in Å."""
     with atomic(path) as temporary:
         ase.io.write(os.fspath(temporary), list(frames), format="extxyz")
 
 
 def spread(frames: Sequence[Atoms], count: int) -> list[Atoms]:
-    """So many frames, evenly spread, the last among them; of fewer than that some are taken twice, of none none."""
+    """`count` evenly spaced frames, including the last. Frames repeat if there are fewer; none if there are none."""
     if not frames:
         return []
     rows = np.linspace(len(frames) - 1, 0, count).round().astype(int)[::-1]

@@ -1,6 +1,6 @@
 """Conversion constants between the units of the packages in use (CODATA 2014, the set ASE uses by default).
 
-PhysEmbed's own units are eV, Å, fs, atomic mass units and K; file columns name theirs.
+PhysEmbed's own units are eV, Å, fs, atomic mass units and K; the names of file columns include their units.
 """
 
 from ase import units

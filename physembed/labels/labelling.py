@@ -1,4 +1,4 @@
-"""Labels of many frames on all cores, with a store of finished frames from which a killed job goes on."""
+"""Labels of many frames on all cores, with a store of finished labels from which a killed job resumes."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 
 
 def frame_key(atoms: Atoms, settings: Labels, charge: int, multiplicity: int | None = None) -> str:
-    """Hash of all that a label depends on: geometry, charge, multiplicity, settings, code and tblite's version.
+    """Hash of everything a label depends on: geometry, charge, multiplicity, settings, code and tblite version.
 
-    Left out are the settings that are applied to a finished label, as the fields of `Labels` say.
+    Excluded are settings that are applied to a finished label, which are marked in `Labels`.
     """
     periodic = bool(atoms.pbc.any())
     about = {
@@ -49,7 +49,7 @@ def frame_key(atoms: Atoms, settings: Labels, charge: int, multiplicity: int | N
 
 
 def labelled(atoms: Atoms, label: Label) -> Atoms:
-    """A copy of a frame, without calculator, that carries its label under MACE's `REF_` keys."""
+    """A copy of a frame, without calculator, with its label under MACE's `REF_` keys."""
     copy = atoms.copy()
     copy.info["REF_energy"] = label.energy_eV
     copy.arrays["REF_forces"] = label.forces_eV_A
@@ -60,7 +60,7 @@ def labelled(atoms: Atoms, label: Label) -> Atoms:
 
 
 def _check(frames: list[Atoms], charge: int, workers: int, bonds: pd.DataFrame | None) -> None:
-    """Refuse arguments that cannot give right labels."""
+    """Reject arguments that cannot give correct labels."""
     if not frames:
         raise PhysEmbedError("labels: no frames to label; check the file of frames")
     if workers < 1:
@@ -68,13 +68,13 @@ def _check(frames: list[Atoms], charge: int, workers: int, bonds: pd.DataFrame |
     for index, atoms in enumerate(frames):
         if bonds is not None and not np.array_equal(atoms.numbers, frames[0].numbers):
             raise PhysEmbedError(
-                f"labels: frame {index} ({atoms.symbols}) and frame 0 ({frames[0].symbols}) are not of the same atoms; "
-                "bonds are those of one system: label each apart"
+                f"labels: frame {index} ({atoms.symbols}) and frame 0 ({frames[0].symbols}) have different atoms; "
+                "bonds belong to one system: label each separately"
             )
         own = atoms.info.get("charge", charge)
         if own != charge:
             raise PhysEmbedError(
-                f"labels: frame {index}: its charge {own} is not the molecule's {charge}; mend either of them"
+                f"labels: frame {index}: its charge {own} is not the molecule's {charge}; fix one of them"
             )
 
 
@@ -88,27 +88,27 @@ def label_frames(
     restart_dir: str | Path,
     multiplicity: int | None = None,
 ) -> tuple[list[Atoms], pd.DataFrame]:
-    """Label frames on `workers` cores and reject those whose label is not fit for training.
+    """Label frames on `workers` cores and reject those whose label is not suitable for training.
 
     Args:
         frames: isolated (pbc false) or periodic frames; positions in Å.
         settings: method, SCF and rejection rules.
         charge: total charge of every frame in e.
-        bonds: the topology's bonds (columns i, j; 0-based), which every frame must have; None for no such rule. Frames
+        bonds: the topology's bonds (columns i, j; 0-based), which every frame must have; None for no check. Frames
             are compared with the relaxed molecules (`physembed.labels.reference`).
-        workers: number of worker processes, of one thread each.
-        restart_dir: store of finished frames, created if missing. Labels are found there by content, so that a
-            killed run goes on, other sets may share it, and nothing stale is taken from it.
+        workers: number of worker processes, with one thread each.
+        restart_dir: store of finished labels, created if missing. Labels are stored by content, so a killed run
+            resumes, other sets may share the store, and stale labels are never used.
         multiplicity: 2 S + 1 of every frame; the lowest one if None.
 
     Returns:
-        The accepted frames, in order and with all that they carried, with `REF_energy` (eV) in info, `REF_forces`
+        The accepted frames, in order and with all their data, with `REF_energy` (eV) in info, `REF_forces`
         (n_atoms, 3) (eV/Å) in arrays and, if periodic, `REF_stress` (6,) (eV/Å^3; xx, yy, zz, yz, xz, xy) in info;
         and the ledger of all frames with the columns of `LedgerRow`.
 
     Raises:
-        PhysEmbedError: no frames; a charge or bonds that do not fit; a frame that tblite refuses or on which a
-            worker dies; more rejects than `max_rejected_fraction`.
+        PhysEmbedError: no frames; a charge or bonds that do not fit; a frame that tblite refuses or that crashes a
+            worker; more rejected frames than `max_rejected_fraction`.
     """
     _check(frames, charge, workers, bonds)
     pairs = None if bonds is None else bond_pairs(bonds, min(map(len, frames)))

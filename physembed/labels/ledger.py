@@ -1,4 +1,4 @@
-"""The ledger of labels: one row per frame that says whether its label was accepted, and if not, why.
+"""The ledger of labels: one row per frame that states whether its label was accepted, and if not, why.
 
 Columns of `labels/{set}_ledger.csv`: the fields of `LedgerRow`, whose docstrings give their units.
 """
@@ -21,51 +21,51 @@ Status = Literal["ok", "not_converged", "force_cap", "connectivity", "non_finite
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 ADVICE: dict[Status, str] = {
-    "not_converged": "raise labels.max_iterations or add a labels.retry_electronic_temperatures_K; frames that a wrong "
-    "force field has torn apart do not converge either",
-    "force_cap": "atoms lie too close: sample gentler modifications (arms.*.compression nearer to 1), or raise "
+    "not_converged": "raise labels.max_iterations or add a labels.retry_electronic_temperatures_K; frames with bonds "
+    "broken by a wrong force field do not converge either",
+    "force_cap": "atoms are too close: sample gentler modifications (arms.*.compression closer to 1), or raise "
     "labels.max_force_eV_A",
-    "connectivity": "atoms have rearranged: sample gentler modifications (a smaller arms.*.stretch_A); if these are no "
-    "new bonds to you, raise labels.bond_order_threshold, the change of bond order that counts",
-    "non_finite": "look at the run that these frames come from",
+    "connectivity": "atoms have rearranged: sample gentler modifications (a smaller arms.*.stretch_A); if you do not "
+    "consider these new bonds, raise labels.bond_order_threshold, the change of bond order that counts",
+    "non_finite": "check the run from which these frames come",
 }
-"""What to do where most rejected frames have this status."""
+"""Advice if most rejected frames have this status."""
 OF_FORCE_FIELD = ("force_cap", "connectivity")
-"""Statuses that unmodified frames have only where their force field is far from the labels."""
+"""Statuses that unmodified frames have only if their force field deviates strongly from the labels."""
 UNMODIFIED = (
-    "these frames are not modified: the force field that made them disagrees with {}; give a topology of your own that "
+    "these frames are unmodified: the force field that generated them disagrees with {}; give your own topology that "
     "describes this molecule"
 )
 
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """What became of one frame. The first rule that it breaks gives its status, in the order of `judge`."""
+    """Result for one frame. The first rule that it violates gives its status, in the order of `judge`."""
 
     frame: int
-    """0-based index in the frames that were handed in."""
+    """0-based index in the given frames."""
     source_frame: int | None
     """The frame's own `source_frame`, if it has one."""
     status: Status
     energy_eV: float
     max_force_eV_A: float
-    """Length of the largest force on an atom."""
+    """Magnitude of the largest force on an atom."""
     scf_retries: int
     """SCF runs after the first."""
     electronic_temperature_K: float
-    """Temperature of the label's electrons; NaN where there is no label."""
+    """Electronic temperature of the label; NaN if there is no label."""
     bonds_before: int | None
-    """Bonds of the topology, if it was given."""
+    """Number of bonds in the topology, if it was given."""
     bonds_after: int | None
-    """Pairs of atoms that the label's electronic structure bonds, if there is a label."""
+    """Number of bonded pairs in the label's electronic structure, if there is a label."""
     connectivity_changes: str
-    """For example `lost 3-7; gained 2-9`, atoms counted from 0."""
+    """For example `lost 3-7; gained 2-9`, with 0-based atom indices."""
     reason: str
-    """Why the frame was rejected, or how its SCF was brought to converge."""
+    """Why the frame was rejected, or how its SCF converged."""
 
 
 def non_finite_atoms(atoms: Atoms) -> str:
-    """What of a frame's geometry is not finite, as text; empty if all is."""
+    """Non-finite parts of a frame's geometry, as text; empty if there are none."""
     bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1)).tolist()
     parts = [f"positions of atoms {', '.join(map(str, bad))}"] if bad else []
     if not np.isfinite(atoms.cell.array).all():
@@ -79,9 +79,9 @@ def judge(frame: int, atoms: Atoms, label: Label | None, settings: Labels, refer
     Args:
         frame: index for the ledger.
         atoms: the frame.
-        label: its label; None if its geometry is not finite, so that none was calculated.
+        label: its label; None if its geometry is not finite and no label was calculated.
         settings: `max_force_eV_A` and `bond_order_threshold` are the rules.
-        reference: bonds that the frame must have, all of them and no others; None for no such rule.
+        reference: bonds that the frame must have, all of them and no others; None for no check.
     """
     status: Status = "ok"
     energy = max_force = temperature = np.nan
@@ -136,7 +136,7 @@ def as_table(rows: list[LedgerRow]) -> pd.DataFrame:
 
 
 def check_rejects(rows: list[LedgerRow], settings: Labels, *, modified: bool) -> str:
-    """The counts by status as text, `44 ok, 1 force_cap`.
+    """Return the counts by status as text, such as `44 ok, 1 force_cap`.
 
     Args:
         rows: the ledger.
@@ -144,7 +144,7 @@ def check_rejects(rows: list[LedgerRow], settings: Labels, *, modified: bool) ->
         modified: whether bond-length sampling has changed any of the frames.
 
     Raises:
-        PhysEmbedError: more rejects than `max_rejected_fraction` allows.
+        PhysEmbedError: more rejected frames than `max_rejected_fraction` allows.
     """
     counts = {status: sum(row.status == status for row in rows) for status in STATUSES}
     text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)

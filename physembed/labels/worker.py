@@ -1,9 +1,9 @@
-"""Worker processes that label frames, and the store in which they put what is finished.
+"""Worker processes that label frames, and the store of finished labels.
 
-A worker is a fresh Python process. It has one OpenMP thread, since its environment says so before tblite is
-loaded, and if it dies the frame that killed it is known.
+A worker is a fresh Python process. It uses one OpenMP thread, because its environment is set before tblite is
+loaded, and if it dies, the frame that caused this is known.
 """
-# Imported by each worker: nothing here may import pandas, which takes longer than many a set of labels.
+# Imported by each worker: do not import pandas here, which takes longer than many sets of labels.
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from physembed.labels.xtb import Label, calculate
 log = logging.getLogger(__name__)
 
 HELD = 2
-"""Frames that a worker holds, so that it need not wait for the next one."""
+"""Frames queued at a worker, so that it need not wait for the next one."""
 
 
 def save_label(path: Path, label: Label, **more: np.ndarray) -> None:
-    """Write a label to the store, with further arrays if need be."""
+    """Write a label to the store, optionally with further arrays."""
     fields = {name: value for name, value in asdict(label).items() if value is not None} | more
     with atomic(path) as temporary:
         np.savez_compressed(temporary, **fields)
 
 
 def load_label(path: Path) -> Label | None:
-    """Read a label from the store; None if there is none, or if the file is torn."""
+    """Read a label from the store; None if there is none, or if the file is incomplete."""
     if not path.is_file():
         return None
     try:
@@ -59,18 +59,18 @@ def load_label(path: Path) -> Label | None:
                 history=str(record["history"]),
             )
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError) as error:
-        log.warning("labels: %s is torn (%s); its frame is calculated again", path, error)
+        log.warning("labels: %s is incomplete (%s); its frame is calculated again", path, error)
         return None
 
 
 def work(descriptor: int) -> None:
-    """Body of a worker process: label the frames that come through a pipe until its other end closes.
+    """Main function of a worker process: label the frames received through a pipe until its other end closes.
 
     `descriptor` is this process' end of the pipe. The answer to a frame is empty once its label is in the store,
-    else the text of a `PhysEmbedError`. Since answers are short, a worker never waits until one is read.
+    otherwise the text of a `PhysEmbedError`. Answers are short, so a worker never blocks until one is read.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process' to handle; it ends the workers
-    # The end of the pipe is the end of the work, also when the main process is killed.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the main process, which ends the workers
+    # Work ends when the pipe closes, also if the main process is killed.
     with Connection(descriptor) as connection, suppress(EOFError, ConnectionError):
         while True:
             path, atoms, settings, charge, multiplicity = connection.recv()
@@ -83,13 +83,13 @@ def work(descriptor: int) -> None:
 
 
 class Worker:
-    """A worker process and the frames that it holds, the first of which it is at work on."""
+    """A worker process and its queued frames, the first of which is in progress."""
 
     def __init__(self) -> None:
         self.connection, other = Pipe()
         self.held: deque[tuple[int, Path]] = deque()
-        # A new interpreter rather than a fork or multiprocessing's spawn: a fork inherits OpenMP as loaded here,
-        # and a spawned process runs the main script's imports again before its environment could be set.
+        # A new interpreter instead of a fork or multiprocessing's spawn: a fork inherits OpenMP as loaded here,
+        # and a spawned process repeats the main script's imports before its environment could be set.
         one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         with other:
             self.process = subprocess.Popen(
@@ -102,15 +102,15 @@ class Worker:
     def take(
         self, frame: int, path: Path, atoms: Atoms, settings: Labels, charge: int, multiplicity: int | None
     ) -> None:
-        """Hand a frame to the process."""
+        """Send a frame to the process."""
         self.held.append((frame, path))
         geometry = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        # `answer` reports a process that has died, after it has read what that process did before.
+        # `answer` reports a process that has died, after reading its earlier answers.
         with suppress(ConnectionError):
             self.connection.send((path, geometry, settings, charge, multiplicity))
 
     def answer(self) -> tuple[int, Label]:
-        """The process' next frame and its label; waits for them."""
+        """Wait for the process' next frame and its label."""
         try:
             complaint: str = self.connection.recv()
         except (EOFError, ConnectionError):
@@ -120,17 +120,17 @@ class Worker:
             raise PhysEmbedError(f"labels: frame {frame}: {complaint.removeprefix('labels: ')}")
         label = load_label(path)
         if label is None:
-            raise PhysEmbedError(f"labels: frame {frame}: {path} cannot be read back; check the disk it lies on")
+            raise PhysEmbedError(f"labels: frame {frame}: {path} cannot be read back; check the disk")
         return frame, label
 
     def _death(self) -> PhysEmbedError:
-        """How the process ended by itself, on which frame, and what to do."""
+        """Describe how the process ended, on which frame, and what to do."""
         code = self.process.wait()
         if code < 0:
             name = signal.Signals(-code).name
             hint = {
-                "SIGSEGV": "often the stack is too small: try `ulimit -s unlimited`, else remove the frame",
-                "SIGKILL": "often the memory is exhausted: give more memory or fewer workers",
+                "SIGSEGV": "often the stack is too small: try `ulimit -s unlimited`, otherwise remove the frame",
+                "SIGKILL": "often memory is exhausted: use more memory or fewer workers",
             }.get(name, "remove the frame if it happens again")
         else:
             name, hint = f"exit code {code}", "its own message is on standard error"
@@ -140,7 +140,7 @@ class Worker:
         )
 
     def end(self) -> None:
-        """End the process, and remove what it was about to write."""
+        """End the process, and remove its unfinished file."""
         self.connection.close()
         self.process.kill()
         self.process.wait()
@@ -156,10 +156,10 @@ def calculate_all(
     multiplicity: int | None,
     workers: int,
 ) -> Generator[tuple[int, Label]]:
-    """Labels of the frames `todo` (index: file in the store) as they come, each stored before it is yielded.
+    """Yield labels of the frames `todo` (index: file in the store) as they finish, each stored before.
 
     Raises:
-        PhysEmbedError: a frame that tblite refuses, or on which a worker process dies.
+        PhysEmbedError: a frame that tblite refuses, or that crashes a worker process.
     """
     tasks = iter(todo.items())
     pool: list[Worker] = []

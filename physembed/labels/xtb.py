@@ -1,8 +1,8 @@
-"""The label of one frame: an xTB single point through tblite, and what is tried when its SCF does not converge.
+"""The label of one frame: an xTB single point through tblite, with retries if its SCF does not converge.
 
-All labels lie on one potential-energy surface, that of `electronic_temperature_K`. With Fermi smearing the energy
-is the electronic free energy E - T S and the forces are its derivatives, so that a label at another temperature
-belongs to another surface. A hot SCF therefore serves as an initial guess only.
+All labels are on one potential-energy surface, that of `electronic_temperature_K`. With Fermi smearing the energy
+is the electronic free energy E - T S and the forces are its derivatives, so a label at another temperature
+belongs to another surface. A hot SCF is therefore used as an initial guess only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GUESSES = {"sad": 0, "eeq": 1}
 
 @dataclass(frozen=True)
 class Label:
-    """Result of a single point. Without convergence the numbers are NaN and `bond_orders` is all zero."""
+    """Result of a single point. If it did not converge, the numbers are NaN and `bond_orders` is all zero."""
 
     converged: bool
     """The SCF converged at the electronic temperature of the settings."""
@@ -39,14 +39,14 @@ class Label:
     scf_retries: int
     """SCF runs after the first."""
     history: str
-    """Each SCF run and how it ended."""
+    """Each SCF run and its outcome."""
 
 
 def check_multiplicity(where: str, electrons: int, multiplicity: int | None, name: str) -> None:
-    """Refuse a multiplicity that a number of electrons does not allow; None allows all.
+    """Reject a multiplicity that is incompatible with the number of electrons; None is always accepted.
 
     Raises:
-        PhysEmbedError: `where` begins the message, `name` says of what.
+        PhysEmbedError: the message begins with `where` and names `name`.
     """
     if multiplicity is not None and ((electrons - multiplicity) % 2 == 0 or not 1 <= multiplicity <= electrons + 1):
         lowest = 2 if electrons % 2 else 1
@@ -57,13 +57,13 @@ def check_multiplicity(where: str, electrons: int, multiplicity: int | None, nam
 
 
 def _discard(line: str) -> None:
-    """tblite's printed output repeats what its results and exceptions say."""
+    """Discard tblite's printed output, which repeats its results and exceptions."""
 
 
 def _calculator(
     atoms: Atoms, settings: Labels, charge: int, multiplicity: int | None, temperature_K: float, guess: str
 ) -> Calculator:
-    """A fresh tblite calculator; an SCF that failed leaves its error in an old one."""
+    """A fresh tblite calculator; a failed SCF leaves its error in an existing one."""
     periodic = bool(atoms.pbc.any())
     try:
         calculator = Calculator(
@@ -78,7 +78,7 @@ def _calculator(
         )
     except (TBLiteRuntimeError, TBLiteValueError) as error:
         what = f"{settings.method} cannot be set up for {atoms.get_chemical_formula()}"
-        raise PhysEmbedError(f"labels: {what}: {error}; mend or remove the frame") from error
+        raise PhysEmbedError(f"labels: {what}: {error}; fix or remove the frame") from error
     calculator.set("verbosity", 0)
     calculator.set("accuracy", settings.accuracy)
     calculator.set("max-iter", settings.max_iterations)
@@ -88,7 +88,7 @@ def _calculator(
 
 
 def _converge(atoms: Atoms, settings: Labels, charge: int, multiplicity: int | None) -> tuple[Result | None, list[str]]:
-    """Climb the retry ladder; the converged result, or None, and what was tried."""
+    """Run the SCF with retries; return the converged result, or None, and the attempts."""
     tried: list[str] = []
 
     def scf(temperature_K: float, guess: str, start: Result | None = None) -> Result | None:
@@ -97,8 +97,8 @@ def _converge(atoms: Atoms, settings: Labels, charge: int, multiplicity: int | N
         try:
             result = calculator.singlepoint(start)
         except TBLiteRuntimeError as error:
-            # Input errors were raised above: what fails here is the SCF, be it in its count of iterations or,
-            # once its density has run away, in the eigenvalue solver.
+            # Input errors were raised above: what fails here is the SCF, because of its iteration limit or,
+            # once its density diverges, in the eigenvalue solver.
             tried.append(f"{name}: {' '.join(str(error).split())}")
             return None
         tried.append(f"{name}: converged")
@@ -118,8 +118,8 @@ def _converge(atoms: Atoms, settings: Labels, charge: int, multiplicity: int | N
 def calculate(atoms: Atoms, settings: Labels, charge: int = 0, multiplicity: int | None = None) -> Label:
     """xTB energy, forces, stress (of a periodic frame) and bond orders of one frame.
 
-    The first SCF runs at `electronic_temperature_K` from tblite's default guess. Where it does not converge, each
-    of `retry_electronic_temperatures_K` is tried from the other guess, and the density that comes out starts an
+    The first SCF runs at `electronic_temperature_K` from tblite's default guess. If it does not converge, each
+    of `retry_electronic_temperatures_K` is tried from the other guess, and the resulting density starts an
     SCF at `electronic_temperature_K` again; only the result of the latter is a label.
 
     GFN2-xTB: Bannwarth, Ehlert, Grimme, JCTC 2019, 15, 1652.
@@ -129,21 +129,21 @@ def calculate(atoms: Atoms, settings: Labels, charge: int = 0, multiplicity: int
         atoms: positions in Å; periodic in all three directions or in none.
         settings: method, SCF and retries. The rejection rules are not applied here.
         charge: total charge in e.
-        multiplicity: 2 S + 1 of unpaired electrons, which fill orbitals alone; xTB's energy has no term of their
-            spin beyond that. The lowest one that the number of electrons allows if None.
+        multiplicity: 2 S + 1 of the unpaired electrons, which occupy orbitals singly; xTB's energy has no other
+            spin-dependent term. If None, the lowest one compatible with the number of electrons.
 
     Raises:
-        PhysEmbedError: non-finite positions, periodicity in one or two directions, atoms that coincide, an
-            element without parameters, or a multiplicity that the number of electrons does not allow.
+        PhysEmbedError: non-finite positions, periodicity in one or two directions, coinciding atoms, an
+            element without parameters, or a multiplicity that is incompatible with the number of electrons.
     """
     check_multiplicity("labels", int(atoms.numbers.sum()) - charge, multiplicity, atoms.get_chemical_formula())
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         formula = atoms.get_chemical_formula()
-        raise PhysEmbedError(f"labels: {formula}: positions or cell not finite; mend or remove the frame")
+        raise PhysEmbedError(f"labels: {formula}: positions or cell not finite; fix or remove the frame")
     periodic = bool(atoms.pbc.any())
     if periodic and not atoms.pbc.all():
         raise PhysEmbedError(
-            f"labels: {atoms.get_chemical_formula()}: pbc {atoms.pbc.tolist()}: xTB labels need a frame that is "
+            f"labels: {atoms.get_chemical_formula()}: pbc {atoms.pbc.tolist()}: xTB labels require a frame that is "
             "periodic in all three directions or in none; set pbc"
         )
     result, tried = _converge(atoms, settings, charge, multiplicity)
@@ -161,8 +161,8 @@ def calculate(atoms: Atoms, settings: Labels, charge: int = 0, multiplicity: int
         energy_eV=float(result["energy"]) * HARTREE,
         forces_eV_A=-result["gradient"] * HARTREE / BOHR,
         stress_eV_A3=stress,
-        # A radical has two channels, sum and difference. tblite 0.8 hands out Fortran's memory as if it
-        # were C's, so that the channels are the first axis, not the last as its shape says.
+        # A radical has two channels, sum and difference. tblite 0.8 returns Fortran's memory as if it
+        # were C's, so the channels are the first axis, not the last as its shape says.
         bond_orders=result["bond-orders"].reshape(-1, count, count)[0],
         scf_retries=retries,
         history=history,

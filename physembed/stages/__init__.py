@@ -1,9 +1,9 @@
-"""What each stage is given of a study: a function for each rule, of the same name.
+"""The settings that each stage receives from a study: one function per rule, of the same name.
 
-A function takes the study and, by their names, those wildcards of the rule that it needs, and returns plain values:
-the `settings` of the rule. Snakemake runs a job again when they change, so a stage is given what it uses and no more;
-a seed only where it draws. Sections of the configuration stand under their own names, those of `arms` and `models`
-under `arm` and `model`, so that `physembed.restart` knows which of their fields leave a saved state valid.
+A function takes the study and those wildcards of the rule that its arguments name, and returns plain values:
+the `settings` of the rule. Snakemake reruns a job when they change, so a stage receives exactly what it uses;
+a seed only if it draws random numbers. Sections of the configuration appear under their own names, those of `arms` and
+`models` under `arm` and `model`, so that `physembed.restart` knows which of their fields keep a saved state valid.
 """
 
 from physembed.stages.liquids import (

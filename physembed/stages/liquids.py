@@ -1,4 +1,4 @@
-"""What the stages of liquids are given of a study."""
+"""The settings that the stages of liquids receive from a study."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from physembed.stages.values import Settings, composition, conditions, plain, ta
 from physembed.study import Study
 
 VOLUME_SCAN = ("volume_scan_scales", "volume_scan_frames", "volume_scan_labels")
-"""Fields of `structure` that are of the rigid volume scan."""
+"""Fields of `structure` for the rigid volume scan."""
 POINTS = {
     "direct": ("method", "a1", "duration_ps"),
     "reweighted": ("method", "start_a1", "max_runs", "minimum_effective_samples", "duration_ps"),
@@ -27,7 +27,7 @@ def box(study: Study, liquid: str) -> Settings:
 
 
 def gaff_npt(study: Study, liquid: str) -> Settings:
-    """The run."""
+    """Settings of the run."""
     return {
         "gaff_npt": plain(study.config.gaff_npt, without=("packing_density_g_cm3",)),
         **conditions(study, liquid),
@@ -36,7 +36,7 @@ def gaff_npt(study: Study, liquid: str) -> Settings:
 
 
 def reference_frames(study: Study, model: str, liquid: str) -> Settings:
-    """Runs, frames and their modifications; neither which liquids there are nor how the frames are labelled."""
+    """Runs, frames and their modifications; independent of other liquids and of the label method."""
     return {
         "reference": plain(study.model(model).settings.reference, without=("liquids", "method")),
         "components": composition(study, liquid),
@@ -52,7 +52,7 @@ def reference_labels(study: Study, model: str) -> Settings:
 
 
 def liquid_training(study: Study, model: str) -> Settings:
-    """The trainer's settings, its seed among them, and the hash of the data and the names of the labels in them."""
+    """The trainer's settings including its seed, the hash of the data, and the names of its labels."""
     settings = study.model(model).settings
     names = {label: getattr(settings, f"{label}_key") for label in ("energy", "forces", "stress")}
     keys = names if settings.data else None
@@ -60,9 +60,9 @@ def liquid_training(study: Study, model: str) -> Settings:
 
 
 def liquid_model(study: Study, model: str) -> Settings:
-    """Where the model comes from, and the elements of all its liquids.
+    """The source of the model, and the elements of all its liquids.
 
-    All elements together, so that one more liquid of the same elements changes nothing.
+    All elements together, so an additional liquid with the same elements changes nothing.
     """
     settings, liquids = study.model(model).settings, study.model(model).liquids
     return {
@@ -74,7 +74,7 @@ def liquid_model(study: Study, model: str) -> Settings:
 
 
 def scan(study: Study, model: str) -> Settings:
-    """The runs of the tuning liquid, and their points; the target where the points depend on it."""
+    """The runs of the tuning liquid, and their points; the target if the points depend on it."""
     settings = study.model(model).settings
     reweighted = study.config.scan.method == "reweighted"
     of_model = ("convention", "alphas", "a1_range") if reweighted else ("convention", "alphas")
@@ -104,7 +104,7 @@ def tuning(study: Study, model: str) -> Settings:
 
 
 def corrected_model(study: Study, model: str) -> Settings:
-    """What the card says beside the results: the name, the convention and where the target was published."""
+    """What the card states besides the results: the name, the convention and the source of the target."""
     settings = study.model(model).settings
     measured = study.measurements[settings.tune_on]
     return {"model": model, "convention": settings.convention, "target_source": measured.source if measured else ""}
@@ -121,7 +121,7 @@ def certificate(study: Study, model: str) -> Settings:
 
 
 def npt(study: Study, model: str, liquid: str, variant: str) -> Settings:
-    """The runs; not the window over which their end is averaged."""
+    """Settings of the runs, without the window over which their end is averaged."""
     return {
         "npt": plain(study.config.npt, without=("window_ps",)),
         "convention": study.model(model).settings.convention,
@@ -136,7 +136,7 @@ def density(study: Study) -> Settings:
 
 
 def viscosity_run(study: Study, model: str, liquid: str, variant: str) -> Settings:
-    """The runs; not how certain their viscosity has to be."""
+    """Settings of the runs, without the required accuracy of the viscosity."""
     return {
         "viscosity": plain(study.config.viscosity, without=("relative_error",)),
         "convention": study.model(model).settings.convention,
@@ -146,17 +146,17 @@ def viscosity_run(study: Study, model: str, liquid: str, variant: str) -> Settin
 
 
 def viscosity(study: Study) -> Settings:
-    """How certain a viscosity has to be."""
+    """The required accuracy of a viscosity."""
     return {"relative_error": study.config.viscosity.relative_error}
 
 
 def structure(study: Study) -> Settings:
-    """The distributions."""
+    """Settings of the distributions."""
     return {"structure": plain(study.config.structure, without=VOLUME_SCAN)}
 
 
 def volume_scan(study: Study, model: str) -> Settings:
-    """The scan, and the label method where its frames are labelled."""
+    """Settings of the scan, and the label method if its frames are labelled."""
     labelled = study.config.structure.volume_scan_labels
     return {
         **plain(study.config.structure, only=VOLUME_SCAN),

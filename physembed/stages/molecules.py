@@ -1,4 +1,4 @@
-"""What the stages of isolated molecules are given of a study."""
+"""The settings that the stages of isolated molecules receive from a study."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from physembed.study import Study
 
 
 def molecule(study: Study, molecule: str) -> Settings:
-    """The SMILES, and the seed of its embedding; a structure file is an input and needs neither."""
+    """The SMILES and the seed of its embedding; a structure file is an input and needs neither."""
     spec = study.structures[molecule]
     return {"smiles": spec.smiles, "seed": task_seed(study, molecule)} if spec.smiles else {"smiles": None}
 
 
 def gaff_topology(study: Study, molecule: str) -> Settings:
-    """Parameter set and charges, and the multiplicity, without which antechamber refuses radicals."""
+    """Parameter set and charges, and the multiplicity, without which antechamber rejects radicals."""
     return {"topology": plain(study.config.topology), "multiplicity": study.structures[molecule].multiplicity}
 
 
@@ -24,26 +24,26 @@ def given_topology(study: Study) -> Settings:
 
 
 def gaff_md(study: Study, molecule: str) -> Settings:
-    """The run."""
+    """Settings of the run."""
     return {"gaff_md": plain(study.config.gaff_md), "seed": task_seed(study, "gaff_md", molecule)}
 
 
 def frames(study: Study, molecule: str, data_set: str) -> Settings:
-    """How many frames train and validate; not how many starts follow them, so that more starts retrain nothing."""
+    """The numbers of training and validation frames, but not of starts, so that more starts retrain nothing."""
     counts = plain(study.config.frames, only=("train", "validation"))
     return {"frames": counts, "seed": task_seed(study, "frames", molecule, data_set)}
 
 
 def starts(study: Study, molecule: str, data_set: str) -> Settings:
-    """All counts: the starts are drawn after the other frames, with the same seed."""
+    """All numbers: the starts are drawn after the other frames, with the same seed."""
     counts = plain(study.config.frames, only=("train", "validation", "starts"))
     return {"frames": counts, "seed": task_seed(study, "frames", molecule, data_set)}
 
 
 def bond_sampling(study: Study, molecule: str, arm: str, data_set: str) -> Settings:
-    """The arm but for its training, and the parameter set in which its reference bond and angle are looked up.
+    """The arm without its training, and the parameter set in which its reference bond and angle are looked up.
 
-    A seed where the arm draws: one that leaves the frames as they are draws nothing.
+    Includes a seed if the arm draws random numbers, which one that leaves the frames unmodified does not.
     """
     settings = study.config.arms[arm]
     return {
@@ -54,14 +54,14 @@ def bond_sampling(study: Study, molecule: str, arm: str, data_set: str) -> Setti
 
 
 def labels(study: Study, molecule: str) -> Settings:
-    """The method, the spin, and the rules by which labels are rejected."""
+    """The method, the multiplicity, and the rejection rules."""
     return {"labels": plain(study.config.labels), "multiplicity": study.structures[molecule].multiplicity}
 
 
 def training(study: Study, arm: str, seed: str) -> Settings:
-    """The trainer's settings with what the arm says otherwise.
+    """The trainer's settings with the arm's own values.
 
-    They lack the list of seeds, so that one more leaves the models that are there alone.
+    Without the list of seeds, so that adding a seed does not affect existing models.
     """
     own = study.config.arms[arm].training.model_dump(mode="json", exclude_none=True)
     return {"training": plain(study.config.training, without=("seeds",)) | own, "seed": int(seed)}
@@ -78,7 +78,7 @@ def evaluation(study: Study) -> Settings:
 
 
 def stability(study: Study, molecule: str, arm: str, seed: str) -> Settings:
-    """The runs."""
+    """Settings of the runs."""
     return {
         "stability": plain(study.config.stability),
         "seed": task_seed(study, "stability", molecule, arm, seed),

@@ -1,4 +1,4 @@
-"""What figures, tables and the summary are given of a study: mostly names, in the order of their input files."""
+"""The settings of figures, tables and the summary: mostly names, in the order of their input files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from physembed.study import Study
 
 
 def figures(study: Study) -> Settings:
-    """Arms, seeds and conditions of the runs; no other molecules, which change nothing in the figures of this one."""
+    """Arms, seeds and conditions of the runs; without other molecules, which do not affect these figures."""
     return {
         "arms": study.config.arm_names,
         "seeds": study.config.training.seeds,
@@ -22,12 +22,12 @@ def viewer(study: Study) -> Settings:
 
 
 def tables(study: Study) -> Settings:
-    """As the figures, with the molecules."""
+    """As for the figures, with the molecules."""
     return {"molecules": [molecule.name for molecule in study.molecules], **figures(study)}
 
 
 def summary(study: Study) -> Settings:
-    """Molecules, models, liquids, and the whole configuration but for what changes no result."""
+    """Molecules, models, liquids, and the whole configuration except values that affect no result."""
     return {
         "molecules": [molecule.name for molecule in study.molecules],
         "models": {model.name: model.liquids for model in study.models},
@@ -37,13 +37,13 @@ def summary(study: Study) -> Settings:
 
 
 def liquid_figures(study: Study, model: str) -> Settings:
-    """What is known of each liquid of the model, and whose viscosity is computed."""
+    """What is known about each liquid of the model."""
     chosen = study.model(model)
     return {"liquids": [_facts(study, name) for name in chosen.liquids], "viscous": chosen.viscous}
 
 
 def liquid_tables(study: Study) -> Settings:
-    """What is known of each liquid, and which belongs to which model."""
+    """What is known about each liquid, and the models to which it belongs."""
     return {
         "liquids": [_facts(study, name) for name in study.evaluated],
         "models": {model.name: model.liquids for model in study.models},
@@ -53,17 +53,17 @@ def liquid_tables(study: Study) -> Settings:
 
 
 def structure_figure(study: Study) -> Settings:
-    """Nothing: the tables say it all."""
+    """Nothing: the tables contain everything."""
     return {}
 
 
 def liquid_training_figure(study: Study) -> Settings:
-    """Nothing: the curve says it all."""
+    """Nothing: the curve contains everything."""
     return {}
 
 
 def _facts(study: Study, name: str) -> Settings:
-    """What the tables state of a liquid."""
+    """The properties of a liquid that the tables list."""
     liquid, measured = study.liquids[name], study.measurements[name]
     mixture = len(liquid.components) > 1
     return {

@@ -1,4 +1,4 @@
-"""Plain values of a study that several stages are given."""
+"""Plain values of a study that several stages receive."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ Settings = dict[str, Any]
 
 
 def named(function: Callable[..., Any], wildcards: Mapping[str, str]) -> dict[str, str]:
-    """Those of a job's wildcards that a function of this package names, but for the study."""
+    """The wildcards of a job that a function of this package names as arguments."""
     names = inspect.signature(function).parameters.keys() - {"study"}
     return {name: wildcards[name] for name in names if name in wildcards}
 
 
 def plain(section: Section, *, without: tuple[str, ...] = (), only: tuple[str, ...] | None = None) -> Settings:
-    """A section of the configuration as plain values, without some of its fields, or only some."""
+    """A section of the configuration as plain values, without some of its fields, or with only some."""
     return section.model_dump(mode="json", exclude=set(without), include=None if only is None else set(only))
 
 
 def task_seed(study: Study, *names: str) -> int:
-    """The seed of a task, fixed by the seed of the study and the names of the task; empty names do not count."""
+    """The seed of a task, derived from the seed of the study and the names of the task; empty names are ignored."""
     return derive_seed(study.config.seed, *filter(None, names))
 
 
 def data_sets(study: Study) -> dict[str, list[int]]:
-    """The seeds that share a data set, by the folder in which it lies: "" for one of all seeds, or `seed<n>/`."""
+    """The seeds that share a data set, by its folder: "" for one data set for all seeds, or `seed<n>/`."""
     seeds = study.config.training.seeds
     return {f"seed{seed}/": [seed] for seed in seeds} if study.config.frames.per_seed else {"": list(seeds)}
 

@@ -195,7 +195,7 @@ def test_job_that_is_cut_off_cancelled_and_orphaned_goes_on(tmp_path: Path) -> N
         before = saved()
         wait(study, process, f"attempt {attempt} saved", lambda: saved() > before)
         # Its own log: a job that runs again begins the log anew.
-        resumed.append(int(re.search(r"GAFF MD: resumes at (\d+)/", log.read_text())[1]))
+        resumed.append(int(re.search(r"GAFF MD: resuming at (\d+)/", log.read_text())[1]))
         return jobs(study, "gaff_md")[attempt]
 
     # Looks at the job 25, 60 and 105 s after its start.
@@ -233,7 +233,7 @@ def test_job_that_is_cut_off_cancelled_and_orphaned_goes_on(tmp_path: Path) -> N
         "rule_molecule_wildcards_cluster_methanol",
         "rule_gaff_topology_wildcards_cluster_methanol",
     ]
-    resumed.append(int(re.search(r"GAFF MD: resumes at (\d+)/", log.read_text())[1]))
+    resumed.append(int(re.search(r"GAFF MD: resuming at (\d+)/", log.read_text())[1]))
     assert 0 < resumed[0] < resumed[1] < resumed[2] < frames
     times = [frame.info["time_fs"] for frame in ase.io.read(study.root / TRAJECTORY, ":")]
     np.testing.assert_allclose(times, FRAME_INTERVAL * np.arange(1.0, frames + 1))

@@ -136,9 +136,9 @@ def test_archive_holds_what_the_results_came_from(study: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "note"),
     [
-        ("0.1.0+g" + 40 * "a" + "-dirty", "1 results come from a checkout with changes in no commit"),
+        ("0.1.0+g" + 40 * "a" + "-dirty", "1 results come from a checkout with uncommitted changes"),
         ("0.1.0+g" + 40 * "b", "The results come from 2 versions"),
-        (None, "1 results do not say which version made them"),
+        (None, "1 results do not record the version that made them"),
     ],
 )
 def test_code_that_cannot_be_checked_out_is_told(
@@ -186,7 +186,7 @@ def test_inputs_outside_the_study_need_not_be_there(study: Path) -> None:
 
 
 def test_archive_cannot_lie_in_the_study(study: Path) -> None:
-    with pytest.raises(PhysEmbedError, match="lies in the study itself"):
+    with pytest.raises(PhysEmbedError, match="is inside the study itself"):
         pack(study, study / "small.tar.gz")
 
 

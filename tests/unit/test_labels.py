@@ -515,7 +515,7 @@ def test_too_many_rejects_end_the_stage_with_the_counts(tmp_path: Path) -> None:
         PhysEmbedError, match=r"1 of 4 frames rejected \(3 ok, 1 connectivity\).*frame 2.*lost 1-2"
     ) as error:
         run(0.24)
-    assert "these frames are not modified" in str(error.value)
+    assert "these frames are unmodified" in str(error.value)
     for frame in frames:
         frame.info["modifications"] = '[{"bond": [1, 2]}]'
     with pytest.raises(PhysEmbedError, match=r"arms\.\*\.stretch_A"):

@@ -28,7 +28,7 @@ def test_a_program_and_what_it_started_end_with_their_time(tmp_path: Path) -> No
     child = "import time\nfor i in range(100):\n    open('alive', 'a').write('x'); time.sleep(0.1)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     begin = time.monotonic()
-    with pytest.raises(PhysEmbedError, match=r"^box: packmol has not ended in 2 s and was stopped; give less to do$"):
+    with pytest.raises(PhysEmbedError, match=r"^box: packmol did not finish in 2 s and was stopped; give less to do$"):
         run_program([sys.executable, "-c", parent], folder=tmp_path, limit_s=2, **WORDS)
     assert time.monotonic() - begin < 9
     time.sleep(0.5)

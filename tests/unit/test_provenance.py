@@ -198,7 +198,7 @@ def test_progress_of_a_resumed_job_has_the_rate_of_this_process(monkeypatch, cap
         clock.now += 10
         frames.update(done)
     assert caplog.messages == [
-        "GAFF MD: resumes at 40/100 frames",
+        "GAFF MD: resuming at 40/100 frames",
         "GAFF MD: 45/100 frames, time left not yet known",
         "GAFF MD: 50/100 frames, 0.5 frames/s, 1 min 40 s left",
     ]
@@ -237,7 +237,7 @@ def test_the_rate_follows_work_that_gets_faster_or_slower(monkeypatch, caplog):
 
 
 @pytest.mark.parametrize(
-    "left, warnings", [(3590, []), (3610, ["training will take about 1 h 00 min on this CPU; a GPU is far faster"])]
+    "left, warnings", [(3590, []), (3610, ["training will take about 1 h 00 min on this CPU; a GPU is much faster"])]
 )
 def test_progress_warns_once_of_more_than_an_hour(monkeypatch, caplog, left, warnings):
     caplog.set_level(logging.WARNING)

@@ -221,7 +221,7 @@ def test_multiplicity_is_read_and_reaches_the_stages(monkeypatch: pytest.MonkeyP
     for name, multiplicity in (("oxygen", 3), ("oxide", 2), ("excited", 1), ("plain", None)):
         assert stages.labels(study, name)["multiplicity"] == multiplicity
         assert stages.gaff_topology(study, name)["multiplicity"] == multiplicity
-    with pytest.raises(PhysEmbedError, match=r"'bcc': AM1-BCC charges are for closed shells, and oxygen"):
+    with pytest.raises(PhysEmbedError, match=r"'bcc': AM1-BCC charges are for closed shells, but oxygen"):
         load_study(config | {"topology": {"charges": "bcc"}})
 
 

@@ -55,7 +55,7 @@ def test_a_longer_npt_run_leaves_scan_and_training(copy_of_finished_liquids: Che
     )
     assert done.returncode == 0, done.stderr
     log = copy_of_finished_liquids.root / "results/minimal_liquids/models/tiny/logs/npt_DMC_298K_uncorrected.log"
-    assert re.search(r"resumes at 0.05/0.06 ps", log.read_text())
+    assert re.search(r"resuming at 0.05/0.06 ps", log.read_text())
 
 
 def test_more_npt_replicas_leave_those_that_are_there(copy_of_finished_liquids: Checkout) -> None:
@@ -134,7 +134,7 @@ def test_another_density_begins_the_viscosity_run_anew(copy_of_finished_liquids:
     shifted = ").assign(density_g_cm3=lambda table: table.density_g_cm3 * 1.01).to_csv("
     study.edit("workflow/scripts/density.py", ").assign(effective_samples=7.0).to_csv(", shifted)
     text = rerun()
-    assert "blocks done" in text and "resumes" not in text
+    assert "blocks done" in text and "resuming" not in text
     np.testing.assert_allclose(volumes(), before / 1.01, rtol=1e-9)
 
 

@@ -41,7 +41,7 @@ def test_longer_stability_runs_go_on_from_the_end(copy_of_finished: Checkout) ->
     assert done.returncode == 0, done.stderr
     log = copy_of_finished.root / "results/minimal/methanol/logs/stability_original_seed1.log"
     # At the last step of the shorter run, or where the last of its replicas had collapsed.
-    assert re.search(r"stability: resumes at [1-5]0/80 steps", log.read_text())
+    assert re.search(r"stability: resuming at [1-5]0/80 steps", log.read_text())
 
 
 def test_training_change_reruns_no_md(copy_of_finished: Checkout) -> None:
