@@ -16,7 +16,7 @@ rule liquid_training:
         "results/{study}/models/{model}/benchmarks/training.tsv"
     conda:
         "../../envs/physembed.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=8000,
         runtime="48h",
