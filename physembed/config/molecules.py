@@ -123,6 +123,9 @@ class Arm(Section):
     """Bonds to modify in each frame; 0 for none."""
     angles_per_frame: Annotated[int, Field(ge=0)] = 0
     """Angles to modify in each frame, after the bonds, each at a different atom; 0 for none."""
+    draws: Literal["random", "even"] = "random"
+    """`random`: bonds, angles and segments are drawn for each frame by itself, as in the paper. `even`: types that have
+    been modified less often come first, and segments keep to their odds, so that a small set leaves no type out."""
     keep_unmodified: bool = False
     """Keep each unmodified frame in addition to the modified one (twice the frames)."""
     compression: Annotated[float, Field(gt=0.5, le=1)] = 0.95

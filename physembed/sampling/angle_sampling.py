@@ -66,7 +66,7 @@ class AngleSampler(Modifier[AngleModification]):
                 "bond_sampling: arms.<arm>.closing_to_opening: [0, 0] draws no segment; set one above 0"
             )
         check = ClashCheck(bonds, atomic_numbers, settings.clash_margin_A, settings.bend_clash_margin_A)
-        super().__init__(angle_types(angles), atomic_numbers, check, settings.angles_per_frame, settings.tries)
+        super().__init__(angle_types(angles), atomic_numbers, check, settings.angles_per_frame, settings)
         self.settings = settings
         self.closing_probability = closing / (closing + opening)
         of_angle = ranges.set_index("types").loc[self.types]
@@ -116,7 +116,8 @@ class AngleSampler(Modifier[AngleModification]):
         """Draw a bond to be bent, one of the angles that hold it, a segment, a value and a turn.
 
         The bond is drawn with probability proportional to 1/K, K the sum of the force constants of all angles at the
-        apex in which it takes part; the angle, of those in which its end is the one to turn, in proportion to 1/k.
+        apex in which it takes part; the angle, of those in which its end is the one to turn, in proportion to 1/k. With
+        `draws: even` types that have been bent less often come first.
 
         Args:
             generator: random numbers.
@@ -124,8 +125,9 @@ class AngleSampler(Modifier[AngleModification]):
         """
         taken = [move.apex for row, move in self.moves if row in modified]
         weights = np.where(np.isin(self.apexes, taken), 0, self.weights)
-        row, move = self.moves[int(generator.choice(len(weights), p=weights / weights.sum()))]
-        close = bool(generator.random() < self.closing_probability)
+        favoured = self.favour(weights, [row for row, _ in self.moves])
+        row, move = self.moves[int(generator.choice(len(weights), p=favoured))]
+        close = bool(generator.random() < self.chance(row, ("closing", "opening"), self.closing_probability))
         close = bool(self.opening_empty[row]) or (close and not self.closing_empty[row])
         low, high = (self.closing if close else self.opening)[row]
         degrees = float(generator.uniform(low, high))

@@ -67,7 +67,7 @@ class BondSampler(Modifier[BondModification]):
                 f"but the molecule has {len(bonds)}; lower bonds_per_frame"
             )
         check = ClashCheck(bonds, atomic_numbers, settings.clash_margin_A)
-        super().__init__(bond_types(bonds), atomic_numbers, check, settings.bonds_per_frame, settings.tries)
+        super().__init__(bond_types(bonds), atomic_numbers, check, settings.bonds_per_frame, settings)
         self.settings = settings
         self.softness = 1 / effective_force_constants(bonds, settings)
         self.compression_probability = compression / (compression + stretching)
@@ -87,14 +87,17 @@ class BondSampler(Modifier[BondModification]):
     def draw(self, generator: np.random.Generator, modified: Sequence[int] = ()) -> BondModification:
         """Draw a bond with probability proportional to 1/k, a segment, a length and a turn.
 
+        With `draws: even` types that have been modified less often come first.
+
         Args:
             generator: random numbers.
             modified: rows of the bond table that are not to be drawn again.
         """
         weights = self.softness.copy()
         weights[list(modified)] = 0
-        row = int(generator.choice(len(weights), p=weights / weights.sum()))
-        compress = bool(generator.random() < self.compression_probability) or bool(self.stretch_empty[row])
+        row = int(generator.choice(len(weights), p=self.favour(weights, range(len(weights)))))
+        probability = self.chance(row, ("compression", "stretching"), self.compression_probability)
+        compress = bool(generator.random() < probability) or bool(self.stretch_empty[row])
         low, high = (self.compression if compress else self.stretching)[row]
         length = float(generator.uniform(low, high))
         turn = 0.0

@@ -16,6 +16,9 @@ from physembed.config import Arm
 from physembed.errors import PhysEmbedError
 from physembed.sampling.geometry import ClashCheck
 
+EVEN = 10.0
+"""How much less often a type is drawn for each change that it has had, with `draws: even`."""
+
 
 def modifications_of(frame: Atoms, kind: Literal["bond", "angle"]) -> list[dict[str, Any]]:
     """The changes of one kind that a frame carries in `info["modifications"]`; none where it has no such entry."""
@@ -35,6 +38,10 @@ class Modification(Protocol):
     def row(self) -> int:
         """Row of the bond or angle table."""
 
+    @property
+    def segment(self) -> str:
+        """Towards shorter or longer, smaller or larger."""
+
 
 class Modifier[M: Modification](ABC):
     """Draws and applies changes of one kind to one molecule, with fixed ranges."""
@@ -45,7 +52,7 @@ class Modifier[M: Modification](ABC):
     """The keys of an arm that say how far a change goes and what counts as a clash."""
 
     def __init__(
-        self, types: list[str], atomic_numbers: np.ndarray, check: ClashCheck, wanted: int, tries: int
+        self, types: list[str], atomic_numbers: np.ndarray, check: ClashCheck, wanted: int, settings: Arm
     ) -> None:
         """Prepare.
 
@@ -54,11 +61,42 @@ class Modifier[M: Modification](ABC):
             atomic_numbers: (n_atoms,).
             check: which contacts are too short.
             wanted: changes per frame.
-            tries: draws per frame before the frame is an error.
+            settings: the arm.
         """
         self.types, self.atomic_numbers, self.check = types, atomic_numbers, check
-        self.wanted, self.tries = wanted, tries
+        self.wanted, self.tries, self.even = wanted, settings.tries, settings.draws == "even"
         self.draws, self.rejected = 0, 0
+        self.made: Counter[str] = Counter()
+        """Changes of each type so far."""
+        self.made_in: Counter[tuple[str, str]] = Counter()
+        """Changes of each type in each segment so far."""
+
+    def favour(self, weights: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+        """Weights of draws, with `draws: even` ten times smaller for each change that the type of a row has had.
+
+        Args:
+            weights: (n_draws,).
+            rows: (n_draws,) rows of the table.
+        """
+        if self.even:
+            weights = weights * EVEN ** -np.array([self.made[self.types[row]] for row in rows], float)
+        return weights / weights.sum()
+
+    def chance(self, row: int, segments: tuple[str, str], probability: float) -> float:
+        """Probability of the first of two segments; with `draws: even` it makes up for what the type has had too much of.
+
+        Args:
+            row: of the table.
+            segments: their names.
+            probability: that of the first.
+        """
+        if not self.even:
+            return probability
+        types = self.types[row]
+        shares = np.array([probability, 1 - probability])
+        excess = np.array([self.made_in[types, segment] for segment in segments]) - shares * self.made[types]
+        weights = shares * EVEN**-excess
+        return float(weights[0] / weights.sum())
 
     @abstractmethod
     def draw(self, generator: np.random.Generator, modified: Sequence[int] = ()) -> M:
@@ -99,6 +137,8 @@ class Modifier[M: Modification](ABC):
             if self.check.worst(proposed) is None:
                 records.append(self.record(current, modification))
                 done.append(modification.row)
+                self.made[self.types[modification.row]] += 1
+                self.made_in[self.types[modification.row], modification.segment] += 1
                 current = proposed
         if len(done) < self.wanted:
             raise PhysEmbedError(self._complaint(positions, name, done, tried))

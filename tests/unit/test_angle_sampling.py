@@ -214,6 +214,18 @@ def test_arm_without_bends_samples_the_angles_of_the_data() -> None:
     assert (sampled.frames[0].positions == atoms.positions).all()
 
 
+def test_even_draws_leave_no_type_out(paracetamol) -> None:
+    atoms, bonds, angles = paracetamol
+    arm = Arm(**BENDS, draws="even")
+    for seed in range(5):
+        sampled = sample_frames([atoms] * 45, bonds, angles, arm, seed)
+        made = pd.DataFrame([json.loads(frame.info["modifications"])[0] for frame in sampled.frames])
+        movable = {sampled.angle_ranges["types"].iloc[row] for row in range(len(sampled.angle_ranges))}
+        counts = made["types"].value_counts()
+        assert set(counts.index) <= movable and counts.max() - counts.min() <= 3, dict(counts)
+        assert abs((made["segment"] == "closing").mean() - 0.5) < 0.12
+
+
 def test_straight_angles_are_only_closed(caplog) -> None:
     made = molecule("C#N")
     atoms, bonds, angles = made

@@ -240,6 +240,24 @@ def test_frames_follow_the_same_laws() -> None:
     assert ((drawn["to_A"] >= low - 1e-6) & (drawn["to_A"] <= high + 1e-6)).all()
 
 
+def test_even_draws_leave_no_type_out(paracetamol) -> None:
+    """Of 45 frames, one bond each, 10 types: drawn at random, some set in a few hundred has no stretched c-c3."""
+    atoms, bonds = paracetamol
+    types = sorted(set(bond_types(bonds)))
+    missed = {"random": 0, "even": 0}
+    for draws in missed:
+        for seed in range(30):
+            sampled = sample_bonds([atoms] * 45, bonds, Arm(draws=draws), seed, K_REF)
+            made = pd.DataFrame([record for (record,) in modifications(sampled.frames)])
+            counts = made["types"].value_counts().reindex(types, fill_value=0)
+            stretched = made.loc[made["segment"] == "stretching", "types"].value_counts().reindex(types, fill_value=0)
+            missed[draws] += int((stretched == 0).sum())
+            if draws == "even":
+                assert counts.max() - counts.min() <= 3, dict(counts)
+                assert abs((made["segment"] == "compression").mean() - 0.2) < 0.1
+    assert missed["even"] == 0 and missed["random"] > 10
+
+
 # The geometry of a change
 
 
