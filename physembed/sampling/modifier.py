@@ -83,7 +83,7 @@ class Modifier[M: Modification](ABC):
         return weights / weights.sum()
 
     def chance(self, row: int, segments: tuple[str, str], probability: float) -> float:
-        """Probability of the first of two segments; with `draws: even` it makes up for what the type has had too much of.
+        """Probability of the first of two segments; with `draws: even` it keeps their shares even.
 
         Args:
             row: of the table.
