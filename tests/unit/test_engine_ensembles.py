@@ -20,8 +20,11 @@ from tests.unit.flexible_molecules import FlexibleMolecules, fluid
 
 HERE = [engine for engine in ENGINES if installed(engine)]
 TEMPERATURE_K, PRESSURE_BAR = 300.0, 3000.0
-DENSITY_G_CM3, DENSITY_ERROR = 0.0, 0.0
-"""Of 60 ps of our own steps, with its standard error."""
+DENSITY_G_CM3 = 0.886
+"""Of 75 ps of our own steps, `torch-sim` in place of an engine below; its standard error is 0.005."""
+
+LENGTH_PS = {"ase": 9.0, "openmm": 14.0, "lammps": 14.0}
+"""Of the runs at constant pressure: standard errors of 0.005 to 0.009 g/cm^3."""
 
 
 def test_the_fluid_has_the_forces_and_the_stress_of_its_energy() -> None:
@@ -55,16 +58,17 @@ def test_two_molecules_are_as_hot_as_told(engine: str) -> None:
     atoms = fluid(2, 7.0, seed=1)[:4]
     assert isinstance(atoms, Atoms)
     conditions = Conditions("nvt", TEMPERATURE_K, timestep_fs=1.0, thermostat_ps=0.02, seed=1)
-    series = run(engine, FlexibleMolecules(atoms), atoms, conditions, duration_ps=8, record_interval_fs=10).series
-    # Fluctuations of 140 K, correlated over 0.03 ps or so.
+    series = run(engine, FlexibleMolecules(atoms), atoms, conditions, duration_ps=12, record_interval_fs=10).series
+    # Its standard error is 10 K or less.
     assert series["temperature_K"].iloc[50:].mean() == pytest.approx(TEMPERATURE_K, abs=60)
 
 
-@pytest.mark.parametrize("engine", HERE)
+@pytest.mark.parametrize("engine", [engine for engine in HERE if engine in LENGTH_PS])
 def test_the_density_is_that_of_our_own_steps(engine: str) -> None:
     atoms = fluid(3, 11.2, seed=1)
     conditions = Conditions("npt", TEMPERATURE_K, PRESSURE_BAR, 1.0, thermostat_ps=0.1, barostat_ps=0.2, seed=1)
-    series = run(engine, FlexibleMolecules(atoms), atoms, conditions, duration_ps=8, record_interval_fs=20).series
-    equilibrated = series.iloc[50:]
-    assert equilibrated["density_g_cm3"].mean() == pytest.approx(DENSITY_G_CM3, abs=0.065)
+    series = run(engine, FlexibleMolecules(atoms), atoms, conditions, duration_ps=LENGTH_PS[engine],
+                 record_interval_fs=20).series  # fmt: skip
+    equilibrated = series.iloc[75:]
+    assert equilibrated["density_g_cm3"].mean() == pytest.approx(DENSITY_G_CM3, abs=0.06)
     assert equilibrated["temperature_K"].mean() == pytest.approx(TEMPERATURE_K, abs=20)
