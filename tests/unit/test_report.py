@@ -512,7 +512,7 @@ def runs_with(*collapsed: int, seeds: int = 2) -> MoleculeSummary:
     return MoleculeSummary("paracetamol", collapse_fractions(runs), compare_arms(runs), {})
 
 
-CHANGES = {"original": "unmodified frames", "adaptive": "3 modified bonds a frame"}
+CHANGES = {"original": "unmodified frames", "adaptive": "3 modified bonds per frame"}
 
 
 def test_answer_in_a_sentence() -> None:
@@ -520,8 +520,8 @@ def test_answer_in_a_sentence() -> None:
     text = answer(runs_with(18, 4), CHANGES).replace("\N{NO-BREAK SPACE}", " ")
     assert text == (
         "original (unmodified frames) 18 of 20 runs collapsed (90 %, 95 % interval 68 % to 99 %), "
-        "adaptive (3 modified bonds a frame) 4 of 20 (20 %, 6 % to 44 %); p = 0.33 over seeds (2 + 2 models); "
-        "log-rank p < 0.0001 over runs, for these models alone."
+        "adaptive (3 modified bonds per frame) 4 of 20 (20 %, 6 % to 44 %); p = 0.33 over seeds (2 + 2 models); "
+        "log-rank p < 0.0001 over runs of these models only."
     )
     assert "significant" not in text
     assert "log-rank" not in answer(runs_with(18), CHANGES)
@@ -539,9 +539,9 @@ def test_the_headline_follows_the_test_over_seeds() -> None:
     ("settings", "words"),
     [
         ({"bonds_per_frame": 0}, "unmodified frames"),
-        ({}, "1 modified bond a frame"),
-        ({"bonds_per_frame": 3, "angles_per_frame": 1}, "3 modified bonds and 1 modified angle a frame"),
-        ({"keep_unmodified": True}, "1 modified bond a frame, beside the unmodified ones"),
+        ({}, "1 modified bond per frame"),
+        ({"bonds_per_frame": 3, "angles_per_frame": 1}, "3 modified bonds and 1 modified angle per frame"),
+        ({"keep_unmodified": True}, "1 modified bond per frame, plus the unmodified ones"),
     ],
 )
 def test_what_an_arm_does_in_words(settings: dict[str, Any], words: str) -> None:
@@ -555,9 +555,9 @@ def test_cautions_name_what_limits_the_result() -> None:
     assert "No collapse in the 20 runs of adaptive shows only that at least 86 % of such runs" in short
     assert "With this few seeds no p-value can be below 0.33" in short
     (shared,) = cautions(runs_with(18, 4, seeds=4), 100.0, 800.0, per_seed=False)
-    assert "the test over seeds answers for this data set alone" in shared
+    assert "the test over seeds applies to this data set only" in shared
     (own,) = cautions(runs_with(18, 4, seeds=4), 100.0, 800.0, per_seed=True)
-    assert "frames and modifications of its own" in own
+    assert "its own frames and modifications" in own
     assert "600 K" in " ".join(cautions(runs_with(18, 4, seeds=4), 100.0, 600.0, per_seed=False))
     one = " ".join(cautions(runs_with(18, seeds=1), 100.0, 800.0, per_seed=False))
     assert "One seed" in one and "data set" not in one
