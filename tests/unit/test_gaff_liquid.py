@@ -252,7 +252,7 @@ def test_platform_that_does_not_work_is_passed_over(box, tmp_path, monkeypatch, 
         gaff = run(box, tmp_path, GaffNPT(duration_ps=0.01, record_interval_ps=0.01, cutoff_A=6.0))
     used = gaff._box.md.platform
     assert used != failed[0]
-    assert f"OpenMM: platform {failed[0]} does not serve here: no device" in caplog.text
+    assert f"OpenMM: platform {failed[0]} does not work here: no device" in caplog.text
     assert f"240 atoms on platform {used}" in caplog.text
     assert len(gaff.run()) == 1
 
