@@ -90,7 +90,7 @@ def test_every_axis_has_a_label_with_its_unit(layout: str, figures: dict[str, di
                 # Rows are named by their liquids.
                 assert len(figure.axes[0].get_yticklabels()) >= 1
                 continue
-            # What stands below labelled axes is a note.
+            # Text below labelled axes is a note.
             labels = own or [shared]
             for label in labels:
                 assert unit.search(label), f"{name}: {axis} label {label!r} has no unit"
@@ -260,7 +260,7 @@ def test_structure_draws_every_pair_and_angle() -> None:
         (line,) = [line for line in titled["O-C-O"].lines if line.get_color() == colour]
         expected = adf[(adf["triplet"] == "O-C-O") & (adf["variant"] == variant)]["density_per_degree"]
         np.testing.assert_array_equal(line.get_ydata(), expected)
-    # Where there is but one variant, as where no run held after the correction.
+    # With only one variant, for example if no run survived after the correction.
     alone = liquid_figures.structure(rdf.query("variant == 'corrected'"), adf.query("variant == 'corrected'"))
     assert "uncorrected" not in words(alone)
     assert "no run survived" in words(liquid_figures.structure(rdf.iloc[:0], adf.iloc[:0]))
@@ -301,7 +301,7 @@ def test_figures_of_nothing_say_so(full: Study) -> None:
 
 
 def summary(study: Study, folder: Path, **changes: Any) -> ModelSummary:
-    """What the page takes of a study; one file stands for all of its figures."""
+    """Content of the page for a study; one file is used for all of its figures."""
     drawn = folder / "figure.svg"
     drawn.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     densities, viscosities = study.tables()

@@ -516,7 +516,7 @@ CHANGES = {"original": "unmodified frames", "adaptive": "3 modified bonds per fr
 
 
 def test_answer_in_a_sentence() -> None:
-    """The test over seeds leads, what the arms do is named, and nothing is called significant over runs alone."""
+    """The test over seeds comes first, the arms' modifications are named, and nothing over runs is called significant."""
     text = answer(runs_with(18, 4), CHANGES).replace("\N{NO-BREAK SPACE}", " ")
     assert text == (
         "original (unmodified frames) 18 of 20 runs collapsed (90 %, 95 % interval 68 % to 99 %), "
@@ -591,7 +591,7 @@ class Page(HTMLParser):
         return sum(link.startswith("data:image/svg+xml") for link in self.loaded)
 
     def check_alone(self) -> None:
-        """It stands alone: all that it loads is in it, nothing runs, and no link within it leads nowhere."""
+        """It is self-contained: everything that it loads is in it, nothing runs, and no internal link is broken."""
         assert all(link.startswith(("data:", "#")) for link in self.loaded)
         assert {link[1:] for link in self.loaded if link.startswith("#")} <= self.anchors
         assert not {"script", "iframe"} & self.tags
@@ -627,7 +627,7 @@ def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str
     source = (tmp_path / "short.html").read_text("utf-8")
     short = Page(source)
     assert short.images == 0 and answer(molecule, CHANGES) in short.text
-    # Browsers refuse data: addresses above 2 MB, in which Snakemake's report holds this page.
+    # Browsers refuse data: URLs above 2 MB, as which Snakemake's report contains this page.
     assert len(source) < 50_000
     with pytest.raises(PhysEmbedError, match="figure 'survival' is missing"):
         figures = {key: path for key, path in svgs.items() if key != "survival"}

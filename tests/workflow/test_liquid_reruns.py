@@ -1,4 +1,4 @@
-"""After a complete run of a liquid, what a change reruns and what it leaves alone."""
+"""After a complete run of a liquid: what a change reruns and what it does not affect."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_longer_viscosity_run_reruns_no_npt(copy_of_finished_liquids: Checkout
     folder = copy_of_finished_liquids.root / "results/minimal_liquids/models/tiny/viscosity/DMC_298K/uncorrected"
 
     def recorded() -> dict[int, np.ndarray]:
-        """The pressure tensors of each replica that was not lost."""
+        """The pressure tensors of each surviving replica."""
         runs = pd.read_csv(folder / "runs.csv")
         with np.load(folder / "pressure.npz") as file:
             return dict(zip(runs.replica[runs.status == "ok"], file["pressure_tensor"], strict=True))
@@ -95,7 +95,7 @@ def test_a_longer_viscosity_run_reruns_no_npt(copy_of_finished_liquids: Checkout
 def test_an_edit_of_the_analysis_repeats_no_md(copy_of_finished_liquids: Checkout) -> None:
     study = copy_of_finished_liquids
     study.edit("physembed/analysis/density.py", "MINIMUM_EFFECTIVE_SAMPLES = 50", "MINIMUM_EFFECTIVE_SAMPLES = 51")
-    # Of the confirming density follow the card and the certificate; viscosity runs go on if their density is the same.
+    # Card and certificate depend on the confirming density; viscosity runs continue if their density is the same.
     after = {"scan", "tuning", "corrected_model", "certificate", "volume_scan"} | AFTER_NPT
     planned = study.planned()
     assert {"scan", "tuning", "density"} <= set(planned) <= after
@@ -104,7 +104,7 @@ def test_an_edit_of_the_analysis_repeats_no_md(copy_of_finished_liquids: Checkou
     done = study.snakemake("--cores", "1", *(f"results/minimal_liquids/{target}" for target in targets))
     assert done.returncode == 0, done.stderr
     assert "scan: 3 of 3 runs are finished" in (folder / "logs/scan.log").read_text()
-    # The same numbers come out, so that nothing else that has cost something is to be made again.
+    # The results are the same, so nothing else that was expensive has to be repeated.
     assert not {"npt", "viscosity_run", "volume_scan"} & set(study.planned())
 
 
