@@ -150,7 +150,7 @@ MOLECULE_FIGURES = _by_name(
         "its standard error from leaving out a frame at a time (Levi et al., Sensors 2022, 22, 5540). The factor is "
         "the error over the spread, of all atoms: multiply the spread of the committee (``committee.pt`` beside the "
         "models) by it. Look for points that follow the line, shifted or not: then the spread ranks atoms rightly, "
-        "and the factor mends its size. Models that were trained on the same frames share errors that no spread shows. "
+        "and the factor corrects its size. Models trained on the same frames share errors that no spread shows. "
         "``reliability.csv`` beside the figure has the numbers.",
     ),
     Item(

@@ -516,7 +516,7 @@ CHANGES = {"original": "unmodified frames", "adaptive": "3 modified bonds per fr
 
 
 def test_answer_in_a_sentence() -> None:
-    """The test over seeds comes first, the arms' modifications are named, and nothing over runs is called significant."""
+    """The test over seeds comes first, arms' modifications are named, and nothing over runs is called significant."""
     text = answer(runs_with(18, 4), CHANGES).replace("\N{NO-BREAK SPACE}", " ")
     assert text == (
         "original (unmodified frames) 18 of 20 runs collapsed (90 %, 95 % interval 68 % to 99 %), "
