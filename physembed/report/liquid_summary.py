@@ -50,7 +50,7 @@ class ModelSummary:
     boxes: pd.DataFrame
     """liquid, molecules, atoms, box_length_A (shortest edge) of each box."""
     figures: Mapping[str, Path]
-    """SVG file of each figure by its name in `catalogue.MODEL_FIGURES`, but for `structure`."""
+    """SVG file of each figure by its name in `catalogue.MODEL_FIGURES`, except `structure`."""
     structures: Mapping[str, Path] = field(default_factory=dict)
     """SVG file of `structure` of each liquid."""
     certificate: pd.DataFrame | None = None

@@ -34,7 +34,7 @@ class LiquidFacts:
     components: str
     """The composition as text, such as `EC:EMC 3:7 by mass`."""
     composition: Mapping[str, float]
-    """SMILES to mass fraction (as wanted, not as rounded to whole molecules)."""
+    """SMILES to mass fraction (as requested, not as rounded to whole molecules)."""
     temperature_K: float
     density_g_cm3: float | None = None
     """Measured; None if there is no value."""
@@ -258,7 +258,7 @@ def viscosity_table(
 
 
 def of_model(table: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Rows of one model in `density_table` or `viscosity_table`, and those of the paper's that stand beside it."""
+    """Rows of one model in `density_table` or `viscosity_table`, and the corresponding rows of the paper."""
     beside = (table["origin"] == PAPER) & table["model"].isin(shown_paper_models([model]))
     return table[beside | ((table["origin"] == HERE) & (table["model"] == model))]
 

@@ -39,7 +39,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def plus_minus(value: float, error: float, most_decimals: int) -> str:
-    """`1.0168 ± 0.0012`: a value with its standard error to two figures, at most to so many decimals."""
+    """`1.0168 ± 0.0012`: a value with its standard error to two digits, with at most `most_decimals` decimals."""
     if math.isnan(error):
         return f"{value:.{most_decimals}f}"
     decimals = most_decimals if error <= 0 else min(most_decimals, max(0, 1 - math.floor(math.log10(error))))
