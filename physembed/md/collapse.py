@@ -129,8 +129,8 @@ class CollapseDetector:
         ):
             if values.shape != shape or not np.isfinite(values).all():
                 raise PhysEmbedError(
-                    f"collapse: {name} have shape {values.shape} or non-finite values; finite values of shape {shape} "
-                    "are required; give those of this molecule and its GAFF run"
+                    f"collapse: {name} of shape {values.shape}, but finite values of shape {shape} are required; "
+                    "give those of this molecule and its GAFF run"
                 )
         self._types = _atom_types(bonds, n_atoms)
         self._tolerance = bond_tolerance_A
