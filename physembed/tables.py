@@ -1,4 +1,4 @@
-"""Reading the tables that stages write."""
+"""Reading and writing of the tables of stages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEXT_COLUMNS = {
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """A CSV or Parquet file. Empty cells of number columns become NaN, those of text columns stay empty text."""
+    """Read a CSV or Parquet file. Empty cells of numeric columns become NaN, those of text columns stay empty text."""
     if Path(path).suffix == ".parquet":
         return pd.read_parquet(path)
     table = pd.read_csv(path, keep_default_na=False, na_values=[""])
@@ -33,16 +33,16 @@ def write_typed(path: str | Path, table: pd.DataFrame, columns: Mapping[str, typ
 
 
 def read_typed(path: str | Path, columns: Mapping[str, type], what: str, kind: str) -> pd.DataFrame:
-    """Read a CSV of columns of given types; it may have no rows.
+    """Read a CSV with columns of given types; it may have no rows.
 
     Args:
         path: the file.
         columns: type of each column.
-        what: begins the message of an error.
-        kind: what the table is called there.
+        what: beginning of the error message.
+        kind: description of the table in the message.
 
     Raises:
-        PhysEmbedError: a column is missing or holds a value of another type.
+        PhysEmbedError: a column is missing or contains a value of another type.
     """
     try:
         # Atom types such as `na` or `nan` are text, not missing values.

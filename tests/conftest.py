@@ -1,10 +1,10 @@
-"""One OpenMP thread, set before any library loads; and tests of random quantities, which may fail by chance.
+"""One OpenMP thread, set before any library loads; and statistical tests, which may fail by chance.
 
-A test marked `chance(probability)` looks at numbers that differ from machine to machine, because rounding decides where
-MD goes. It states an upper bound of the probability that it fails by chance in one attempt, and takes the fixture
-`seed`. It is repeated with other seeds until its false failure is less probable than 1e-5, and fails only if every
-attempt does: what is wrong fails in all of them. (Draws of NumPy alone are the same on any machine, so that a test of
-them needs no mark.) To see what one attempt does: `pytest -m chance --attempts 1 --seed-offset 7`.
+A test marked `chance(probability)` checks numbers that differ between machines, because rounding determines the MD
+trajectory. It states an upper bound of the probability that one attempt fails by chance, and uses the fixture
+`seed`. It is repeated with other seeds until its false-failure probability is below 1e-5, and fails only if every
+attempt does: a real error fails all of them. (Pure NumPy draws are the same on any machine, so tests that use only
+these need no mark.) To see the result of one attempt: `pytest -m chance --attempts 1 --seed-offset 7`.
 """
 
 from __future__ import annotations

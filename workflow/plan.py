@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-# Trials count the seconds of one core; threads that wait for work would count too.
+# Trials count the seconds of one core; idle threads would be counted too.
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 from snakemake.cli import main as snakemake  # noqa: E402
@@ -32,11 +32,11 @@ from physembed.study import Study  # noqa: E402
 from workflow.overlays import BASE, checked_study  # noqa: E402
 
 JOBS: dict[int, PlannedJob] = {}
-"""The jobs of the dry run by Snakemake's number; it may speak of one twice."""
+"""The jobs of the dry run by Snakemake's job number; it may report one twice."""
 
 
 class LogHandler(LogHandlerBase):
-    """Keeps the jobs of a dry run, and passes on nothing but warnings and errors."""
+    """Collects the jobs of a dry run, and passes on only warnings and errors."""
 
     writes_to_stream = True
     writes_to_file = False
@@ -45,7 +45,7 @@ class LogHandler(LogHandlerBase):
     needs_rulegraph = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a job, or print what went wrong."""
+        """Collect a job, or print an error."""
         if getattr(record, "event", None) == LogEvent.JOB_INFO:
             job = record.__dict__
             resources = dict(job["resources"].items())
@@ -64,7 +64,7 @@ class LogHandler(LogHandlerBase):
 
 
 def planned_jobs(overlays: list[str]) -> list[PlannedJob]:
-    """The jobs that Snakemake would run with these files laid over config/config.yaml; `all` makes nothing itself."""
+    """The jobs that Snakemake would run with these overlays of config/config.yaml, without `all`."""
     LoggerPluginRegistry().register_plugin("snakemake_logger_plugin_plan", sys.modules[__name__])
     files = ["--configfile", *overlays] if overlays else []
     try:
@@ -76,7 +76,7 @@ def planned_jobs(overlays: list[str]) -> list[PlannedJob]:
 
 
 def calibrate(path: Path, jobs: list[PlannedJob], study: Study, sizes: Sizes) -> None:
-    """Measure what the jobs need and no trial has measured yet, and keep it."""
+    """Run the trials that the jobs need and that have not been run yet, and store the results."""
     known = read(path)
     missing = {name: of for name, of in trials_of(jobs, study, sizes).items() if name not in known}
     with tempfile.TemporaryDirectory(prefix="physembed-trials-") as folder:
@@ -90,8 +90,8 @@ def calibrate(path: Path, jobs: list[PlannedJob], study: Study, sizes: Sizes) ->
 def main() -> None:
     """Plan and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", nargs="*", help="files laid over config/config.yaml, as for --configfile")
-    parser.add_argument("--calibrate", action="store_true", help="measure first what this machine takes, in minutes")
+    parser.add_argument("config", nargs="*", help="overlays of config/config.yaml, as for --configfile")
+    parser.add_argument("--calibrate", action="store_true", help="first run short trials on this machine (minutes)")
     arguments = parser.parse_args()
     overlays = [str(Path(path).resolve()) for path in arguments.config]
     os.chdir(ROOT)

@@ -1,7 +1,7 @@
-"""The tables of a scan: the a1 that meets the target density at each alpha, and the curve through the runs.
+"""The tables of a scan: the a1 that reproduces the target density at each alpha, and the curve through the runs.
 
 `tuning` has one row per alpha: alpha, method, convention, tuned_on, target_g_cm3, status, reason, a1, a1_low, a1_high,
-density_g_cm3, standard_error_g_cm3 and its degrees_of_freedom, slope_g_cm3, f_statistic, p_value (the last two of a
+density_g_cm3, standard_error_g_cm3 and its degrees_of_freedom, slope_g_cm3, f_statistic, p_value (the last two for a
 line through direct runs: whether the densities lie on it).
 `curve` has alpha, a1, density_g_cm3, standard_error_g_cm3 and effective_samples (of a reweighted curve) on a grid.
 """
@@ -20,12 +20,12 @@ from physembed.analysis.reweighting import NPTRun, Reweighting
 from physembed.analysis.scan import Line, ScanPoint, Tuning, direct_line, reweighted_tuning
 
 GRID = 41
-"""Points of a curve."""
+"""Number of points of a curve."""
 CURVE = ["alpha", "a1", "density_g_cm3", "standard_error_g_cm3", "effective_samples"]
 
 
 def npt_runs(series: pd.DataFrame, runs: pd.DataFrame, temperature_K: float, pressure_bar: float) -> list[NPTRun]:
-    """The runs of a scan that survived, as `Reweighting` takes them."""
+    """The surviving runs of a scan, as input for `Reweighting`."""
     held = runs[runs.status == "ok"]
     return [
         NPTRun(
@@ -48,8 +48,8 @@ def direct(
 ) -> tuple[Tuning, Line | None]:
     """The tuning by a line through the runs at one alpha, and the line if there are enough runs for one.
 
-    With fewer than two values of a1 whose density has an error, the tuning is `unresolved` and its a1 is that of the
-    run that came nearest to the target.
+    If fewer than two values of a1 have a density with an error, the tuning is `unresolved` and its a1 is that of the
+    run closest to the target.
     """
     here = runs[runs.alpha == alpha]
     sound = here[(here.status == "ok") & (here.density_status == "ok")]
@@ -63,7 +63,7 @@ def direct(
     reasons = "; ".join(
         f"a1 = {run['a1']:g}: {run['reason'] or run['density_reason']}" for run in here.to_dict("records")
     )
-    reason = f"{len(sound)} of {len(here)} runs give a density with an error, and a line needs two ({reasons})"
+    reason = f"{len(sound)} of {len(here)} runs give a density with an error, but a line needs two ({reasons})"
     known = here[(here.status == "ok") & np.isfinite(here.density_g_cm3)]
     if known.empty:
         return Tuning("unresolved", reason, *[math.nan] * 6), None
@@ -84,7 +84,7 @@ def tune(
     mass_u: float,
     minimum_effective_samples: float,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tune a1 at each alpha and draw the curve of density against a1.
+    """Tune a1 at each alpha and compute the curve of density against a1.
 
     Args:
         series: one row per frame of each run: run, volume_A3, potential_energy_eV (of the uncorrected model),
@@ -92,13 +92,13 @@ def tune(
         runs: one row per run: run, alpha, a1, status, reason, density_g_cm3, standard_error_g_cm3, blocks,
             density_status, density_reason.
         method: a line through the runs at each alpha, or MBAR over all runs.
-        alphas: at which a1 is tuned.
+        alphas: values at which a1 is tuned.
         target_g_cm3: measured density.
-        a1_range: lowest and highest a1 allowed.
-        temperature_K: of all runs and of the target.
+        a1_range: lowest and highest allowed a1.
+        temperature_K: temperature of all runs and of the target.
         pressure_bar: likewise.
-        mass_u: of all atoms in the box.
-        minimum_effective_samples: below this a reweighted density is not believed.
+        mass_u: total mass of the atoms in the box.
+        minimum_effective_samples: below this a reweighted density is not used.
 
     Returns:
         The tables `tuning` and `curve`.

@@ -1,8 +1,8 @@
-"""Langevin dynamics of a batch of replicas of one molecule: BAOAB on a state of torch-sim.
+"""Langevin dynamics of a batch of replicas of one molecule: BAOAB on a torch-sim state.
 
-B. Leimkuhler and C. Matthews, Appl. Math. Res. Express 2013, 34. The step is torch-sim's `nvt_langevin_step`, bit for
-bit; on a GPU it is written so that a CUDA graph can hold it, and on a CPU it is compiled. The saved state is complete:
-a batch that loads it continues bit for bit on the same build of torch on a CPU.
+B. Leimkuhler and C. Matthews, Appl. Math. Res. Express 2013, 34. The step equals torch-sim's `nvt_langevin_step` bit
+for bit; on a GPU it can be captured in a CUDA graph, on a CPU it is compiled. The saved state is complete: a batch that
+loads it continues bit for bit with the same build of torch on a CPU.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from physembed.md.collapse import CollapseDetector
 from physembed.units import FS, KB
 
 MOVING = ("positions", "momenta", "energy", "forces")
-"""What a step changes."""
+"""Tensors of the state that a step changes."""
 
 
 class LangevinBatch:
     """Replicas of one molecule that advance together, each from its own start.
 
-    On a GPU a step is replayed as a CUDA graph, whose shapes are fixed. A replica that leaves then keeps its place: it
-    stands still at its start, unseen, until half of the places are empty and the batch is made anew. Looking for
-    replicas that have collapsed is replayed likewise, so that the host need not wait to let them stop.
+    On a GPU a step is replayed as a CUDA graph, whose shapes are fixed. A replica that leaves the batch then keeps its
+    slot, frozen at its start and hidden from the caller, until half of the slots are empty and the batch is rebuilt.
+    The collapse check is replayed in the same way, so that replicas stop without synchronising with the host.
 
     Args:
-        model: a torch-sim model (energies in eV, forces in eV/Å); on a GPU one that a CUDA graph can hold.
+        model: a torch-sim model (energies in eV, forces in eV/Å); on a GPU it must support capture in a CUDA graph.
         starts: one structure per replica, all of the same molecule with the same order of atoms.
-        temperature_K: of the thermostat and of the initial momenta, which are drawn from the Maxwell-Boltzmann
-            distribution of all 3 N degrees of freedom: the thermostat moves the centre of mass too.
+        temperature_K: temperature of the thermostat and of the initial momenta, which are drawn from the
+            Maxwell-Boltzmann distribution of all 3 N degrees of freedom: the thermostat also moves the centre of mass.
         timestep_fs: time step.
         friction_per_ps: friction coefficient.
-        seed: of the momenta and of the noise.
-        detector: says which replicas have collapsed, on the device of the model; None if nobody looks.
-        fixed_shapes: whether a step is one of tensors of fixed shapes, which a CUDA graph can hold, and a replica that
-            leaves keeps its place; by default on a GPU. On a CPU the step is compiled otherwise.
+        seed: seed of the momenta and of the noise.
+        detector: detects collapsed replicas, on the device of the model; None for no detection.
+        fixed_shapes: whether a step uses tensors of fixed shapes, so that it can be captured in a CUDA graph and a
+            replica that leaves keeps its slot; by default on a GPU. Otherwise, on a CPU, the step is compiled.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class LangevinBatch:
         self._use(started, self._taken.new_full((len(starts),), -1))
 
     def _use(self, state: Any, stopped_at: torch.Tensor) -> None:
-        """Go on with this state, all of whose replicas are in the batch."""
+        """Continue with this state, all of whose replicas are in the batch."""
         self.state, self._stopped_at = state, stopped_at
         self._places = torch.arange(state.n_systems, device=state.device)
         on_gpu, changed = state.device.type == "cuda", [getattr(state, name) for name in MOVING]
@@ -94,7 +94,7 @@ class LangevinBatch:
         self._look = Replayed(self._stop_collapsed, on_gpu, [self._stopped_at])
 
     def _step(self) -> None:
-        """One step, in place: half a kick and a drift, friction and noise, half a drift, forces, half a kick."""
+        """Take one step in place: half kick, half drift, friction and noise, half drift, forces, half kick."""
         state, half = self.state, self._half
         if self._steps is not None:
             self._taken += 1
@@ -127,32 +127,32 @@ class LangevinBatch:
         self._stopped_at.copy_(torch.where(newly, self._taken, self._stopped_at))
 
     def advance(self, steps: int) -> None:
-        """Take so many time steps; replicas that stopped stay as they are."""
+        """Take the given number of time steps; stopped replicas do not change."""
         while True:
             try:
                 return self._advance(steps)
             except torch.cuda.OutOfMemoryError as error:
-                # Of a capture, before any step: see Replayed.
+                # Raised by a capture, before any step: see Replayed.
                 self.model.fewer_at_once(error)
 
     def look(self) -> None:
-        """Let each replica that has collapsed stop, for good, as it is now. On a GPU the host does not wait for it."""
+        """Stop each collapsed replica permanently in its present state. On a GPU the host does not wait for this."""
         self._look(1)
 
     def keep(self, mask: torch.Tensor) -> None:
-        """Go on with the replicas where `mask` (n_replicas,) is true; the others leave the batch."""
+        """Continue with the replicas for which `mask` (n_replicas,) is true; the others leave the batch."""
         if not self._fixed_shapes or 2 * int(mask.sum()) <= self.state.n_systems:
             self._gather(self._places[mask])
             return
         left = self._places[~mask]
         self._places = self._places[mask]
-        # They stand still like those that stopped; when they did is not asked again.
+        # They are frozen like stopped replicas; their stopping time is no longer needed.
         self._stopped_at[left] = 0
         self.state.positions.view(-1, self.n_atoms, 3)[left] = self._home.view(-1, self.n_atoms, 3)[left]
         self.state.momenta.view(-1, self.n_atoms, 3)[left] = 0.0
 
     def _gather(self, places: torch.Tensor) -> None:
-        """Make the batch anew of the replicas at these places."""
+        """Rebuild the batch from the replicas in these slots."""
         generator = self.state.rng
         self._home = self._home.view(-1, self.n_atoms, 3)[places].reshape(-1, 3)
         state = self.state[places]
@@ -160,7 +160,7 @@ class LangevinBatch:
         self._use(state, self._stopped_at[places])
 
     def _in_batch(self, name: str) -> torch.Tensor:
-        """A tensor of the state (n_replicas, ...) without the places that are empty."""
+        """A tensor of the state (n_replicas, ...) without the empty slots."""
         values = getattr(self.state, name)
         rows = values if name == "energy" else values.view(-1, self.n_atoms, 3)
         return rows if len(self._places) == len(rows) else rows[self._places]
@@ -187,16 +187,16 @@ class LangevinBatch:
 
     @property
     def temperatures(self) -> torch.Tensor:
-        """Kinetic temperatures (n_replicas,) in K.
+        """Kinetic temperatures (n_replicas,) in K, with 3 N degrees of freedom.
 
-        Of 3 N degrees of freedom, at the half step behind, where friction and noise act: there BAOAB has the
-        Maxwell-Boltzmann distribution in a harmonic potential at any time step.
+        Evaluated at the preceding half step, where friction and noise act: there BAOAB has the Maxwell-Boltzmann
+        distribution in a harmonic potential at any time step.
         """
         return self._temperatures()[self._places]
 
     @property
     def stopped_at(self) -> torch.Tensor:
-        """After how many steps each replica (n_replicas,) stopped; -1 for one that moves."""
+        """Number of steps after which each replica (n_replicas,) stopped; -1 if it is still moving."""
         return self._stopped_at[self._places]
 
     def _temperatures(self) -> torch.Tensor:
@@ -205,13 +205,13 @@ class LangevinBatch:
         return kinetic_temperatures(momenta, state.masses, len(self._stopped_at), 3 * self.n_atoms)
 
     def save(self) -> dict[str, torch.Tensor]:
-        """Everything that the next step depends on."""
+        """Return everything that the next step depends on."""
         saved = {name: self._in_batch(name).cpu().clone() for name in MOVING}
         counts = {"taken": self._taken.cpu().clone(), "stopped_at": self.stopped_at.cpu()}
         return saved | counts | {"rng": self.state.rng.get_state()}
 
     def load(self, saved: dict[str, torch.Tensor], mask: torch.Tensor) -> None:
-        """Go on from `save`; `mask` says which replicas of the present batch were still in it then."""
+        """Continue from `save`; `mask` marks the replicas of the present batch that were still in it at that time."""
         self._gather(self._places[mask])
         for name in MOVING:
             now = getattr(self.state, name)

@@ -1,10 +1,10 @@
-"""What frames are compared with: the relaxed molecule, by the method of the labels.
+"""Reference for the connectivity of frames: the molecule relaxed with the label method.
 
-Wiberg bond orders of atoms that no bond joins can be large: 0.4 between the oxygens of CO2 or of a nitro group, 0.66
-between the outer nitrogens of an azide. So no threshold tells bonds apart in all molecules, and a frame is judged by
-how its bond orders differ from those of the relaxed molecule.
+Wiberg bond orders of non-bonded atoms can be large: 0.4 between the oxygens of CO2 or of a nitro group, 0.66
+between the outer nitrogens of an azide. So no single threshold distinguishes bonds in all molecules, and a frame is
+judged by how its bond orders differ from those of the relaxed molecule.
 
-The relaxed molecule also shows where the force field that made the frames is far from the method of the labels.
+The relaxed molecule also shows where the force field that generated the frames deviates strongly from the label method.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ Bonds = frozenset[tuple[int, int]]
 
 RELAXATION_STEPS = 200
 RELAXED_EV_A = 0.05
-"""Largest force of a relaxed molecule. Bond orders have settled long before."""
+"""Largest force of a relaxed molecule. Bond orders converge long before."""
 STARTS = 3
-"""Frames that are tried in turn as the start of a relaxation."""
+"""Number of frames tried as the start of a relaxation."""
 FAR_BOND_A, FAR_ANGLE_DEGREES, FAR_FORCE_EV_A = 0.1, 15.0, 2.5
-"""Where a warning is due. 30 of 36 molecules with GAFF at 300 K stay below 0.08 Å, 12 degrees and 2.1 eV/Å."""
+"""Thresholds of the warning. 30 of 36 molecules with GAFF at 300 K stay below 0.08 Å, 12 degrees and 2.1 eV/Å."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Connectivity:
     """(n_atoms, n_atoms) Wiberg bond orders of the relaxed molecules, 0 between different molecules."""
 
     def after(self, orders: NDArray[np.float64], threshold: float) -> Bonds:
-        """The pairs that are bonded in a frame.
+        """The bonded pairs of a frame.
 
-        A bond is lost when its order falls below `threshold`, or below half of its own where that is less. Another
-        pair is bonded when its order exceeds that of the relaxed molecule by `threshold`.
+        A bond is broken when its order falls below `threshold`, or below half of its relaxed order if that is less.
+        Another pair is bonded when its order exceeds that of the relaxed molecule by `threshold`.
 
         Args:
             orders: (n_atoms, n_atoms) Wiberg bond orders of the frame.
@@ -77,7 +77,7 @@ class Connectivity:
 
 
 def bonded(orders: NDArray[np.float64], limit: float | NDArray[np.float64]) -> Bonds:
-    """Pairs whose Wiberg bond order, `orders`: (n_atoms, n_atoms), is `limit` or more."""
+    """Pairs whose Wiberg bond order, `orders`: (n_atoms, n_atoms), is at least `limit`."""
     return frozenset(zip(*(axis.tolist() for axis in np.nonzero(np.triu(orders >= limit, 1))), strict=True))
 
 
@@ -106,22 +106,22 @@ def bond_pairs(bonds: pd.DataFrame, count: int) -> Bonds:
     if outside:
         raise PhysEmbedError(
             f"labels: bond {outside[0][0]}-{outside[0][1]} does not fit frames of {count} atoms; "
-            "give the bond table of the same molecule, atoms counted from 0"
+            "give the bond table of the same molecule, with 0-based atom indices"
         )
     return pairs
 
 
 def modified(frame: Atoms) -> bool:
-    """Whether bond-length sampling has changed a frame."""
+    """Whether sampling has modified a frame."""
     return str(frame.info.get("modifications", "[]")) != "[]"
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of molecule: those of equal atoms and bonds."""
+    """A kind of molecule: molecules with the same atoms and bonds."""
 
     bonds: Bonds
-    """Its bonds, atoms counted within the molecule."""
+    """Its bonds, with atom indices within the molecule."""
     members: list[list[int]]
     """Atoms of each molecule of this kind."""
 
@@ -132,7 +132,7 @@ class Relaxed:
 
     kind: _Kind
     atoms: Atoms
-    """One molecule in vacuum, its `charge` and positions as relaxed; positions in Å."""
+    """One molecule in vacuum with its `charge` and relaxed positions in Å."""
     orders: NDArray[np.float64]
     """(n_atoms, n_atoms) Wiberg bond orders."""
 
@@ -146,23 +146,23 @@ def relaxed_molecules(
     multiplicity: int | None = None,
     store: str | Path | None = None,
 ) -> list[Relaxed]:
-    """The kinds of molecules in frames, each relaxed in vacuum by the method of the labels.
+    """The kinds of molecules in frames, each relaxed in vacuum with the label method.
 
-    A relaxation starts at a molecule of an unmodified frame where there is one. It must keep the bonds of the
-    topology; if it does not from any of a few frames, the molecule is taken as it is in the first of them, where
-    its bonds are intact, and a warning says so.
+    A relaxation starts from a molecule of an unmodified frame if there is one. It must keep the bonds of the
+    topology; if it does not from any of a few frames, the molecule is used unrelaxed, from the first of these frames
+    in which its bonds are intact, and a warning reports this.
 
     Args:
-        frames: frames of the same atoms.
+        frames: frames with the same atoms.
         bonds: the topology's bonds.
         settings: method and SCF.
         charge: total charge in e; 0 for several molecules.
         multiplicity: 2 S + 1, or None for the lowest; not for several molecules.
-        store: folder that keeps the results.
+        store: folder that stores the results.
 
     Raises:
-        PhysEmbedError: a molecule that has no such bonds in this method, or several molecules with a charge or
-            multiplicity of their own.
+        PhysEmbedError: a molecule does not have these bonds with this method, or several molecules are given with a
+            charge or multiplicity.
     """
     usable = [frame for frame in frames if np.isfinite(frame.positions).all() and np.isfinite(frame.cell.array).all()]
     starts = sorted(usable, key=modified)[:STARTS]
@@ -171,8 +171,8 @@ def relaxed_molecules(
     kinds = _kinds(starts[0].numbers, bonds)
     if sum(len(kind.members) for kind in kinds) > 1 and (charge or multiplicity not in (None, 1)):
         raise PhysEmbedError(
-            f"labels: several molecules with charge {charge} and multiplicity {multiplicity}: which molecule has them "
-            "is not known; label neutral singlets, or one molecule at a time"
+            f"labels: several molecules with charge {charge} and multiplicity {multiplicity}: it is not known which "
+            "molecule has them; label neutral singlets, or one molecule at a time"
         )
     return [
         _relax(kind, starts, settings, charge, multiplicity, None if store is None else Path(store)) for kind in kinds
@@ -180,7 +180,7 @@ def relaxed_molecules(
 
 
 def connectivity(bonds: Bonds, molecules: Sequence[Relaxed], count: int) -> Connectivity:
-    """The bonds and bond orders that frames of `count` atoms are judged by."""
+    """The bonds and bond orders by which frames of `count` atoms are judged."""
     orders = np.zeros((count, count))
     for molecule in molecules:
         for member in molecule.kind.members:
@@ -200,7 +200,7 @@ def _kinds(numbers: NDArray[np.int64], bonds: Bonds) -> list[_Kind]:
 
 
 def _molecule(frame: Atoms, member: Sequence[int], bonds: Bonds) -> Atoms:
-    """A molecule of a frame in vacuum, whole also where it lies across the boundary of the box."""
+    """A molecule of a frame in vacuum, made whole if it crosses the boundary of the box."""
     positions = frame.positions[list(member)].copy()
     if frame.pbc.any():
         for first, second in networkx.bfs_edges(networkx.Graph(sorted(bonds)), 0):
@@ -210,7 +210,7 @@ def _molecule(frame: Atoms, member: Sequence[int], bonds: Bonds) -> Atoms:
 
 
 class _Method(Calculator):
-    """The method of the labels for ASE's optimiser."""
+    """The label method for ASE's optimiser."""
 
     implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
 
@@ -275,7 +275,7 @@ def _neighbours_of_neighbours(bonds: Bonds) -> Bonds:
 def _relaxed(
     start: Atoms, settings: Labels, charge: int, multiplicity: int | None, store: Path | None
 ) -> tuple[Atoms, Label]:
-    """A molecule, relaxed as far as it goes, and its label; from the store if it is there."""
+    """A molecule, relaxed as far as possible, and its label; from the store if available."""
     about = {
         "settings": settings.model_dump(exclude=keeping_runs(Labels)),
         "charge": charge,
@@ -295,7 +295,7 @@ def _relaxed(
     atoms.calc = method = _Method(settings, charge, multiplicity)
     try:
         BFGS(atoms, logfile=None).run(fmax=RELAXED_EV_A, steps=RELAXATION_STEPS)
-    except (PhysEmbedError, np.linalg.LinAlgError, ValueError) as error:  # atoms that coincide, an SCF without end
+    except (PhysEmbedError, np.linalg.LinAlgError, ValueError) as error:  # coinciding atoms, an SCF that diverges
         if method.last is None:
             raise
         log.info("%s: relaxation ended early: %s", start.get_chemical_formula(), error)
@@ -307,13 +307,13 @@ def _relaxed(
 
 
 def warn_if_far(frames: Sequence[Atoms], labels: Sequence[Label], molecules: Sequence[Relaxed], method: str) -> None:
-    """Warn if the geometry or the forces of unmodified frames show that their force field is far from the labels.
+    """Warn if geometry or forces of unmodified frames show that their force field deviates strongly from the labels.
 
     Args:
-        frames: frames, of which those that are not modified count.
+        frames: frames, of which only unmodified ones are used.
         labels: their labels.
         molecules: the kinds of molecules in them.
-        method: name of the labels' method.
+        method: name of the label method.
     """
     chosen = [
         (frame, label) for frame, label in zip(frames, labels, strict=True) if label.converged and not modified(frame)
@@ -327,13 +327,13 @@ def warn_if_far(frames: Sequence[Atoms], labels: Sequence[Label], molecules: Seq
     if found:
         log.warning(
             "the force field of the %d unmodified frames is far from %s: %s; compare with the literature, and "
-            "give a topology of your own if it is the force field that is wrong",
+            "give your own topology if the force field is wrong",
             len(chosen), method, "; ".join(found),
         )  # fmt: skip
 
 
 def _far_geometry(frames: Sequence[Atoms], molecule: Relaxed) -> list[str]:
-    """The bond and the angle whose means over frames differ most from the relaxed molecule's, where they are far."""
+    """The bond and angle whose means over frames deviate most from the relaxed molecule, if beyond the thresholds."""
     kind, name = molecule.kind, molecule.atoms.get_chemical_formula()
     positions = np.array(
         [_molecule(frame, member, kind.bonds).positions for frame in frames for member in kind.members]
@@ -362,7 +362,7 @@ def _lengths(positions: NDArray[np.float64], pairs: NDArray[np.int64]) -> NDArra
 
 
 def _angles(positions: NDArray[np.float64], triples: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(n_frames, n_angles) degrees; the apex stands in the middle."""
+    """(n_frames, n_angles) degrees, with the apex in the middle."""
     first = positions[:, triples[:, 0]] - positions[:, triples[:, 1]]
     second = positions[:, triples[:, 2]] - positions[:, triples[:, 1]]
     cosines = (first * second).sum(axis=2) / np.linalg.norm(first, axis=2) / np.linalg.norm(second, axis=2)

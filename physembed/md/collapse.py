@@ -1,13 +1,13 @@
-"""Collapse of a molecule in MD, judged from its own topology: broken bonds, overlaps, non-finite values.
+"""Collapse of a molecule in MD, detected with its own topology: broken bonds, overlaps, non-finite values.
 
-A run has collapsed at the first check at which one of these holds, in the order in which they are named:
+A run has collapsed at the first check at which one of the following is true, in this order:
 
-1. `non_finite`: a position, energy, force or temperature is infinite or not a number;
-2. `bond`: a bond of the topology is further than a tolerance from its mean length over the GAFF run;
-3. `overlap`: two atoms without a bond between them are nearer than a bond between these elements plus a
-   margin. Pairs two or three bonds apart count: they are not bonded.
+1. `non_finite`: a position, energy, force or temperature is infinite or NaN;
+2. `bond`: a bond of the topology deviates by more than a tolerance from its mean length in the GAFF run;
+3. `overlap`: two non-bonded atoms are closer than a bond between their elements plus a margin. Pairs two or three
+   bonds apart count as non-bonded.
 
-A high temperature alone is no collapse. Lengths are in Å, energies in eV, forces in eV/Å, temperatures in K.
+A high temperature alone is not a collapse. Lengths are in Å, energies in eV, forces in eV/Å, temperatures in K.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ QUANTITIES = ("positions", "energy", "forces", "temperature")
 
 @dataclass(frozen=True)
 class CollapseCheck:
-    """What one check found; all tensors are on the device of the positions."""
+    """Result of one check; all tensors are on the device of the positions."""
 
     collapsed: torch.Tensor
     """(n_replicas,) bool."""
@@ -39,33 +39,33 @@ class CollapseCheck:
     bond_lengths: torch.Tensor
     """(n_replicas, n_bonds) Å."""
     pair_distances: torch.Tensor
-    """(n_replicas, n_pairs) Å, of the pairs that are not bonded."""
+    """(n_replicas, n_pairs) Å, of the non-bonded pairs."""
 
 
 @dataclass(frozen=True)
 class Collapse:
-    """Why one replica collapsed. Atoms, types and lengths are empty where the cause is `non_finite`."""
+    """Why one replica collapsed. Atoms, types and lengths are empty if the cause is `non_finite`."""
 
     cause: Literal["non_finite", "bond", "overlap"]
     atom_i: int | None
     atom_j: int | None
     types: str
-    """The sorted pair of GAFF types, `c-o`."""
+    """Sorted pair of GAFF types, such as `c-o`."""
     length_A: float | None
     """Distance of the two atoms."""
     reference_A: float | None
-    """Mean length of the bond, or the limit below which the pair overlaps."""
+    """Mean length of the bond, or the distance below which the pair overlaps."""
     detail: str
-    """The same in words."""
+    """Description in words."""
     angle_types: str = ""
-    """Of an overlap of two atoms with a common neighbour: the type of their angle, `ca-oh-ho`."""
+    """For an overlap of two atoms with a common neighbour: the type of their angle, such as `ca-oh-ho`."""
     angle_degrees: float | None = None
-    """That angle."""
+    """Value of this angle."""
 
 
 @dataclass(frozen=True)
 class SampledRanges:
-    """What the training frames of an arm were sampled over."""
+    """Ranges over which the training frames of an arm were sampled."""
 
     bonds: pd.DataFrame
     """`bond_sampling/{arm}_ranges.csv`; columns types, compression_low_A, stretch_high_A, r_max_A are used."""
@@ -78,23 +78,23 @@ def _atom_types(bonds: pd.DataFrame, n_atoms: int) -> list[str]:
     """GAFF type of each atom.
 
     Raises:
-        PhysEmbedError: an atom is in no bond, or a bond names an atom that the molecule does not have.
+        PhysEmbedError: an atom is in no bond, or a bond refers to an atom that the molecule does not have.
     """
     types = dict(zip(bonds["i"], bonds["type_i"], strict=True)) | dict(zip(bonds["j"], bonds["type_j"], strict=True))
     if set(types) != set(range(n_atoms)):
         wrong = sorted(set(types) ^ set(range(n_atoms)))
         raise PhysEmbedError(
-            f"collapse: atoms {wrong} are only in one of the bond table and the molecule of {n_atoms} atoms; "
+            f"collapse: atoms {wrong} occur in only one of the bond table and the molecule of {n_atoms} atoms; "
             "give the bond table of this molecule"
         )
     return [str(types[atom]) for atom in range(n_atoms)]
 
 
 class CollapseDetector:
-    """Checks a batch of replicas of one molecule at once, on the device it was made for.
+    """Checks a batch of replicas of one molecule at once, on a given device.
 
-    A check queues tensor operations only: it never waits for the device. Reading `CollapseCheck.collapsed` or
-    calling `describe` does.
+    A check only queues tensor operations and does not synchronise with the device. Reading
+    `CollapseCheck.collapsed` or calling `describe` does.
     """
 
     def __init__(
@@ -106,17 +106,17 @@ class CollapseDetector:
         overlap_margin_A: float,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Take the limits of the molecule.
+        """Set the limits of the molecule.
 
         Args:
             bonds: the bond table (columns i, j, type_i, type_j; 0-based, i < j).
-            mean_lengths_A: (n_bonds,) mean length of each bond over the GAFF run
+            mean_lengths_A: (n_bonds,) mean length of each bond in the GAFF run
                 (`physembed.molecules.bonds.bond_length_statistics`).
-            equilibrium_lengths_A: (n_atoms, n_atoms) length of a bond between the elements of each two atoms
+            equilibrium_lengths_A: (n_atoms, n_atoms) length of a bond between the elements of each pair of atoms
                 (`physembed.molecules.bonds.equilibrium_length_matrix`).
-            bond_tolerance_A: a bond further than this from its mean length is a collapse.
-            overlap_margin_A: added to the equilibrium lengths to give the limits of an overlap.
-            device: where the positions are.
+            bond_tolerance_A: a bond that deviates by more than this from its mean length is a collapse.
+            overlap_margin_A: added to the equilibrium lengths to obtain the limits for overlaps.
+            device: device of the positions.
 
         Raises:
             PhysEmbedError: bond table, mean lengths and matrix do not belong together, or a length is not
@@ -129,8 +129,8 @@ class CollapseDetector:
         ):
             if values.shape != shape or not np.isfinite(values).all():
                 raise PhysEmbedError(
-                    f"collapse: {name} of shape {values.shape} given where finite ones of shape {shape} "
-                    "are needed; give those of this molecule and its GAFF run"
+                    f"collapse: {name} of shape {values.shape}, but finite values of shape {shape} are required; "
+                    "give those of this molecule and its GAFF run"
                 )
         self._types = _atom_types(bonds, n_atoms)
         self._tolerance = bond_tolerance_A
@@ -169,24 +169,24 @@ class CollapseDetector:
         per_atom = (n_replicas, self._n_atoms, 3)
         shapes = [tuple(tensor.shape) for tensor in (positions, forces, energies, temperatures)]
         if shapes != [per_atom, per_atom, (n_replicas,), (n_replicas,)]:
-            raise ValueError(f"positions, forces, energies, temperatures of shapes {shapes}; need {per_atom}")
+            raise ValueError(f"positions, forces, energies, temperatures of shapes {shapes}; expected {per_atom}")
         quantities = (positions, energies, forces, temperatures)
         non_finite = torch.stack(
             [~values.reshape(n_replicas, -1).isfinite().all(dim=1) for values in quantities], dim=1
         )
         lengths = _distances(positions, self._bonds)
         pair_distances = _distances(positions, self._pairs)
-        # Each test asks for "within limits": no comparison with NaN is true, so NaN never passes.
+        # Each test is written as "within limits": comparisons with NaN are false, so NaN never passes.
         bonds_hold = (lengths - self._mean_lengths).abs() <= self._tolerance
         pairs_apart = pair_distances >= self._limits
         sound = ~non_finite.any(dim=1) & bonds_hold.all(dim=1) & pairs_apart.all(dim=1)
         return CollapseCheck(~sound, non_finite, lengths, pair_distances)
 
     def describe(self, check: CollapseCheck, replica: int) -> Collapse:
-        """Name what failed in one replica of a check.
+        """Describe why one replica of a check has collapsed.
 
-        Of several bonds beyond the tolerance it is the one with the largest deviation, of several overlaps
-        the one furthest below its limit.
+        If several bonds are beyond the tolerance, the one with the largest deviation is named; if there are several
+        overlaps, the one furthest below its limit.
 
         Raises:
             ValueError: this replica has not collapsed.
@@ -217,7 +217,7 @@ class CollapseDetector:
         )  # fmt: skip
 
     def _angle(self, i: int, j: int, distance: float, bond_lengths: list[float]) -> tuple[str, float | None]:
-        """Type and degrees of the angle across which two atoms face each other; the smallest if there are several."""
+        """Type and value in degrees of the angle spanned by two atoms; the smallest one if there are several."""
         angles = []
         for apex in range(self._n_atoms):
             rows = [self._bond_rows.get(frozenset((apex, end))) for end in (i, j)]
@@ -242,20 +242,20 @@ def _distances(positions: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
 
 
 def in_sampled_range(collapse: Collapse, ranges: SampledRanges) -> str:
-    """Whether the bond or angle that failed was at a value that its type was sampled over.
+    """Whether the bond or angle that failed was within the sampled range of its type.
 
-    The range is that of both segments of the type with what lies between. Where a segment is empty, the range ends
-    with the data. An overlap is judged by the angle across which its two atoms face each other.
+    The range extends over both segments of the type and the values between them. If a segment is empty, the range ends
+    with the data. An overlap is judged by the angle that its two atoms span.
 
     Args:
         collapse: the collapse of a run.
-        ranges: those of the arm.
+        ranges: sampled ranges of the arm.
 
     Returns:
         `inside` or `outside` (the ends are inside), or an empty string for causes other than a bond or an angle.
 
     Raises:
-        PhysEmbedError: the table does not have this type exactly once.
+        PhysEmbedError: the table does not contain this type exactly once.
     """
     if collapse.cause == "bond" and collapse.length_A is not None:
         row = _row(ranges.bonds, "bond", collapse.types)
@@ -274,6 +274,6 @@ def _row(ranges: pd.DataFrame, kind: str, types: str) -> pd.Series:
     if len(rows) != 1:
         raise PhysEmbedError(
             f"collapse: {kind} type {types!r} has {len(rows)} rows in the table of sampled ranges "
-            f"(types there: {', '.join(ranges['types'])}); give the table of this molecule and arm"
+            f"(known types: {', '.join(ranges['types'])}); give the table of this molecule and arm"
         )
     return rows.iloc[0]

@@ -1,6 +1,6 @@
-"""AmberTools' programs: where they are and how they are run.
+"""AmberTools' programs: location and execution.
 
-AmberTools on PATH (conda) is used first, else the copy that acpype's wheel carries.
+AmberTools on PATH (conda) is preferred to the copy in acpype's wheel.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from physembed.programs import run_program
 
 log = logging.getLogger(__name__)
 LIMIT_S = {"antechamber": 4 * 3600, "parmchk2": 600, "tleap": 600}
-"""Time for each program. AM1-BCC charges of 42 atoms take minutes; the rule has four hours."""
+"""Time limit of each program. AM1-BCC charges of 42 atoms take minutes; the rule has four hours."""
 
 
 def amber_home() -> Path:
-    """The folder that holds AmberTools' `bin` and `dat`.
+    """The folder that contains AmberTools' `bin` and `dat`.
 
     Raises:
         PhysEmbedError: if there is no AmberTools on PATH, in AMBERHOME or in acpype's wheel.
@@ -44,7 +44,7 @@ def run(program: str, *arguments: str, folder: Path) -> str:
     """Run one of AmberTools' programs in `folder` and return what it printed.
 
     Raises:
-        PhysEmbedError: if the program fails; names the missing system library where that is the cause.
+        PhysEmbedError: the program fails; names the missing system library if that is the cause.
     """
     home = amber_home()
     environment = os.environ | {
@@ -62,7 +62,7 @@ def run(program: str, *arguments: str, folder: Path) -> str:
         what=f"topology: {program}",
         advice="set topology.charges: gasteiger, or give a topology of your own",
     )
-    # sqm's own complaint stands in its output file; antechamber only says that sqm failed.
+    # sqm's own error message is in its output file; antechamber only reports that sqm failed.
     sqm = folder / "sqm.out"
     if program == "antechamber" and code != 0 and sqm.exists():
         output += sqm.read_text()

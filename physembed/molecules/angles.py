@@ -8,7 +8,7 @@ The angle table has one row per angle term of the topology, sorted by `j`, `i` a
 | `type_i`, `type_j`, `type_k` | atom types by which the topology assigns angles |
 | `k_kcal_mol_rad2` | force constant in AMBER's sense, E = k (theta - theta_eq)^2 |
 | `theta_eq_degrees` | equilibrium angle |
-| `in_ring` | both bonds lie in rings, so that neither end can turn about the apex without breaking a ring |
+| `in_ring` | both bonds are in rings, so neither end can move about the apex without breaking a ring |
 | `terminal` | one end is hydrogen or a halogen with no other bond |
 """
 
@@ -54,9 +54,9 @@ def angle_table(structure: parmed.Structure, bonds: pd.DataFrame) -> pd.DataFram
     """The angle table of a topology.
 
     Args:
-        structure: the topology; ParmEd holds force constants in AMBER's sense (kcal/mol/rad^2, without the factor
-            1/2) whatever it read.
-        bonds: its bond table, which says which bonds lie in rings.
+        structure: the topology; ParmEd stores force constants in AMBER's sense (kcal/mol/rad^2, without the factor
+            1/2) for every format.
+        bonds: its bond table, which identifies bonds in rings.
 
     Raises:
         PhysEmbedError: an angle has no parameters, or joins atoms that are not bonded.

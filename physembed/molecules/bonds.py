@@ -62,11 +62,11 @@ def bond_graph(table: pd.DataFrame) -> networkx.Graph:
 def bond_table(structure: parmed.Structure) -> pd.DataFrame:
     """The bond table of a topology.
 
-    ParmEd holds force constants in AMBER's sense (kcal/mol/Å^2, without the factor 1/2) whatever it read.
+    ParmEd stores force constants in AMBER's sense (kcal/mol/Å^2, without the factor 1/2) for every format.
 
     Raises:
-        PhysEmbedError: a bond has no parameters, or none that a length can be sampled with, or ends in an atom
-            of no element.
+        PhysEmbedError: a bond has no parameters, or none that are suitable for sampling, or ends in an atom
+            without an element.
     """
     rows = []
     for bond in structure.bonds:
@@ -80,19 +80,19 @@ def bond_table(structure: parmed.Structure) -> pd.DataFrame:
         types = bonded_type(first), bonded_type(second)
         rows.append((first.idx, second.idx, *types, bond.type.k, bond.type.req, False, terminal))
     table = pd.DataFrame(sorted(rows), columns=list(COLUMNS)).astype(COLUMNS)
-    # A bond lies in a ring unless the molecule falls apart without it.
+    # A bond is in a ring if the molecule stays connected without it.
     bridges = {tuple(sorted(edge)) for edge in networkx.bridges(bond_graph(table))} if rows else set()
     table["in_ring"] = [edge not in bridges for edge in zip(table["i"], table["j"], strict=True)]
     return table.astype(COLUMNS)
 
 
 def is_terminal(atom: parmed.Atom) -> bool:
-    """A hydrogen or halogen at the end of the molecule; the chlorine of a perchlorate is not."""
+    """Whether an atom is a hydrogen or halogen at the end of the molecule; the chlorine of a perchlorate is not."""
     return atom.atomic_number in TERMINAL_ELEMENTS and len(atom.bonds) == 1
 
 
 def bonded_type(atom: parmed.Atom) -> str:
-    """The type that decides over bonds: in OPLS it is coarser than the atom type (`CT`, not `opls_135`)."""
+    """The type that determines bond parameters: in OPLS it is coarser than the atom type (`CT`, not `opls_135`)."""
     return str(getattr(atom.atom_type, "bond_type", atom.type))
 
 
@@ -150,7 +150,7 @@ def bond_length_statistics(positions: np.ndarray, table: pd.DataFrame) -> pd.Dat
 
 
 def equilibrium_length_matrix(table: pd.DataFrame, atomic_numbers: Sequence[int] | np.ndarray) -> np.ndarray:
-    """For each two atoms, the equilibrium length of a bond between their elements, bonded or not.
+    """For each pair of atoms, the equilibrium length of a bond between their elements, bonded or not.
 
     It is the mean `r_eq_A` of the bonds between these elements in the molecule, or the sum of the covalent radii
     (Cordero et al., Dalton Trans. 2008, 2832; `ase.data.covalent_radii`) where the molecule has no such bond.

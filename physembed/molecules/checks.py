@@ -1,7 +1,7 @@
-"""Checks of a classical topology, made here or given by a user: is it one connected molecule of atoms?
+"""Checks of a classical topology, generated here or given by a user: is it one connected molecule of atoms?
 
-A topology can be read without a complaint and still be wrong for what is done here: a bond that is only a constraint
-lets an atom go, a united atom of mass 15 is taken for an oxygen, coordinates of another file place bonded atoms apart.
+A topology can be read without an error and still be unsuitable: with a constraint instead of a bond an atom is free to
+leave, a united atom of mass 15 is taken for an oxygen, and coordinates of another file place bonded atoms apart.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from physembed.molecules.reading import read_topology
 
 log = logging.getLogger(__name__)
 MASS_TOLERANCE_U = 0.15
-"""Force fields round masses (Cl 35.45 or 35.453); deuterium, united atoms and the like are further off."""
+"""Force fields round masses (Cl 35.45 or 35.453); deuterium, united atoms and similar deviate more."""
 BOND_TOLERANCE_A = 0.5
 """Coordinates may be of a hot or strained molecule, but not of another one."""
 TOO_NEAR = 1.05
-"""Atoms nearer than the sum of their covalent radii times this are bonded."""
+"""Atoms closer than the sum of their covalent radii times this are bonded."""
 CHARGE_TOLERANCE_E = 0.05
 OTHER_TERMS = {
     "urey_bradleys": "Urey-Bradley terms (CHARMM)", "impropers": "harmonic impropers (CHARMM)", "cmaps": "CMAP terms",
     "trigonal_angles": "AMOEBA terms", "out_of_plane_bends": "AMOEBA terms", "pi_torsions": "AMOEBA terms",
     "stretch_bends": "AMOEBA terms", "torsion_torsions": "AMOEBA terms", "multipole_frames": "AMOEBA terms",
 }  # fmt: skip
-"""Lists of a ParmEd structure that the AMBER form lacks."""
+"""Lists of a ParmEd structure that the AMBER form does not support."""
 
 
 @dataclass(frozen=True)
 class Composition:
-    """What a topology is a molecule of."""
+    """Composition of the molecule of a topology."""
 
     numbers: tuple[int, ...]
     """Atomic number of each atom."""
@@ -55,7 +55,7 @@ class Composition:
 
 
 def check_given(topology: str | Path, coordinates: str | Path) -> Composition:
-    """Check a user's topology (AMBER or GROMACS) with its coordinates; included files are part of it.
+    """Check a user's topology (AMBER or GROMACS) with its coordinates, including its included files.
 
     Raises:
         PhysEmbedError: it cannot be read, or is no single connected molecule of the AMBER form; the message begins with
@@ -84,11 +84,11 @@ def _check_given(topology: Path, coordinates: Path, _changed: tuple[int, ...]) -
 
 
 def check_structure(structure: parmed.Structure, trusted: Collection[str]) -> Composition:
-    """Check that a topology with coordinates is a single connected molecule, and that all of it can be used.
+    """Check that a topology with coordinates is a single connected molecule, and that all of it is supported.
 
     Args:
         structure: topology and coordinates.
-        trusted: atom types whose element is stated; those of others were guessed from the mass.
+        trusted: atom types whose element is given in the file; those of others were guessed from the mass.
 
     Raises:
         PhysEmbedError: extra points, several molecules, atoms bonded to nothing, an element that does not fit its mass,
@@ -111,7 +111,7 @@ def check_structure(structure: parmed.Structure, trusted: Collection[str]) -> Co
     _check_coordinates(structure, graph)
     charge = sum(atom.charge for atom in atoms)
     if abs(charge - round(charge)) > CHARGE_TOLERANCE_E:
-        raise PhysEmbedError(f"the partial charges add up to {charge:.3f}, not to an integer; mend them")
+        raise PhysEmbedError(f"the partial charges add up to {charge:.3f}, not to an integer; fix them")
     return Composition(
         tuple(atom.atomic_number for atom in atoms),
         frozenset((min(edge), max(edge)) for edge in graph.edges),
@@ -186,5 +186,5 @@ def _check_coordinates(structure: parmed.Structure, graph: networkx.Graph) -> No
         if not graph.has_edge(int(first), int(second)):
             raise PhysEmbedError(
                 f"{_name(atoms[first])} and {_name(atoms[second])} are {distances[first, second]:.3g} Å apart in the "
-                "coordinates, but not bonded in the topology; add the bond or mend the coordinates"
+                "coordinates, but not bonded in the topology; add the bond or fix the coordinates"
             )

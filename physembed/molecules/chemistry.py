@@ -1,4 +1,4 @@
-"""What GAFF and xTB can treat: checks of what RDKit reads, the same in the tables of molecules and of liquids."""
+"""What GAFF and xTB can treat: checks of RDKit molecules, shared by the tables of molecules and of liquids."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
 GAFF_ELEMENTS = ("H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I")
-"""Elements that GAFF has parameters for. GFN2-xTB has all of these: its own parameters reach from H to Rn."""
+"""Elements with GAFF parameters. GFN2-xTB supports all of these: its own parameters reach from H to Rn."""
 CHALCOGENS = frozenset({8, 16, 34})
 """Atomic numbers: two of these atoms alone (O2, SO, S2) are triplets in their ground state."""
 
 
 SINGLET = "give the row a multiplicity"
-"""What to do about a molecule that is no singlet."""
+"""Advice for a molecule that is not a singlet."""
 
 
 def read_smiles(smiles: str) -> Mol | str:
-    """The molecule of a SMILES, or why there is none: the reason of RDKit."""
-    # RDKit takes a second of start-up that a study without SMILES need not pay, and prints what it dislikes.
+    """The molecule of a SMILES, or RDKit's reason why there is none."""
+    # RDKit takes a second to import, which a study without SMILES need not pay, and prints its complaints.
     from rdkit import Chem, rdBase
 
     with rdBase.CaptureErrorLog() as told:
@@ -58,8 +58,8 @@ def molecule_problem(molecule: Mol, multiplicity: int | None) -> str | None:
     """Why a molecule cannot be treated, if so; hydrogens may be implicit.
 
     Args:
-        molecule: as RDKit has read it.
-        multiplicity: 2 S + 1 as it was given, if it was.
+        molecule: as read by RDKit.
+        multiplicity: 2 S + 1 as given in the row, if it was.
     """
     from rdkit import Chem
 
@@ -83,12 +83,12 @@ def molecule_problem(molecule: Mol, multiplicity: int | None) -> str | None:
 
 
 def spin_problem(numbers: list[int], charge: int, multiplicity: int | None, unpaired: int = 0) -> str | None:
-    """Why the number of unpaired electrons of a molecule is not known or not possible, if so.
+    """Why the number of unpaired electrons of a molecule is unknown or impossible, if so.
 
     Args:
         numbers: atomic number of each atom.
         charge: net charge in e.
-        multiplicity: 2 S + 1 as it was given, if it was.
+        multiplicity: 2 S + 1 as given in the row, if it was.
         unpaired: unpaired electrons in its Lewis structure.
     """
     electrons = sum(numbers) - charge

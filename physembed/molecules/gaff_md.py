@@ -1,8 +1,8 @@
 """MD of one isolated molecule with its classical force field, in OpenMM.
 
-No constraints and no cutoff, Langevin middle integrator. The run starts from a minimum of the energy, so nothing is
-recorded before it has equilibrated. The trajectory holds the frames after that as extended XYZ (positions in Å; info:
-`step`, `time_fs`, both counted from the start, `potential_energy_eV`, `temperature_K`).
+No constraints and no cutoff, Langevin middle integrator. The run starts from an energy minimum, so nothing is
+recorded before it has equilibrated. The trajectory contains the frames after that as extended XYZ (positions in Å;
+info: `step`, `time_fs`, both counted from the start, `potential_energy_eV`, `temperature_K`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from physembed.progress import Progress
 
 log = logging.getLogger(__name__)
 BROKEN_BEYOND = 2.0
-"""A bond that is so many times as long as at rest is broken: harmonic bonds never reach it."""
+"""A bond is broken if it exceeds its equilibrium length by this factor: harmonic bonds never reach it."""
 
 
 class GaffRun:
-    """One GAFF MD run that can be killed at any moment and goes on from its last checkpoint.
+    """One GAFF MD run that can be killed at any time and resumes from its last checkpoint.
 
-    The folder `restart` holds OpenMM's checkpoint and the frames up to it; both belong to one step.
+    The folder `restart` contains OpenMM's checkpoint and the frames up to it; both belong to the same step.
     """
 
     def __init__(self, structure: parmed.Structure, settings: GaffMD, seed: int, restart: str | Path) -> None:
@@ -49,10 +49,10 @@ class GaffRun:
         self._equilibrium_A = np.array([bond.type.req for bond in structure.bonds])
 
     def run(self) -> list[Atoms]:
-        """All frames, as many as `physembed.durations.frame_count` says.
+        """All frames, as many as given by `physembed.durations.frame_count`.
 
         Raises:
-            PhysEmbedError: if the energy stops being finite, a bond is broken, or the mean temperature is not that of
+            PhysEmbedError: the energy becomes non-finite, a bond breaks, or the mean temperature is not that of
                 the thermostat.
         """
         every = self.settings.frame_interval_steps
@@ -115,10 +115,10 @@ class GaffRun:
             )
 
     def _check_temperature(self) -> None:
-        """The kinetic energy of a run that is long enough must be that of the thermostat.
+        """Check that the kinetic energy of a sufficiently long run is that of the thermostat.
 
-        The energy forgets itself within 1 / friction, so that a time t holds friction t / 2 independent values of the
-        temperature, each with the relative variance 2 / degrees of freedom. The first 5 / friction are left out.
+        The energy decorrelates within 1 / friction, so a time t contains friction t / 2 independent values of the
+        temperature, each with the relative variance 2 / degrees of freedom. The first 5 / friction are excluded.
         """
         settings = self.settings
         begin_fs = 5000 / settings.friction_per_ps
@@ -136,7 +136,7 @@ class GaffRun:
             )
 
     def _save(self) -> None:
-        """Write frames and checkpoint as one file, so that they cannot disagree."""
+        """Write frames and checkpoint to one file, so that they are always consistent."""
         positions = np.array([frame.positions for frame in self.frames])
         info = np.array([list(frame.info.values()) for frame in self.frames])
         checkpoint = np.frombuffer(self.md.checkpoint(), dtype=np.uint8)

@@ -1,8 +1,8 @@
-"""The text of a GROMACS topology: its included files, and what in it the AMBER form of a molecule has no place for.
+"""The text of a GROMACS topology: its included files, and content that the AMBER form of a molecule cannot represent.
 
-ParmEd, which reads the topologies, passes over several sections in silence and takes others for what they are not, so
-that their absence is not noticed afterwards. Only what is active counts: branches of `#ifdef` are followed, and of
-several molecule types only those are looked at that `[ molecules ]` asks for.
+ParmEd, which reads the topologies, silently ignores several sections and misinterprets others, so their absence is not
+noticed afterwards. Only active text is considered: branches of `#ifdef` are followed, and of several molecule types
+only those requested by `[ molecules ]` are checked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FUNCTIONS = {
     "dihedrals": (4, {"1": "proper", "3": "Ryckaert-Bellemans", "4": "periodic improper", "9": "multiple proper"}),
     "pairs": (2, {"1": "Lennard-Jones and Coulomb"}),
 }
-"""For each section of interactions the place of the function number in a line, and the functions that AMBER has."""
+"""For each section of interactions, the position of the function number in a line, and the functions AMBER supports."""
 OTHER_FUNCTIONS = {
     ("bonds", "2"): "GROMOS, quartic", ("bonds", "3"): "Morse", ("bonds", "4"): "cubic", ("bonds", "5"): "connection",
     ("bonds", "6"): "harmonic without exclusion", ("bonds", "7"): "FENE", ("bonds", "8"): "tabulated",
@@ -34,9 +34,9 @@ OTHER_FUNCTIONS = {
     ("dihedrals", "8"): "tabulated", ("dihedrals", "10"): "restricted", ("dihedrals", "11"): "combined bending-torsion",
     ("pairs", "2"): "pairs with charges of their own",
 }  # fmt: skip
-"""Names of functions that AMBER lacks."""
+"""Names of functions that AMBER does not support."""
 PASSED_OVER = {"exclusions", "position_restraints", "implicit_genborn_params"}
-"""Sections of a molecule that change nothing here; exclusions are looked at with the bonds (`exclusions`)."""
+"""Sections of a molecule that have no effect here; exclusions are checked with the bonds (`exclusions`)."""
 REASONS = {
     "constraints": "bonds as constraints; all bonds must be in [ bonds ], with force constants",
     "settles": "rigid water; give a flexible model, with [ bonds ] and [ angles ] (many files have one under "
@@ -50,29 +50,29 @@ REASONS = {
 class _Molecule:
     name: str
     excluded_bonds: str
-    """Pairs up to so many bonds apart do not interact (nrexcl)."""
+    """Pairs up to this many bonds apart do not interact (nrexcl)."""
     sections: dict[str, list[tuple[str, list[str]]]] = field(default_factory=dict)
-    """Lines of each section: where they stand, and their words."""
+    """Lines of each section: their location and their words."""
 
 
 @dataclass(frozen=True)
 class GromacsText:
-    """What is active in a topology."""
+    """The active content of a topology."""
 
     files: list[Path]
     """Included files, in the order of their inclusion."""
     elements_given: set[str]
-    """Atom types whose atomic number the file states."""
+    """Atom types whose atomic number is given in the file."""
     molecules: list[tuple[_Molecule, int]]
-    """Molecule types and their numbers, as [ molecules ] has them."""
+    """Molecule types and their numbers, as listed in [ molecules ]."""
     defaults: list[str]
     """Words of [ defaults ]."""
 
     def check_exclusions(self, graph: networkx.Graph) -> None:
-        """Refuse exclusions other than those of pairs up to three bonds apart, which ParmEd would pass over.
+        """Reject exclusions other than those of pairs up to three bonds apart, which ParmEd would ignore.
 
         Args:
-            graph: the bonds, atoms counted from 0.
+            graph: the bonds, with 0-based atom indices.
 
         Raises:
             PhysEmbedError: a pair is excluded that interacts in the AMBER form, or the other way round.
@@ -80,7 +80,7 @@ class GromacsText:
         molecule, _ = self.molecules[0]
         apart = dict(networkx.all_pairs_shortest_path_length(graph))
         furthest = max(max(lengths.values()) for lengths in apart.values())
-        # Pairs three bonds apart are in [ pairs ] by themselves.
+        # Pairs three bonds apart are listed separately in [ pairs ].
         if molecule.excluded_bonds != "3" and furthest > min(int(molecule.excluded_bonds), 3):
             raise PhysEmbedError(
                 f"[ moleculetype ] {molecule.name}: nrexcl {molecule.excluded_bonds}: only 3 is supported for a "
@@ -97,12 +97,12 @@ class GromacsText:
 
 
 def included_files(topology: str | Path) -> list[Path]:
-    """The files that a topology includes, recursively; inactive branches of `#ifdef` do not count.
+    """The files that a topology includes, recursively; inactive branches of `#ifdef` are ignored.
 
-    They are inputs as much as the topology itself. Only GROMACS topologies (`.top`) include files.
+    They are inputs just like the topology itself. Only GROMACS topologies (`.top`) include files.
 
     Raises:
-        PhysEmbedError: one of them is not there.
+        PhysEmbedError: one of them does not exist.
     """
     files: list[Path] = []
     if Path(topology).suffix.lower() == ".top":
@@ -114,9 +114,9 @@ def included_files(topology: str | Path) -> list[Path]:
 def _active_lines(
     path: Path, defines: dict[str, str], files: list[Path], outer: tuple[Path, ...]
 ) -> Iterator[tuple[str, str]]:
-    """Active lines without comments, with where they stand; `defines` and `files` grow on the way."""
+    """Yield active lines without comments, with their location; `defines` and `files` are extended on the way."""
     if path in outer:
-        raise PhysEmbedError(f"{path} includes itself ({' -> '.join(map(str, [*outer, path]))}); take that out")
+        raise PhysEmbedError(f"{path} includes itself ({' -> '.join(map(str, [*outer, path]))}); remove this")
     active = [True]
     lines = iter(path.read_text(encoding="utf-8", errors="replace").splitlines())
     for number, line in enumerate(lines, 1):
@@ -163,7 +163,7 @@ def read_gromacs(topology: str | Path) -> GromacsText:
     """The active text of a GROMACS topology.
 
     Raises:
-        PhysEmbedError: a file is missing, or lines stand where no section is.
+        PhysEmbedError: a file is missing, or lines are outside of any section.
     """
     defines: dict[str, str] = {}
     files: list[Path] = []
@@ -207,7 +207,7 @@ def read_gromacs(topology: str | Path) -> GromacsText:
 
 
 def check_gromacs(text: GromacsText) -> None:
-    """Refuse what the AMBER form of one flexible molecule has no place for.
+    """Reject content that the AMBER form of one flexible molecule cannot represent.
 
     Raises:
         PhysEmbedError: several molecules or none, virtual sites, constraints, other functional forms.

@@ -1,9 +1,9 @@
 """Classical MD in OpenMM, of one molecule and of periodic boxes: systems, thermostat, barostat, platform, states.
 
 Nothing is constrained. ParmEd treats some molecules specially: it makes three-atom molecules rigid that look like water
-(`rigidWater`; the linear CO2 then never ends, since its three constraints cannot be solved), and of a molecule of two
-atoms it leaves out the exclusion of the bonded pair, so that N2 is torn to 1.95 Å by its own Lennard-Jones repulsion.
-`flexible_system` mends both.
+(`rigidWater`; the linear CO2 then hangs, since its three constraints cannot be solved), and for a molecule of two
+atoms it omits the exclusion of the bonded pair, so N2 is stretched to 1.95 Å by its own Lennard-Jones repulsion.
+`flexible_system` fixes both.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from physembed.units import KJ_MOL
 
 log = logging.getLogger(__name__)
 SHRUNK = "less than twice the nonbonded cutoff"
-"""What OpenMM says of a box that the barostat has made too small."""
+"""OpenMM's message for a box that the barostat has made too small."""
 SWITCH = 0.9
 """Fraction of the cutoff from which Lennard-Jones interactions are switched off."""
 GAS_CONSTANT = unit.MOLAR_GAS_CONSTANT_R.value_in_unit(unit.kilojoule_per_mole / unit.kelvin)
-"""In kJ/mol/K."""
+"""Gas constant in kJ/mol/K."""
 
 
 class BoxTooSmallError(Exception):
@@ -73,15 +73,15 @@ def potential_energy(structure: parmed.Structure, positions: NDArray[np.float64]
 
 @dataclass(frozen=True)
 class State:
-    """A moment of a run."""
+    """State of a run at one time."""
 
     positions: NDArray[np.float64]
-    """(n_atoms, 3) Å; in a box, molecules are whole and their centres lie in it."""
+    """(n_atoms, 3) Å; in a box, molecules are whole with their centres in it."""
     cell: NDArray[np.float64] | None
     """(3, 3) Å, of a box."""
     potential_energy_eV: float
     temperature_K: float
-    """From the kinetic energy, without that of the centre of mass."""
+    """From the kinetic energy, excluding that of the centre of mass."""
 
 
 class ClassicalMD:
@@ -89,15 +89,15 @@ class ClassicalMD:
 
     Args:
         structure: topology and coordinates; with a box for a periodic run.
-        temperature_K: of the thermostat.
-        friction_per_ps: of the thermostat.
+        temperature_K: temperature of the thermostat.
+        friction_per_ps: friction of the thermostat.
         timestep_fs: time step.
-        seed: of the thermostat's noise.
-        cutoff_A: range of the pair interactions of a periodic box (PME, Lennard-Jones with a switching function and the
-            long-range correction); None for an isolated molecule without a cutoff.
+        seed: seed of the thermostat's noise.
+        cutoff_A: cutoff of the pair interactions of a periodic box (PME, Lennard-Jones with a switching function and
+            the long-range correction); None for an isolated molecule without a cutoff.
         barostat: pressure in bar and seed of a Monte Carlo barostat; None for constant volume.
-        threads: of the CPU platform, where no faster platform serves; None for the Reference platform, which is the
-            fastest for a single small molecule, and deterministic in double precision.
+        threads: threads of the CPU platform, if no faster platform is available; None for the Reference platform, which
+            is the fastest for a single small molecule, and deterministic in double precision.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class ClassicalMD:
 
     @property
     def platform(self) -> str:
-        """Name of the platform that it runs on."""
+        """Name of the platform in use."""
         return str(self._context.getPlatform().getName())
 
     def minimise(self) -> None:
@@ -171,7 +171,7 @@ class ClassicalMD:
         self._context.setPositions(positions * unit.angstrom)
 
     def step(self, count: int) -> None:
-        """Run so many steps.
+        """Run the given number of steps.
 
         Raises:
             BoxTooSmallError: the box has shrunk below twice the cutoff.
@@ -192,7 +192,7 @@ class ClassicalMD:
         self._context.setVelocities(velocities)
 
     def state(self) -> State:
-        """The run as it is."""
+        """The current state."""
         state = self._context.getState(getPositions=True, getEnergy=True, enforcePeriodicBox=self._periodic)
         kinetic = state.getKineticEnergy().value_in_unit(unit.kilojoule_per_mole)
         cell = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.angstrom) if self._periodic else None
@@ -204,11 +204,11 @@ class ClassicalMD:
         )
 
     def checkpoint(self) -> bytes:
-        """All that the same machine needs to go on exactly from here, random numbers included."""
+        """Everything that the same machine needs to continue exactly from here, including random numbers."""
         return bytes(self._context.createCheckpoint())
 
     def load_checkpoint(self, checkpoint: bytes) -> None:
-        """Go on from a checkpoint."""
+        """Continue from a checkpoint."""
         self._context.loadCheckpoint(checkpoint)
 
 
@@ -219,12 +219,12 @@ def _fastest_context(system: openmm.System, integrator: openmm.Integrator, threa
     for platform in sorted(platforms, key=lambda platform: platform.getSpeed(), reverse=True):
         known = {key: value for key, value in properties.items() if key in platform.getPropertyNames()}
         try:
-            # A copy for each, because a failed context may leave its integrator bound.
+            # A copy for each platform, because a failed context may leave its integrator bound.
             context = openmm.Context(system, copy.deepcopy(integrator), platform, known)
         except openmm.OpenMMException as error:  # a GPU platform without a GPU that works
-            log.warning("OpenMM: platform %s does not serve here: %s", platform.getName(), error)
+            log.warning("OpenMM: platform %s does not work here: %s", platform.getName(), error)
             continue
         told = ", ".join(f"{key} {value}" for key, value in known.items())
         log.info("OpenMM: %d atoms on platform %s (%s)", system.getNumParticles(), platform.getName(), told)
         return context
-    raise PhysEmbedError("OpenMM: no platform serves on this machine; run `python -m openmm.testInstallation`")
+    raise PhysEmbedError("OpenMM: no platform works on this machine; run `python -m openmm.testInstallation`")

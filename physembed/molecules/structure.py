@@ -14,16 +14,16 @@ from physembed.files import atomic
 from physembed.molecules.chemistry import read_smiles, read_structure
 
 EMBEDDING_S = 120
-"""Time for embedding. Ordinary molecules take milliseconds, cages and impossible stereochemistry hours."""
+"""Time limit of embedding. Ordinary molecules take milliseconds, cages and impossible stereochemistry hours."""
 
 
 def from_smiles(smiles: str, seed: int, conformers: int = 10) -> Chem.Mol:
-    """The lowest-energy conformer (MMFF94, else UFF) of a few that ETKDG embeds, with all hydrogens.
+    """The lowest-energy conformer (MMFF94, or UFF) of a few embedded by ETKDG, with all hydrogens.
 
-    Stereocentres and double bonds that the SMILES leaves open come out as in this conformer; see `chosen_isomer`.
+    Stereocentres and double bonds that the SMILES leaves unspecified are those of this conformer; see `chosen_isomer`.
 
     Raises:
-        PhysEmbedError: if the SMILES cannot be read or no conformer can be embedded, within two minutes.
+        PhysEmbedError: the SMILES cannot be read or no conformer can be embedded within two minutes.
     """
     molecule = read_smiles(smiles)
     if isinstance(molecule, str):
@@ -53,10 +53,10 @@ def from_smiles(smiles: str, seed: int, conformers: int = 10) -> Chem.Mol:
 
 
 def chosen_isomer(molecule: Chem.Mol) -> str:
-    """The isomeric SMILES of a 3D structure whose stereochemistry was not given in full, else an empty text.
+    """The isomeric SMILES of a 3D structure whose stereochemistry was not fully specified, else an empty text.
 
     Args:
-        molecule: with coordinates, from which the stereochemistry is read, and with what was given of it.
+        molecule: with coordinates, from which the stereochemistry is read, and with the given specification.
     """
     given = {item.centeredOn for item in Chem.FindPotentialStereo(molecule) if _specified(item)}
     copy = Chem.Mol(molecule)

@@ -1,4 +1,4 @@
-"""The table of molecules (`config/molecules.tsv`): reading it, and checking its rows before anything runs."""
+"""The table of molecules (`config/molecules.tsv`): reading it and checking its rows before anything runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
 COLUMNS = ("name", "smiles", "structure", "topology", "coordinates", "comment", "multiplicity")
-"""Columns of the table; a table may leave out those it does not use."""
+"""Columns of the table; unused ones may be left out."""
 RESERVED = frozenset({
     "benchmarks", "figures", "liquids", "logs", "models", "overview.html", "provenance.json", "report.html", "restart",
     "summary.html", "tables",
 })  # fmt: skip
-"""What stands beside the molecules' folders in results/<study>/."""
+"""Other files and folders in results/<study>/, whose names molecules must not have."""
 COORDINATES_OF = {".prmtop": (".inpcrd", ".rst7"), ".parm7": (".inpcrd", ".rst7"), ".top": (".gro",)}
-"""Endings of the coordinates that go with a topology's ending (AMBER, AMBER, GROMACS)."""
+"""Suffixes of the coordinates for each suffix of a topology (AMBER, AMBER, GROMACS)."""
 STRUCTURE_ENDINGS = (".sdf", ".mol")
 
 
@@ -35,7 +35,7 @@ class MoleculeSpec:
     name: str
     """Name of the molecule and of its folder in results/<study>/."""
     smiles: str | None = None
-    """SMILES; hydrogens may be left implicit."""
+    """SMILES; hydrogens may be implicit."""
     structure: str | None = None
     """Path of an SDF or MOL file with 3D coordinates and all hydrogens."""
     topology: str | None = None
@@ -45,12 +45,12 @@ class MoleculeSpec:
     comment: str | None = None
     """Free text."""
     multiplicity: int | None = None
-    """2 S + 1, where it is given; a molecule whose electrons are all paired needs none."""
+    """2 S + 1, if given; a molecule whose electrons are all paired needs none."""
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A molecule and where it stands."""
+    """A molecule and its location in the table."""
 
     spec: MoleculeSpec
     place: str
@@ -63,18 +63,18 @@ class _Row:
 def read_table(path: str | Path, names: Sequence[str] | Literal["all"] = "all") -> list[MoleculeSpec]:
     """The molecules of a tab-separated table; config/README.md describes its columns.
 
-    The form of every row is checked, files and chemistry only of the molecules asked for. Lines that start with
+    The form of every row is checked, files and chemistry only for the requested molecules. Lines that start with
     `#` and empty lines are ignored. Paths in the table are relative to the working directory.
 
     Args:
         path: the table.
-        names: the molecules wanted, or `all`.
+        names: the requested molecules, or `all`.
 
     Returns:
-        The molecules wanted, in the order of `names`, or of the table for `all`.
+        The requested molecules, in the order of `names`, or of the table for `all`.
 
     Raises:
-        PhysEmbedError: one line that names the file, the line, the column and the value.
+        PhysEmbedError: one line with the file, the line, the column and the value.
     """
     rows = _read_rows(Path(path))
     if names != "all":
@@ -131,7 +131,7 @@ def _header(place: str, cells: list[str]) -> list[str]:
 
 def _row(place: str, header: list[str], cells: list[str]) -> _Row:
     """One row, its name checked."""
-    # Editors drop the tabs at the end of a line, so that cells may be missing but never too many.
+    # Editors may remove tabs at the end of a line, so cells may be missing but there are never too many.
     if len(cells) > len(header):
         extra = cells[len(header)]
         raise PhysEmbedError(f"{place}: {extra!r}: one cell too many, the first line names {len(header)} columns")
@@ -151,7 +151,7 @@ def _row(place: str, header: list[str], cells: list[str]) -> _Row:
 
 
 def _check_source(row: _Row) -> None:
-    """Refuse a row whose files are missing or whose molecule the chain cannot treat."""
+    """Reject a row whose files are missing or whose molecule the workflow cannot treat."""
     spec = row.spec
     given = [column for column in ("smiles", "structure", "topology", "coordinates") if getattr(spec, column)]
     match given:
@@ -183,7 +183,7 @@ def _existing(row: _Row, column: str, endings: Sequence[str]) -> Path:
 
 
 def _check_topology(row: _Row, topology: Path, coordinates: Path) -> None:
-    # ParmEd takes half a second of start-up that a study without topologies of its own need not pay.
+    # ParmEd takes half a second to import, which a study without user topologies need not pay.
     from physembed.molecules.checks import check_given
 
     try:
@@ -211,7 +211,7 @@ def _check_structure(row: _Row, path: Path) -> None:
 
 
 def _check_molecule(row: _Row, column: str, molecule: Mol | str) -> None:
-    """Refuse what could not be read, and what GAFF or xTB cannot treat."""
+    """Reject what could not be read, and what GAFF or xTB cannot treat."""
     problem = molecule if isinstance(molecule, str) else molecule_problem(molecule, row.spec.multiplicity)
     if problem:
         row.refuse(column, problem)

@@ -1,6 +1,6 @@
-"""Classical topology of one molecule: made with AmberTools (GAFF), or the user's own.
+"""Classical topology of one molecule: generated with AmberTools (GAFF), or the user's own.
 
-Both end as `topology.prmtop` and `topology.inpcrd` (AMBER) and a bond table (`physembed.molecules.bonds`).
+Both are written as `topology.prmtop` and `topology.inpcrd` (AMBER) and a bond table (`physembed.molecules.bonds`).
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ def gaff_topology(
 
 
 def fill_gaps(frcmod: Path, parameter_set: Literal["gaff", "gaff2"]) -> None:
-    """Give bonds and angles for which parmchk2 has no guess (it writes zeros) the parameters of the other GAFF.
+    """Give bonds and angles for which parmchk2 has no guess (it writes zeros) the parameters of the other GAFF version.
 
     Raises:
-        PhysEmbedError: neither has them; without a force constant the atoms would be free.
+        PhysEmbedError: neither has them; without a force constant the atoms would be unbound.
     """
     other = {"gaff": "gaff2", "gaff2": "gaff"}[parameter_set]
     lines, section = frcmod.read_text().splitlines(), ""
@@ -116,7 +116,7 @@ def _parameters(parameter_set: str) -> dict[tuple[str, ...], tuple[float, float]
 
 
 def warn_of_guesses(frcmod: Path) -> None:
-    """Log the parameters that parmchk2 could only guess."""
+    """Log the parameters that parmchk2 guessed."""
     for line in frcmod.read_text().splitlines():
         if "ATTN" in line:
             log.warning("GAFF lacks a parameter, parmchk2 guessed it: %s", line.strip())
@@ -125,7 +125,7 @@ def warn_of_guesses(frcmod: Path) -> None:
 def convert_topology(
     topology: str | Path, coordinates: str | Path, prmtop: str | Path, inpcrd: str | Path
 ) -> parmed.Structure:
-    """Check a user's topology and write it as AMBER files, whose energies must be those of the original.
+    """Check a user's topology and write it as AMBER files, whose energies must equal those of the original.
 
     Raises:
         PhysEmbedError: it is no single connected molecule of the AMBER form (`physembed.molecules.checks`), or the
@@ -154,7 +154,7 @@ def convert_topology(
 def write_topology(
     structure: parmed.Structure, prmtop: str | Path, inpcrd: str | Path, *, periodic: bool = False
 ) -> None:
-    """Write a topology as AMBER files, whatever it came from: with its box, or as an isolated molecule.
+    """Write a topology from any source as AMBER files: with its box, or as an isolated molecule.
 
     Raises:
         PhysEmbedError: if it has terms that AMBER's format lacks (CHARMM's Urey-Bradley terms, say).

@@ -1,4 +1,4 @@
-"""The numbers of a plan: what units of work take, as trials have measured it, kept in a file of the study."""
+"""The costs used by a plan: time per unit of work, measured by trials and stored in a file of the study."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from physembed.restart import lasting
 from physembed.study import Study
 
 FILE = "calibration.json"
-"""In the folder of the study's results."""
+"""Name of the file, in the folder of the study's results."""
 SCRIPTS = {
     "label": "labels",
     "batch": "training",
@@ -25,23 +25,23 @@ SCRIPTS = {
     "liquid_batch": "liquid_training",
     "liquid_step": "npt",
 }
-"""The script whose code a trial stands for."""
+"""The script whose code each trial represents."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """What a unit takes for a system."""
+    """Cost of a unit of work for a system."""
 
     atoms: int
     seconds: float
-    """Of a core, or of a GPU."""
+    """Seconds of a core, or of a GPU."""
     gpu: bool
 
 
 def seconds_at(points: Sequence[Point], atoms: int) -> float:
-    """What a unit takes for a system of so many atoms: a power of their number through two points.
+    """Cost of a unit for a system with this number of atoms: a power law through two points.
 
-    Through one point it is proportional to the atoms.
+    With one point it is proportional to the number of atoms.
     """
     first, last = points[0], points[-1]
     power = 1.0
@@ -52,7 +52,7 @@ def seconds_at(points: Sequence[Point], atoms: int) -> float:
 
 
 def key(study: Study, trial: str, model: str) -> str:
-    """What a number belongs to: the systems, the settings without lengths, and the code of the stage."""
+    """Hash of what a cost depends on: the systems, the settings without lengths, and the code of the stage."""
     config = study.config.model_dump(mode="json")
     for section in ("training", "stability", "labels", "npt", "gaff_npt"):
         config[section].pop("seeds", None)
@@ -76,14 +76,14 @@ def key(study: Study, trial: str, model: str) -> str:
 
 
 def read(path: Path) -> dict[str, list[Point]]:
-    """The numbers of a file; none if it is not there."""
+    """Read the costs from a file; empty if it does not exist."""
     if not path.is_file():
         return {}
     return {name: [Point(**point) for point in points] for name, points in json.loads(path.read_text()).items()}
 
 
 def write(path: Path, numbers: dict[str, list[Point]]) -> None:
-    """Keep numbers."""
+    """Write the costs to a file."""
     with atomic(path) as temporary:
         temporary.write_text(
             json.dumps({name: [asdict(p) for p in points] for name, points in numbers.items()}, indent=1)

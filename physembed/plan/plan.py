@@ -34,7 +34,7 @@ REASONS = (
     ("Set of input files has changed", "other inputs"),
     ("Input files updated by another job", "follows another"),
 )
-"""What Snakemake says of a job and what the plan makes of it; of several the first counts."""
+"""Snakemake's reasons for a job and their short forms in the plan; if there are several, the first counts."""
 CODE_VALUE = re.compile(r"'[0-9a-f]{16}'")
 """The `code` parameter of a rule, among changed parameters."""
 
@@ -46,7 +46,7 @@ class PlannedJob:
     rule: str
     wildcards: dict[str, str]
     reason: str
-    """Snakemake's words."""
+    """The reason given by Snakemake."""
     threads: int
     mem_mb: int
     gpu: bool
@@ -56,31 +56,31 @@ class PlannedJob:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a job would take."""
+    """Estimated cost of a job."""
 
     seconds: float
-    """Seconds of a CPU core, or of a GPU; 0 for a job that is short or of which nothing is known."""
+    """Seconds of a CPU core, or of a GPU; 0 for a job that is short or not measured."""
     source: str
-    """`measured`, `short` (seconds or minutes, which are not counted) or `not measured`."""
+    """`measured`, `short` (seconds or minutes, not included in totals) or `not measured`."""
     gpu: bool = False
     """Whether the number was measured on a GPU."""
 
 
 @dataclass(frozen=True)
 class CostedJob:
-    """A planned job and what it would take."""
+    """A planned job with its estimated cost."""
 
     job: PlannedJob
     estimate: Estimate
 
     @property
     def wall_seconds(self) -> float:
-        """How long it would last; the work of a job on the CPU is spread over its threads."""
+        """Estimated duration; the work of a CPU job is divided by its threads."""
         return self.estimate.seconds / (1 if self.estimate.gpu else self.job.threads)
 
     @property
     def cpu_hours(self) -> float:
-        """Hours of the cores that it holds."""
+        """Hours of the cores that it occupies."""
         return self.wall_seconds * self.job.threads / 3600
 
     @property
@@ -103,7 +103,7 @@ class Plan:
         return stages
 
     def longest_chain(self) -> list[CostedJob]:
-        """The jobs that follow each other for the longest time: what remains however many machines there are."""
+        """The chain of dependent jobs with the longest duration: the time with an unlimited number of machines."""
         makers = {path: index for index, job in enumerate(self.jobs) for path in job.job.outputs}
         before = {
             index: {makers[path] for path in job.job.inputs if path in makers} for index, job in enumerate(self.jobs)
@@ -123,7 +123,7 @@ class Plan:
 
 
 def trials_of(jobs: Sequence[PlannedJob], study: Study, sizes: Sizes) -> dict[str, tuple[str, str]]:
-    """The trials that the jobs need, each with the model of liquids that it is of or "", by the key of their number."""
+    """The trials that the jobs need, each with its liquid model or "", by the key of their cost."""
     wanted = {}
     for job in jobs:
         if job.rule in WORK and WORK[job.rule].amount(_case(job, study, sizes)) > 0:
@@ -132,9 +132,9 @@ def trials_of(jobs: Sequence[PlannedJob], study: Study, sizes: Sizes) -> dict[st
 
 
 def make_plan(jobs: Sequence[PlannedJob], study: Study, sizes: Sizes, numbers: Mapping[str, Sequence[Point]]) -> Plan:
-    """Estimate every job that takes long: its work, times the number that a trial has measured.
+    """Estimate every long job: its work times the cost measured by a trial.
 
-    Stages come in the order of the workflow.
+    Stages are sorted in the order of the workflow.
     """
     order = {rule: number for number, rule in enumerate(ORDER)}
     ordered = sorted(jobs, key=lambda job: (order.get(job.rule, len(order)), job.rule, job.outputs))
@@ -142,7 +142,7 @@ def make_plan(jobs: Sequence[PlannedJob], study: Study, sizes: Sizes, numbers: M
 
 
 def _trial(job: PlannedJob) -> tuple[str, str]:
-    """The trial of a job, and the model that it is of, or ""."""
+    """The trial of a job, and its liquid model (empty for molecules)."""
     trial = WORK[job.rule].trial
     return trial, job.wildcards["model"] if trial.startswith("liquid_") else ""
 
@@ -167,7 +167,7 @@ def _estimate(job: PlannedJob, study: Study, sizes: Sizes, numbers: Mapping[str,
 
 
 def short_reason(reason: str) -> str:
-    """Why a job runs, in two words."""
+    """Short form of the reason for a job."""
     for words, short in REASONS:
         if words in reason:
             if short == "settings changed":
@@ -179,9 +179,9 @@ def short_reason(reason: str) -> str:
 
 
 def as_text(plan: Plan) -> str:
-    """The plan as a table, with totals and what they rest on."""
+    """The plan as a table, with totals and notes."""
     if not plan.jobs:
-        return "Nothing to be done: all results are there and up to date."
+        return "Nothing to be done: all results exist and are up to date."
     header = ("stage", "jobs", "why", "CPU h", "GPU h", "memory", "estimate")
     rows = [header, *(_row(rule, jobs) for rule, jobs in plan.stages().items()), _total(plan.jobs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
@@ -232,7 +232,7 @@ def _hours(jobs: list[CostedJob]) -> tuple[str, str]:
 
 
 def _number(hours: float) -> str:
-    """Hours with two digits that count, as far as hundredths go."""
+    """Hours with two significant digits, at most two decimals."""
     if hours < 0.005:
         return "<0.01"
     return f"{hours:.{2 if hours < 1 else 1 if hours < 10 else 0}f}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A training set of the user's own."""
+    """A user's own training set."""
 
     frames: int
     atoms: int
@@ -40,14 +40,14 @@ class Sizes:
         return round(model.settings.reference.molecules * self.liquids[liquid] / self.boxed[liquid])
 
     def trained_atoms(self, model: ModelStudy) -> int:
-        """Atoms in a frame that a model of liquids is trained on."""
+        """Atoms in a training frame of a liquid model."""
         if model.settings.data:
             return self.data[model.name].atoms
         return round(sum(self.reference_atoms(model, name) for name in model.reference) / len(model.reference))
 
 
 def sizes_of(study: Study) -> Sizes:
-    """Atoms of everything that the study treats, from SMILES, structure files, topologies and data files alone."""
+    """Numbers of atoms in the study, from SMILES, structure files, topologies and data files only."""
     return Sizes(
         {spec.name: molecule_atoms(spec) for spec in [*study.molecules, *study.components]},
         {name: liquid_atoms(liquid) for name, liquid in study.liquids.items()},

@@ -1,9 +1,9 @@
-"""Trials: what a unit of work takes on this machine, measured with the code that the stages run.
+"""Trials: cost of a unit of work on this machine, measured with the code of the stages.
 
-A trial runs a stage twice, the second time with more of its units, and divides the difference in time by the
-difference in units, so that starting, compiling and loading do not count. The systems are the study's own molecules
-and liquids as they are before any MD, with charges that take no time to compute. MD runs with a time step so small
-that nothing moves, because the models are those that a training of two epochs gives.
+A trial runs a stage twice, the second time with more units, and divides the difference in time by the
+difference in units, so that start-up, compilation and loading are excluded. The systems are the study's own molecules
+and liquids before any MD, with charges that are fast to compute. The MD time step is so small that nothing moves,
+because the models are trained for only two epochs.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ from physembed.trajectory import write_trajectory
 STILL_FS = 1e-5
 """Time step of MD trials."""
 LONG_ENOUGH_SECONDS = 2.0
-"""A difference of times that tells enough."""
+"""A time difference that is long enough for a measurement."""
 MOST_UNITS = 20_000
 LOOSE_G_CM3 = 0.6
 """Density of packed boxes."""
 LIQUID_G_CM3 = 1.0
-"""Density of the liquids of trials where none was measured."""
+"""Density of liquids in trials if none was measured."""
 
 
 def seconds_per_unit(run: Callable[[int], object], first: int = 1, clock: Callable[[], float] | None = None) -> float:
-    """Seconds that one more unit takes: of the cores of this process and its children, or as `clock` counts.
+    """Seconds per additional unit: of the cores of this process and its children, or as measured by `clock`.
 
     Args:
-        run: does a given number of units from the beginning.
+        run: performs a given number of units from the beginning.
         first: units of the shortest run.
-        clock: counts seconds.
+        clock: returns the elapsed seconds.
     """
     now = clock or (lambda: sum(os.times()[:4]))
 
@@ -74,7 +74,7 @@ def seconds_per_unit(run: Callable[[int], object], first: int = 1, clock: Callab
 
 @dataclass
 class Trials:
-    """The trials of a study, in a folder of their own."""
+    """The trials of a study, in a separate folder."""
 
     study: Study
     folder: Path
@@ -87,7 +87,7 @@ class Trials:
         self.liquid_model = cache(self._liquid_model)
 
     def measure(self, trial: str, model: str = "") -> list[Point]:
-        """Points of a trial: for the smallest and the largest of the systems that it is for.
+        """Results of a trial, for the smallest and the largest of its systems.
 
         Args:
             trial: `label`, `batch`, `step` (of molecules), `gaff_step`, `liquid_label`, `liquid_batch`, `liquid_step`.
@@ -159,7 +159,7 @@ class Trials:
         return structure, at_density(atoms, density)
 
     def _labelled(self, name: str, frame: Atoms, count: int) -> Path:
-        """A file of frames like this one, with labels that mean nothing."""
+        """A file with copies of this frame and meaningless labels."""
         frames = []
         for _ in range(count):
             copy = frame.copy()
@@ -188,7 +188,7 @@ class Trials:
         return 1, lambda units: [calculate(frame, self.study.config.labels, charge) for _ in range(units)]
 
     def _training(self, settings: Training | LiquidTraining, name: str, frame: Atoms) -> Callable[[int], Path]:
-        """A training of so many epochs, of one batch each; it gives the file of the model."""
+        """A training of the given number of epochs, with one batch each; it returns the model file."""
         from physembed.models.training import train
 
         files = self._labelled(name, frame, settings.batch_size), self._labelled(name, frame, 1)
@@ -332,7 +332,7 @@ def _atoms(structure: parmed.Structure) -> Atoms:
 
 
 def _ends(specs: list[MoleculeSpec], size: Callable[[MoleculeSpec], int]) -> list[MoleculeSpec]:
-    """The smallest and the largest; one if they are as large."""
+    """The smallest and the largest; only one if they are equally large."""
     found = [min(specs, key=size), max(specs, key=size)]
     return found if size(found[0]) < size(found[1]) else found[:1]
 

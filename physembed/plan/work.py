@@ -1,6 +1,6 @@
-"""How much work a job is: the stages that take long, each in the unit in which its trial is measured.
+"""The amount of work of a job: the long stages, each in the unit of its trial.
 
-What a job does is read from the settings that `physembed.stages` gives it, and from nothing else where these say it.
+It is determined from the settings that `physembed.stages` passes to the job, wherever they contain it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class Case:
     sizes: Sizes
     wildcards: Mapping[str, str]
     settings: Mapping[str, Any]
-    """What its rule is given."""
+    """The settings of its rule."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """Work of a stage that takes long."""
+    """Work of a long stage."""
 
     trial: str
     """The trial in `physembed.plan.trials` that gives seconds for one unit, of the smallest and the largest system."""
     amount: Callable[[Case], float]
-    """Units of a job."""
+    """Number of units of a job."""
     atoms: Callable[[Case], int]
-    """Atoms of what the unit treats."""
+    """Number of atoms per unit."""
 
 
 def labelled_frames(case: Case) -> float:
@@ -63,7 +63,7 @@ def reference_frames(reference: Reference) -> int:
 
 
 def liquid_frames(case: Case) -> float:
-    """Frames on which a model of liquids is trained."""
+    """Frames on which a liquid model is trained."""
     model = case.study.model(case.wildcards["model"])
     if model.settings.data:
         return case.sizes.data[model.name].frames
@@ -150,4 +150,4 @@ WORK: dict[str, Work] = {
     "viscosity_run": Work("liquid_step", _viscosity, _liquid),
     "volume_scan": Work("liquid_label", _volume_scan, _tuning_liquid),
 }
-"""By rule. A rule that is not here takes seconds, or minutes."""
+"""Work by rule. Other rules take seconds or minutes."""

@@ -1,8 +1,8 @@
-"""The figures and tables of a study: the name, title, category and caption of each.
+"""The figures and tables of a study: name, title, category and caption of each.
 
-Rules name their outputs by it, the summary page shows title and caption, and Snakemake's report shows the caption and
-how to read it. Snakemake takes captions from files: `python -m physembed.report.catalogue` in the root of the project
-(part of `make schema`) writes `workflow/report/<name>.rst`, and a test keeps them in step.
+Rules use these names for their outputs, the summary page shows title and caption, and Snakemake's report shows the
+caption and how to read it. Snakemake takes captions from files: `python -m physembed.report.catalogue` in the root of
+the project (part of `make schema`) writes `workflow/report/<name>.rst`, and a test keeps them in step.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ class Item:
     """A figure, a table or a page."""
 
     name: str
-    """Of its file and, in a rule, of its output."""
+    """Name of its file and, in a rule, of its output."""
     category: str
     """Heading under which Snakemake's report lists it."""
     title: str
-    """What it is called there and on the summary page."""
+    """Title in that report and on the summary page."""
     caption: str
     """What it shows."""
     reading: str = ""
-    """How to read it, which Snakemake's report says as well."""
+    """How to read it; also shown in Snakemake's report."""
 
     @property
     def kind(self) -> str:
-        """What Snakemake's report calls it."""
+        """Its kind in Snakemake's report."""
         return {"Tables": "table", "Summary": "page"}.get(self.category, "figure")
 
     @property
@@ -56,34 +56,33 @@ MOLECULE_FIGURES = _by_name(
         "survival",
         "Stability",
         "Survival",
-        "Fraction of runs still intact (Kaplan-Meier). Thick line: all runs of an arm, with the pointwise 95 % band; "
+        "Fraction of surviving runs (Kaplan-Meier). Thick line: all runs of an arm, with the pointwise 95 % band; "
         "thin lines: the runs of one seed each; bars at the right: the 95 % interval at the end.",
         "The band is log-log, and exact where no run or every run collapsed.\n\n"
-        "The log-rank test takes each run as independent, which runs of one model are not. The permutation test moves "
-        "whole seeds between the arms and is the one to trust; with few seeds it cannot give a small p-value. Look for "
-        "curves of one arm that keep together: a lone thin line is one bad model.",
+        "The log-rank test treats each run as independent, which runs of one model are not. The permutation test moves "
+        "whole seeds between the arms and is the more reliable one; with few seeds it cannot give a small p-value. "
+        "Look for curves of one arm that agree: a single deviating thin line is one bad model.",
     ),
     Item(
         "collapse_fraction",
         "Stability",
         "Collapsed runs",
         "Fraction of the runs of an arm that collapsed, with the exact (Clopper-Pearson) 95 % interval; dots: the "
-        "seeds. Open diamonds: the paper, with the interval of its own count.",
-        "The paper's numbers are those of Figure 2c, of 20 start frames and 5 models per arm. Runs that are shorter or "
-        "cooler than the paper's collapse less often whatever the model is: a note below the figure says where "
+        "seeds. Open diamonds: the paper, with the interval of its own numbers of runs.",
+        "The paper's numbers are from Figure 2c, for 20 start frames and 5 models per arm. Runs that are shorter or "
+        "cooler than the paper's collapse less often, whatever the model: a note below the figure states where "
         "conditions differ.",
     ),
     Item(
         "collapse_causes",
         "Stability",
         "What failed first",
-        "The first bond or contact to fail in each run that collapsed, by GAFF types. Orange: a bond at a length, or a "
-        "contact across an angle at a value, that the training frames were sampled over.",
-        "Orange is where the model should know the forces. Blue: a bond or angle that failed beyond them; grey: an "
-        "overlap of two atoms that share no neighbour, or a value that is not finite. A contact such as ca-ho is an "
-        "angle that has closed (ca-oh-ho). A bond counts as broken only far from its mean "
-        "length, for most types beyond the sampled range: blue is the rule. Look for a type that fails again and "
-        "again, and for orange.",
+        "The first bond or contact to fail in each collapsed run, by GAFF types. Orange: a bond length, or a "
+        "contact across an angle, within the range over which the training frames were sampled.",
+        "Orange is where the model should know the forces. Blue: a bond or angle that failed outside the sampled "
+        "range; grey: an overlap of two atoms without a common neighbour, or a non-finite value. A contact such as "
+        "ca-ho is an angle that has closed (ca-oh-ho). A bond counts as broken only far from its mean length, for most "
+        "types beyond the sampled range, so blue is expected. Look for a type that fails repeatedly, and for orange.",
     ),
     Item(
         "bond_lengths",
@@ -94,37 +93,37 @@ MOLECULE_FIGURES = _by_name(
         "Grey: the frames of the GAFF run; coloured outline: the frames of an arm after sampling; ticks at the top: "
         "the lengths given to modified bonds. Shaded: the compression segment, from 0.95 of the smallest length by "
         "default, and the stretching segment, from the largest length to the mean plus ``stretch_A`` times k of the "
-        "reference bond over k of the type. Dotted: mean length. The histograms count bonds in equal bins. Look for "
-        "modified bonds in the shaded segments only. Where each seed has its own data set, that of the first is drawn.",
+        "reference bond over k of the type. Dotted: mean length. The histograms count bonds in equal bins. "
+        "Modified bonds should lie in the shaded segments only. If each seed has its own data set, the first is shown.",
     ),
     Item(
         "bond_angles",
         "Training frames",
         "Angles before and after sampling",
         "One panel per angle type that an arm has bent, stiffest first. All types are bent up to the same harmonic "
-        "energy: the shaded ranges reach further as k falls.",
+        "energy: the shaded ranges extend further as k decreases.",
         "Grey: the frames of the GAFF run; coloured outline: the frames of an arm after sampling; ticks at the top: "
         "the values given to modified angles. Shaded: the closing and the opening segment, up to the mean minus or "
-        "plus ``bend_degrees`` times the root of k of the reference angle over k of the type. A bend changes other "
-        "angles at the same atom too, so that outlines also reach beyond the ticks. Of many types the 24 bent most "
-        "often are drawn.",
+        "plus ``bend_degrees`` times the square root of k of the reference angle over k of the type. A bend also "
+        "changes other angles at the same atom, so outlines extend beyond the ticks. If there are many types, the 24 "
+        "most frequently bent ones are shown.",
     ),
     Item(
         "training_curves",
         "Models",
         "Training curves",
-        "A line per seed. Seeds that end far apart, or a validation loss that rises again, would be a warning.",
+        "One line per seed. Seeds that end far apart, or a validation loss that rises again, are a warning.",
         "Left: force error on the validation frames, which are never modified. Right: training loss (solid) and "
         "validation loss (dotted). Both axes are logarithmic; long curves are shown as medians over equal windows of "
-        "epochs. The training losses of two arms are not comparable: their frames differ. Curves that still fall at "
-        "the end ask for more epochs.",
+        "epochs. The training losses of two arms are not comparable because their frames differ. If curves still fall "
+        "at the end, use more epochs.",
     ),
     Item(
         "force_parity",
         "Models",
         "Forces, model against GFN2-xTB",
         "All force components of all seeds; points off the diagonal are errors.",
-        "A row of panels per arm, training frames at the left, validation frames at the right. The colour counts "
+        "One row of panels per arm, training frames at the left, validation frames at the right. The colour counts "
         "components per hexagon on a logarithmic scale. RMSE, MAE and the coefficient of determination are over all "
         "components of a panel. Points off the diagonal at large forces are distorted geometries that the model has "
         "not learnt.",
@@ -133,13 +132,13 @@ MOLECULE_FIGURES = _by_name(
         "error_by_stretch",
         "Models",
         "Force error by stretch and bend",
-        "Mean over frames with its standard error; numbers count frames. It shows what the distorted frames cost.",
-        "The stretch is how far the modified bond is from the mean length of its type (of several modified bonds, the "
-        "one furthest from it), in bins of 0.05 Å; the bend likewise, in bins of 10 degrees where an arm bends. "
-        "A frame with both counts in both panels. Each point is the mean over frames of the RMSE within a frame, "
-        "averaged over seeds first; a single frame has no error bar. Left: frames without a modification. Look for an "
+        "Mean over frames with its standard error; numbers count frames. It shows the errors on distorted frames.",
+        "The stretch is the deviation of the modified bond from the mean length of its type (for several modified "
+        "bonds, the largest one), in bins of 0.05 Å; the bend likewise, in bins of 10 degrees if an arm bends angles. "
+        "A frame with both is counted in both panels. Each point is the mean over frames of the RMSE within a frame, "
+        "averaged over seeds first; a single frame has no error bar. Left: unmodified frames. Look for an "
         "error that grows with the stretch, and compare the validation points of the arms: they show whether the "
-        "distorted frames cost accuracy near equilibrium.",
+        "distorted frames reduce the accuracy near equilibrium.",
     ),
     Item(
         "reliability",
@@ -151,23 +150,23 @@ MOLECULE_FIGURES = _by_name(
         "its standard error from leaving out a frame at a time (Levi et al., Sensors 2022, 22, 5540). The factor is "
         "the error over the spread, of all atoms: multiply the spread of the committee (``committee.pt`` beside the "
         "models) by it. Look for points that follow the line, shifted or not: then the spread ranks atoms rightly, "
-        "and the factor mends its size. Models that were trained on the same frames share errors that no spread shows. "
+        "and the factor corrects its size. Models trained on the same frames share errors that no spread shows. "
         "``reliability.csv`` beside the figure has the numbers.",
     ),
     Item(
         "label_ledger",
         "Training frames",
-        "What became of each frame",
-        "Outcome of the GFN2-xTB labelling by set. Only accepted frames reach training.",
-        "A frame is rejected if its SCF does not converge with any electronic temperature tried, if a force is above "
-        "the cap, if the Wiberg bond orders say that a bond broke or formed, or if a value is not finite. The ledger "
-        "itself gives the reason of each frame.",
+        "Result of labelling",
+        "Outcome of the GFN2-xTB labelling by set. Only accepted frames are used for training.",
+        "A frame is rejected if its SCF does not converge at any electronic temperature tried, if a force exceeds "
+        "the limit, if the Wiberg bond orders show that a bond broke or formed, or if a value is not finite. The "
+        "ledger itself gives the reason for each frame.",
     ),
 )
-"""Of each molecule, in the order of the page."""
+"""Figures of each molecule, in the order of the page."""
 
 STRUCTURE = "structure"
-"""The figure of a model that is drawn of each of its liquids."""
+"""The figure of a model that is drawn for each of its liquids."""
 IF_TRAINED = "liquid_training"
 """The figure that a model has only if the study trained it."""
 
@@ -176,40 +175,40 @@ MODEL_FIGURES = _by_name(
         "density_scan",
         "Correction",
         "Density against a1",
-        "Runs of the liquid tuned on, a panel per alpha (Figure 4a, b of the paper). Bars and band: standard error; "
+        "Runs of the tuning liquid, one panel per alpha (Figure 4a, b of the paper). Bars and band: standard error; "
         "orange: a1 with its 95 % interval.",
-        "Open points: runs too short to be judged; crosses: runs that evaporated or blew up. Line: the fit through "
-        "these runs, or the curve that all runs together give by reweighting, dotted where fewer than 50 independent "
-        "frames stand behind it. Dashed: the measured density; star: a new run at this a1, which was no part of the "
-        "fit.\n\nLook for points on the line, for a1 between the points and not beyond them, and for the star on the "
-        "dashed line. A value of a1 means nothing without its convention, which stands at the axis.",
+        "Open points: runs too short to give an error; crosses: runs that evaporated or blew up. Line: the fit through "
+        "these runs, or the reweighted curve from all runs, dotted where it has fewer than 50 effective samples. "
+        "Dashed: the measured density; star: a new run at this a1, which was not part of the fit.\n\n"
+        "Points should lie on the line, a1 between the points and not beyond them, and the star on the dashed line. A "
+        "value of a1 means nothing without its convention, which is given at the axis.",
     ),
     Item(
         "densities",
         "Liquids",
         "Densities against experiment",
-        "Before and after, with standard errors. The marked row was tuned on: agreement there was put in by hand.",
-        "Right: the deviation from experiment. Open symbols: runs too short to be judged. Below a liquid's name stands "
-        "what became of runs that gave no density. Look at the other rows: do their deviations shrink, and do they "
-        "shrink by about as much?",
+        "Before and after, with standard errors. The marked row was used for tuning: it agrees by construction.",
+        "Right: the deviation from experiment. Open symbols: runs too short to give an error. The status of runs "
+        "without a density is given below the name of the liquid. Check whether the deviations of the other rows "
+        "decrease, and by about the same amount.",
     ),
     Item(
         "density_traces",
         "Liquids",
         "Density over time",
-        "NPT runs, one line per replica. The thick line is the mean over the part found to be in equilibrium.",
-        "Every n-th record of a long run. Faint: the part taken for equilibration, which is found for each run; the "
-        "mean is broken where the run is too short to be judged; crosses: runs that were lost. Dashed: the measured "
-        "density. A run that leaves the others by more than 30 % runs out of its panel. Look for traces that still "
-        "drift in the part that counts, and for replicas that disagree.",
+        "NPT runs, one line per replica. The thick line is the mean over the equilibrated part.",
+        "Every n-th record of a long run. Faint: the equilibration, which is determined for each run; the "
+        "mean is broken if the run is too short to give an error; crosses: failed runs. Dashed: the measured "
+        "density. A run that deviates from the others by more than 30 % leaves its panel. Look for traces that still "
+        "drift in the equilibrated part, and for replicas that disagree.",
     ),
     Item(
         "viscosities",
         "Liquids",
         "Viscosities against experiment",
-        "Before and after, with standard errors, on a logarithmic axis. No viscosity was tuned on.",
-        'The errors are STACIE\'s. The marked liquid is the one whose density a1 was tuned on. "insufficient": the '
-        "runs do not carry a trustworthy value, and none is given; the table says which length would do.",
+        "Before and after, with standard errors, on a logarithmic axis. No viscosity was used for tuning.",
+        'The errors are STACIE\'s. The marked liquid is the one to whose density a1 was tuned. "insufficient": the '
+        "runs do not give a reliable value, and none is reported; the table gives the required length.",
     ),
     Item(
         "green_kubo",
@@ -218,45 +217,45 @@ MODEL_FIGURES = _by_name(
         "Mean over components and replicas. Dashed with a band: STACIE's estimate, drawn only where the data suffice; "
         "triangle: the time-decomposition fit, a cross-check.",
         "The integral of the pressure fluctuations, over the five independent components of the traceless pressure "
-        "tensor, with its standard error, on a logarithmic axis of time. Black: the measured viscosity. The "
-        "cross-check is that of Zhang, Otani and Maginn (2015). Look for an integral that is level before its noise "
-        "grows, at the height of the estimate. An integral that still rises at its end belongs to runs that are too "
+        "tensor, with its standard error, on a logarithmic time axis. Black: the measured viscosity. The "
+        "cross-check is that of Zhang, Otani and Maginn (2015). The integral should reach a plateau before its noise "
+        "grows, at the height of the estimate. An integral that still rises at its end indicates runs that are too "
         "short.",
     ),
     Item(
         "volume_scan",
         "Correction",
         "Rigid volume scan",
-        "Energy (relative to the frame as it was) and forces of frames of the liquid tuned on, scaled with rigid "
+        "Energy (relative to the original frame) and forces of frames of the tuning liquid, scaled with rigid "
         "molecules (Figure 5 of the paper).",
-        "Energy per molecule, which only what acts between molecules changes; root mean square of the net force on a "
-        "molecule; and the error of the forces against reference labels, or, without labels, how much the correction "
-        "changes them. Means over the frames, bars: standard errors. Look for a correction that shifts the slope of "
-        "the energy, which is the pressure, and hardly changes the forces.",
+        "Energy per molecule, which changes only by intermolecular interactions; root mean square of the net force on "
+        "a molecule; and the error of the forces against reference labels, or, without labels, how much the correction "
+        "changes them. Means over the frames, bars: standard errors. The correction should change the slope of "
+        "the energy, which is the pressure, and hardly change the forces.",
     ),
     Item(
         IF_TRAINED,
         "Models",
         "Training",
-        "Validation errors and losses. A validation loss that rises again would be a warning.",
-        "Errors of energy, forces and, where it was trained on, stress. Vertical line: the second stage begins (SWA), "
-        "with other weights, so that the losses before and after it are on different scales. All axes of errors are "
-        "logarithmic; long curves are shown as medians over equal windows of epochs. Curves that still fall at the end "
-        "ask for more epochs.",
+        "Validation errors and losses. A validation loss that rises again is a warning.",
+        "Errors of energy, forces and, if it was trained on, stress. Vertical line: start of the second stage (SWA), "
+        "with other weights, so the losses before and after it are on different scales. All error axes are "
+        "logarithmic; long curves are shown as medians over equal windows of epochs. If curves still fall at the end, "
+        "use more epochs.",
     ),
     Item(
         STRUCTURE,
         "Liquids",
         "Structure",
         "Radial distributions between molecules and angular ones within them, before and after.",
-        "Radial distributions (COM-COM: between centres of mass) go to 1 at long range; distributions of angles, apex "
-        "in the middle, are per degree. Shaded: standard errors. Look for angles that stay as they are: the correction "
-        "is there to move molecules, not to bend them.",
+        "Radial distributions (COM-COM: between centres of mass) approach 1 at long range; distributions of angles, "
+        "with the apex in the middle, are per degree. Shaded: standard errors. Angles should not change: the "
+        "correction is meant to act between molecules.",
     ),
 )
-"""Of each model of liquids, in the order of the page."""
+"""Figures of each liquid model, in the order of the page."""
 DRAWN_TOGETHER = [item for name, item in MODEL_FIGURES.items() if name not in (STRUCTURE, IF_TRAINED)]
-"""Those that a model has one of, and always."""
+"""Figures of which every model has exactly one."""
 
 MOLECULE_TABLES = _by_name(
     Item(
@@ -281,47 +280,47 @@ LIQUID_TABLES = _by_name(
         "Tables",
         "Densities",
         "Densities by liquid and model before and after the correction, with standard errors, deviation from the "
-        "measured value, what became of the runs, and whether the liquid was tuned on or held out; the paper's Table 1 "
-        "in rows of its own where composition and temperature are the same. A density whose status is not ``ok`` is "
-        "not to be judged.",
+        "measured value, status of the runs, and whether the liquid was used for tuning or held out; the paper's Table "
+        "1 in separate rows if composition and temperature are the same. Do not interpret a density whose status is "
+        "not ``ok``.",
     ),
     Item(
         "viscosities",
         "Tables",
         "Viscosities",
         "Viscosities by liquid and model before and after the correction, with standard errors and deviation from the "
-        "measured value; the paper's Table 2 in rows of its own where composition and temperature are the same. Where "
-        "the runs do not suffice there is no number, but the length in ps that would do.",
+        "measured value; the paper's Table 2 in separate rows if composition and temperature are the same. If the runs "
+        "do not suffice there is no value, but the required length in ps.",
     ),
     Item(
         "liquid_errors",
         "Tables",
         "Mean absolute deviation from experiment",
         "Mean absolute deviation from experiment before and after the correction, by quantity, model and role, over "
-        "the liquids that have a measured value and a result that counts in both cases. Held-out liquids are the "
-        "evidence; the liquid tuned on stands apart.",
+        "the liquids with a measured value and a valid result in both cases. Held-out liquids are the evidence; the "
+        "tuning liquid is listed separately.",
     ),
     Item(
         "tuning",
         "Tables",
         "Tuning",
         "The a1 of each model and alpha with its 95 % interval, or why there is none; the density and slope there, and "
-        "the confirming run: the density of a new run at this a1 and its deviation from the target, in percent and in "
-        "standard errors of run and tuning together.",
+        "the confirmation run: the density of a new run at this a1 and its deviation from the target, in percent and "
+        "in standard errors of run and tuning combined.",
     ),
 )
 OVERVIEW = Item(
     "overview",
     "Summary",
     "Summary of the study",
-    "The study in short: the answer for each molecule and each model of liquids, what limits it, the tables, settings, "
-    "seeds and versions. The figures stand under the other headings of this report; ``results/<study>/summary.html`` "
-    "is the same page with all of them, and needs no other file.",
+    "The study in short: the answer for each molecule and each liquid model, its limitations, the tables, settings, "
+    "seeds and versions. The figures are under the other headings of this report; ``results/<study>/summary.html`` "
+    "is the same page including all of them, and needs no other file.",
 )
 
 
 def figures_of_model(liquids: Sequence[str], *, trained: bool) -> list[str]:
-    """Names of the files that hold the figures of a model, in the order of the page."""
+    """File names of the figures of a model, in the order of the page."""
     names = [name for name in MODEL_FIGURES if name != STRUCTURE and (trained or name != IF_TRAINED)]
     return names + [f"{STRUCTURE}_{liquid}" for liquid in liquids]
 
@@ -333,7 +332,7 @@ def captions() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write them."""
+    """Write the caption files."""
     for name, text in captions().items():
         with atomic(Path("workflow/report") / name) as temporary:
             temporary.write_text(text, encoding="utf-8")

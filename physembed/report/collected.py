@@ -1,4 +1,4 @@
-"""The files of a study, put together into what its summary page shows."""
+"""Collects the files of a study into the content of its summary page."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ from physembed.report.scan_figures import STYLES, nothing, status_name
 from physembed.report.style import BLACK, GREY, YELLOW, legend_above, light_grid, new_figure, wrapped
 
 OFFSETS = {"uncorrected": 0.13, "corrected": -0.13}
-"""Of the symbols from the middle of their row, so that equal values stay apart."""
+"""Offset of the symbols from the middle of their row, so that equal values remain distinguishable."""
 
 
 def _row_label(row: pd.Series, unit: str) -> str:
-    """Name and temperature of a liquid, and what became of runs that gave nothing sound."""
+    """Name and temperature of a liquid, and the status of runs without a valid result."""
     lines = [wrapped(str(row["liquid"]), 24), f"{row['temperature_K']:g} K"]
     lost = [variant for variant in VARIANTS if pd.isna(row[f"{variant}_{unit}"])]
     names = {variant: str(row[f"{variant}_status"]) for variant in lost}
@@ -76,16 +76,16 @@ def _legend(table: pd.DataFrame, unit: str) -> list[Line2D | Patch]:
         handles.append(Line2D([], [], color=style.colour, marker=style.marker, linestyle="", label=variant))
     known = [table[f"{variant}_{unit}"].notna() & (table[f"{variant}_status"] != "ok") for variant in VARIANTS]
     if any(column.any() for column in known):
-        label = "open: too short to be judged"
+        label = "open: too short for an error"
         handles.append(Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle="", label=label))
     if (table["role"] == TUNED).any():
-        label = "tuned on this density: no evidence" if unit == "g_cm3" else "its density was tuned on"
+        label = "used for tuning: no evidence" if unit == "g_cm3" else "its density was used for tuning"
         handles.append(Patch(color=YELLOW, alpha=0.35, label=label))
     return handles
 
 
 def _comparison(table: pd.DataFrame, unit: str, value_label: str, logarithmic: bool) -> Figure:
-    """Values at the left and deviations from experiment at the right, a row per liquid."""
+    """Values at the left and deviations from experiment at the right, one row per liquid."""
     table = table[table["origin"] == HERE].reset_index(drop=True)
     if table.empty:
         return nothing("no liquid was run")

@@ -18,15 +18,15 @@ from physembed.report.scan_figures import STYLES, nothing, status_name
 from physembed.report.style import BLACK, GREY, legend_above, light_grid, new_figure, wrapped
 
 TRACE_POINTS = 250
-"""Frames of a trace that are drawn; of a longer one every n-th, so that it fluctuates as it does."""
+"""Maximum number of points of a trace; longer ones show every n-th frame, which preserves the fluctuations."""
 INTEGRAL_POINTS = 150
-"""Points of a running integral that are drawn, evenly on its logarithmic axis."""
+"""Points of a running integral that are drawn, evenly spaced on its logarithmic axis."""
 SIGHT = 0.3
-"""Share by which a density may leave the others' before its trace is cut off."""
+"""Relative deviation from the other densities beyond which a trace is cut off."""
 
 
 def _grid(figure: Figure, count: int) -> tuple[list[Axes], int]:
-    """Panels for so many liquids, and the number of columns."""
+    """Panels for the given number of liquids, and the number of columns."""
     columns = 1 if count == 1 else 2 if count <= 4 else 3
     panels = figure.subplots(math.ceil(count / columns), columns, squeeze=False).ravel()
     for axes in panels[count:]:
@@ -46,7 +46,7 @@ def _title(axes: Axes, liquid: LiquidFacts, columns: int) -> None:
 
 
 def _remark(axes: Axes, lines: Sequence[str], top: bool) -> None:
-    """What a reader must not miss in a panel, over whatever is drawn there."""
+    """An important remark in a panel, drawn over its content."""
     if lines:
         axes.text(
             0.03, 0.96 if top else 0.04, "\n".join(lines), fontsize=7, color=BLACK, va="top" if top else "bottom",
@@ -56,7 +56,7 @@ def _remark(axes: Axes, lines: Sequence[str], top: bool) -> None:
 
 
 def _trace(axes: Axes, series: pd.DataFrame, run: pd.Series) -> None:
-    """The trace of one replica: faint while it equilibrates, then with its mean; a cross where it was last whole."""
+    """The trace of one replica: faint while it equilibrates, then with its mean; a cross where it failed."""
     style = STYLES[str(run["variant"])]
     kept = series.iloc[:: max(1, math.ceil(len(series) / TRACE_POINTS))]
     time, density = kept["time_ps"].to_numpy(float), kept["density_g_cm3"].to_numpy(float)
@@ -115,7 +115,7 @@ def density_traces(series: pd.DataFrame, runs: pd.DataFrame, liquids: Sequence[L
 
 
 def _run_remarks(runs: pd.DataFrame) -> list[str]:
-    """What keeps runs of a liquid from being judged, by variant."""
+    """Why runs of a liquid have no valid result, by variant."""
     remarks = []
     for variant in VARIANTS:
         here = runs[runs["variant"] == variant]
@@ -133,7 +133,7 @@ def _run_remarks(runs: pd.DataFrame) -> list[str]:
 
 
 def _in_sight(axes: Axes, traces: Sequence[pd.DataFrame], experiment: float | None, room: float) -> None:
-    """Limits that one run which evaporates or blows up does not set alone; room (a share) for remarks below."""
+    """Limits that do not depend on a run that evaporates or blows up; room (a fraction) for remarks below."""
     starts = [float(trace["density_g_cm3"].iloc[0]) for trace in traces]
     middle = float(np.median(starts)) if starts else experiment or 1.0
     values = np.concatenate([trace["density_g_cm3"].to_numpy(float) for trace in traces] or [np.array([middle])])
@@ -195,7 +195,7 @@ def _integral_limits(axes: Axes, running: pd.DataFrame, results: pd.DataFrame, e
     levels = [*(sound["viscosity_mPa_s"] + sound["standard_error_mPa_s"]), *([experiment] if experiment else [])]
     without = running[~running["variant"].isin(sound["variant"])]
     if len(without):
-        # The integral as far as it is known to a fifth of itself.
+        # The integral as far as its relative error is below a fifth.
         known = without[without["standard_error_mPa_s"] < 0.2 * without["viscosity_mPa_s"]]
         levels.append(float((known if len(known) else without)["viscosity_mPa_s"].abs().max()))
     top = max([level for level in levels if np.isfinite(level) and level > 0], default=1.0)
@@ -228,7 +228,7 @@ def green_kubo(integrals: pd.DataFrame, results: pd.DataFrame, liquids: Sequence
                 _integral(axes, running[running["variant"] == result["variant"]], result)
                 if result["status"] != "ok":
                     needed = result["needed_ps"]
-                    length = "" if pd.isna(needed) else f", {needed:.0f} ps would do"
+                    length = "" if pd.isna(needed) else f", {needed:.0f} ps would suffice"
                     remarks.append(f"{result['variant']}: {result['status'].replace('_', ' ')}{length}")
             _integral_limits(axes, running, here, liquid.viscosity_mPa_s)
             if len(running):
@@ -273,7 +273,7 @@ def structure(rdf: pd.DataFrame, adf: pd.DataFrame) -> Figure:
     contents = [("pair", name, rdf) for name in dict.fromkeys(rdf["pair"])]
     contents += [("triplet", name, adf) for name in dict.fromkeys(adf["triplet"])]
     if not contents:
-        return nothing("no run held, so that there is no structure")
+        return nothing("no run survived, so there is no structure")
     columns = min(3, len(contents))
     with new_figure(0.75 + 1.95 * math.ceil(len(contents) / columns)) as figure:
         panels = figure.subplots(math.ceil(len(contents) / columns), columns, squeeze=False).ravel()

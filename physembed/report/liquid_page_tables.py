@@ -14,7 +14,7 @@ from physembed.report.scan_figures import status_name
 
 
 def reason_text(value: Any) -> str:
-    """A cell of text, which is no number where it is empty."""
+    """A text cell; empty cells, which pandas reads as NaN, give empty text."""
     return "" if pd.isna(value) else str(value)
 
 
@@ -46,17 +46,17 @@ def tuning_rows(tuning: pd.DataFrame) -> Table:
                 "" if pd.isna(slope) else f"{slope:+.4f}", confirming,
             ]
         )  # fmt: skip
-    headings = ["alpha", "a1", "method", "target / (g/cm³)", "slope / (g/cm³)", "confirming run / (g/cm³)"]
+    headings = ["alpha", "a1", "method", "target / (g/cm³)", "slope / (g/cm³)", "confirmation run / (g/cm³)"]
     return Table(LIQUID_TABLES["tuning"].title, headings, rows, [""] * len(rows))
 
 
 def _value(row: Mapping[Any, Any], variant: str, unit: str, decimals: int) -> str:
-    """A result with its error; in brackets if it is not to be judged, and in words if there is none."""
+    """A result with its error; in brackets if it is not valid, and in words if there is none."""
     value, status = row[f"{variant}_{unit}"], str(row[f"{variant}_status"])
     name = status_name(status) if unit == "g_cm3" or status == "not_run" else status.replace("_", " ")
     if pd.isna(value):
         needed = row.get(f"{variant}_needed_ps")
-        return name if needed is None or pd.isna(needed) else f"{name}, {needed:.0f}\N{NO-BREAK SPACE}ps would do"
+        return name if needed is None or pd.isna(needed) else f"{name}, {needed:.0f}\N{NO-BREAK SPACE}ps would suffice"
     text = plus_minus(value, row[f"{variant}_standard_error_{unit}"], decimals)
     return text if status == "ok" else f"({text}) {name}"
 
@@ -111,7 +111,7 @@ def _result_rows(table: pd.DataFrame, unit: str, title: str, unit_text: str, dec
 
 
 def error_rows(densities: pd.DataFrame, viscosities: pd.DataFrame) -> Table:
-    """Mean absolute deviations of densities and viscosities, held-out and tuned apart."""
+    """Mean absolute deviations of densities and viscosities, separately for held-out and tuning liquids."""
     rows, classes = [], []
     errors = [
         *mean_absolute_errors(densities).to_dict("records"),
@@ -119,7 +119,7 @@ def error_rows(densities: pd.DataFrame, viscosities: pd.DataFrame) -> Table:
     ]
     for row in errors:
         here, unit = row["origin"] == HERE, row["unit"].replace("^3", "³")
-        left_out = f", {row['left_out']} left out" if row["left_out"] else ""
+        left_out = f", {row['left_out']} excluded" if row["left_out"] else ""
         name = "this model" if here else f"paper: {row['model']}"
         cells = [row["quantity"], name, row["role"], f"{row['liquids']}{left_out}"]
         for variant in VARIANTS:
@@ -128,8 +128,8 @@ def error_rows(densities: pd.DataFrame, viscosities: pd.DataFrame) -> Table:
         rows.append(cells)
         classes.append("paper" if not here else "tuned" if row["role"] == TUNED else "")
     note = (
-        "Over the liquids with a measured value that is not dubious and a result that counts before and after; the "
-        "paper's over those of them that are in this study."
+        "Over the liquids with a measured value that is not dubious and valid results before and after; the "
+        "paper's over those that are also in this study."
     )
     headings = ["quantity", "model", "role", "liquids", "uncorrected", "corrected"]
     return Table(LIQUID_TABLES["liquid_errors"].title, headings, rows, classes, [note])

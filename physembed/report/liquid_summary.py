@@ -1,4 +1,4 @@
-"""What the summary page says of a model of liquids: the result, what limits it, its tables and its figures."""
+"""Content of the summary page about a liquid model: the result, its limitations, tables and figures."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ PAPER_VISCOSITY_PS = 5000.0
 FEW_SAMPLES = 100
 """Below this many independent frames the standard error is itself uncertain by 20 % or more."""
 SMALL_BOX_A = 20.0
-"""Below this the dispersion, which reaches 10 Å, and the radial distributions see a molecule's own images."""
+"""In smaller boxes dispersion, with its range of 10 Å, and radial distributions include a molecule's own images."""
 NOT_CONFIRMED = 0.05
-"""A deviation of the confirming run that is less probable than this does not confirm."""
+"""The tuning is not confirmed if the probability of the confirmation run's deviation is lower than this."""
 
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What the page shows of one model of liquids."""
+    """Content of the page about one liquid model."""
 
     name: str
     facts: Mapping[str, Any]
-    """`model.json`: where the model is from, its SHA-256, elements, cutoff and size."""
+    """`model.json`: source of the model, SHA-256, elements, cutoff and size."""
     tuning: pd.DataFrame
     """Its rows of `physembed.report.liquid_tables.tuning_table`, a row per alpha."""
     densities: pd.DataFrame
@@ -50,7 +50,7 @@ class ModelSummary:
     boxes: pd.DataFrame
     """liquid, molecules, atoms, box_length_A (shortest edge) of each box."""
     figures: Mapping[str, Path]
-    """SVG file of each figure by its name in `catalogue.MODEL_FIGURES`, but for `structure`."""
+    """SVG file of each figure by its name in `catalogue.MODEL_FIGURES`, except `structure`."""
     structures: Mapping[str, Path] = field(default_factory=dict)
     """SVG file of `structure` of each liquid."""
     certificate: pd.DataFrame | None = None
@@ -58,7 +58,7 @@ class ModelSummary:
 
 
 def check_figures(model: ModelSummary) -> None:
-    """Refuse a model that lacks a figure, or has one that the page does not know.
+    """Reject a model with a missing or unknown figure.
 
     Raises:
         PhysEmbedError: one line that names it.
@@ -91,20 +91,20 @@ def _alpha(row: Mapping[Any, Any]) -> str:
 
 
 def headline(model: ModelSummary) -> str:
-    """What was found of a model, in one sentence: what the correction does to densities that it was not tuned on."""
+    """The result for a model, in one sentence: the effect of the correction on densities not used for tuning."""
     tuned_on = model.tuning.iloc[0]["tuned_on"]
     if model.tuning.iloc[0]["status"] != "ok":
-        return f"No correction of this model was found that meets the density of {tuned_on}."
+        return f"No correction of this model was found that reproduces the density of {tuned_on}."
     errors = mean_absolute_errors(_here(model.densities))
     held_out = errors[(errors["role"] == HELD_OUT) & (errors["liquids"] > 0)].to_dict("records")
     if not held_out:
-        return f"The correction meets the density of {tuned_on}; no other density can be judged."
+        return f"The correction reproduces the density of {tuned_on}; no other density is available for evaluation."
     row = held_out[0]
     before, after = row["uncorrected_mae_percent"], row["corrected_mae_percent"]
     what = "a density" if row["liquids"] == 1 else f"{row['liquids']} densities"
     verb = "brings" if after < before else "takes"
     return (
-        f"Tuned on the density of {tuned_on} alone, the correction {verb} {what} that it has not seen from "
+        f"Tuned only on the density of {tuned_on}, the correction {verb} {what} not used for tuning from "
         f"{before:.1f} % to {after:.1f} % of the measured value."
     ).replace(" %", "\N{NO-BREAK SPACE}%")
 
@@ -124,7 +124,7 @@ def answer(model: ModelSummary) -> str:
         errors = mean_absolute_errors(_here(table))
         held_out = errors[(errors["role"] == HELD_OUT) & (errors["liquids"] > 0)].to_dict("records")
         if not held_out:
-            text += f"; no {name} of held-out liquids to judge by"
+            text += f"; no {name} of held-out liquids for evaluation"
             continue
         row = held_out[0]
         liquids = "1 held-out liquid" if row["liquids"] == 1 else f"{row['liquids']} held-out liquids"
@@ -136,7 +136,7 @@ def answer(model: ModelSummary) -> str:
 
 
 def cautions(model: ModelSummary) -> list[str]:
-    """What limits the result of a model, a sentence each."""
+    """Limitations of the result for a model, one sentence each."""
     return [
         *_about_length(model),
         *_about_tuning(model),
@@ -158,11 +158,11 @@ def _about_length(model: ModelSummary) -> Iterator[str]:
         ("viscosity", model.viscosities, PAPER_VISCOSITY_PS),
     ):
         lengths = _lengths(table)
-        # A record more or less is no difference.
+        # Ignore a difference of one record.
         if not lengths or lengths[0] > 0.99 * paper_ps:
             continue
         span = f"{lengths[0]:g} ps" if len(lengths) == 1 else f"{lengths[0]:g} to {lengths[-1]:g} ps"
-        yield f"The {kind} runs last {span}, the paper's {paper_ps:g} ps; the errors say what that is worth."
+        yield f"The {kind} runs last {span}, the paper's {paper_ps:g} ps; this is reflected in the errors."
 
 
 def _about_tuning(model: ModelSummary) -> Iterator[str]:
@@ -171,24 +171,24 @@ def _about_tuning(model: ModelSummary) -> Iterator[str]:
         if row["status"] != "ok":
             yield f"No a1 at {_alpha(row)}: {reason_text(row['reason']) or status_name(row['status'])}."
     if first["status"] != "ok" and pd.notna(first["a1"]):
-        yield f"The corrected runs use the best a1 known, {first['a1']:.3g}, which is not known to meet the target."
+        yield f"The corrected runs use the best available a1, {first['a1']:.3g}, which may not reproduce the target."
     in_errors = first["confirming_deviation_errors"]
     if first["confirming_p_value"] < NOT_CONFIRMED:
         yield (
-            f"The confirming run at a1 is {abs(in_errors):.1f} standard errors from the target "
+            f"The confirmation run at a1 is {abs(in_errors):.1f} standard errors from the target "
             f"({format_p(first['confirming_p_value'])}): the tuning is not confirmed."
         )
     elif pd.isna(in_errors) and first["status"] == "ok":
         state = status_name(str(first["confirming_status"]))
-        yield f"Nothing confirms the tuning: the corrected run of {first['tuned_on']} is {state}."
+        yield f"The tuning is not confirmed: the corrected run of {first['tuned_on']} is {state}."
     yield (
-        f"a1 belongs to convention {first['convention']}; in another convention the same number is another correction. "
-        "To which convention the paper's a1 (0.6 and 1.07) belong is not known."
+        f"a1 belongs to convention {first['convention']}; in another convention the same value is a different "
+        "correction. It is not known to which convention the paper's a1 (0.6 and 1.07) belong."
     )
 
 
 def _lost(table: pd.DataFrame) -> dict[str, list[str]]:
-    """Liquid and variant of each result that does not count, by status."""
+    """Liquid and variant of each invalid result, by status."""
     lost: dict[str, list[str]] = {}
     for row in _here(table).to_dict("records"):
         for variant in VARIANTS:
@@ -201,7 +201,7 @@ def _about_densities(model: ModelSummary) -> Iterator[str]:
     rows = _here(model.densities)
     if lost := _lost(model.densities):
         groups = "; ".join(f"{status_name(status)}: {', '.join(runs)}" for status, runs in lost.items())
-        yield f"Of {2 * len(rows)} densities, {sum(map(len, lost.values()))} cannot be judged ({groups})."
+        yield f"Of {2 * len(rows)} densities, {sum(map(len, lost.values()))} are not valid ({groups})."
     few = [
         f"{row['liquid']} {variant} {row[f'{variant}_effective_samples']:.0f}"
         for row in rows.to_dict("records")
@@ -215,22 +215,22 @@ def _about_densities(model: ModelSummary) -> Iterator[str]:
         if row[f"{variant}_status"] == "ok" and row[f"{variant}_replicas_ok"] < row[f"{variant}_replicas"]
     ]
     if partly:
-        yield f"Densities that stand on a part of the replicas: {', '.join(partly)}."
+        yield f"Densities from only a part of the replicas: {', '.join(partly)}."
     if few:
         yield (
-            f"Fewer than {FEW_SAMPLES} independent frames, so that standard errors are themselves uncertain by 20 % or "
-            f"more: {', '.join(few)}."
+            f"Fewer than {FEW_SAMPLES} independent frames, so standard errors are themselves uncertain by at least "
+            f"20 %: {', '.join(few)}."
         )
     if (rows["role"] == TUNED).any():
         name = rows.loc[rows["role"] == TUNED, "liquid"].iloc[0]
-        yield f"The density of {name} was tuned on: its agreement is no evidence, and it counts in no mean here."
+        yield f"The density of {name} was used for tuning: its agreement is not evidence, and it enters no mean here."
     errors = mean_absolute_errors(rows)
     if not errors.loc[errors["role"] == HELD_OUT, "liquids"].sum():
-        yield "No held-out density can be judged, so that nothing here tests the correction."
+        yield "No held-out density is available, so nothing here tests the correction."
     if missing := list(rows.loc[rows["experiment_g_cm3"].isna(), "liquid"]):
         yield f"No measured density of {', '.join(missing)}."
     if dubious := list(rows.loc[rows["experiment_dubious"], "liquid"]):
-        yield f"Measured densities marked as dubious, which count in no mean: {', '.join(dubious)}."
+        yield f"Measured densities marked as dubious, which enter no mean: {', '.join(dubious)}."
 
 
 def _about_viscosities(model: ModelSummary) -> Iterator[str]:
@@ -238,10 +238,10 @@ def _about_viscosities(model: ModelSummary) -> Iterator[str]:
     if lost := _lost(model.viscosities):
         groups = "; ".join(f"{status.replace('_', ' ')}: {', '.join(runs)}" for status, runs in lost.items())
         needed = pd.concat([rows[f"{variant}_needed_ps"] for variant in VARIANTS]).max()
-        hint = "" if pd.isna(needed) else f"; runs of {needed:.0f} ps would do for each"
+        hint = "" if pd.isna(needed) else f"; {needed:.0f} ps per run would suffice for all"
         yield f"Of {2 * len(rows)} viscosities, {sum(map(len, lost.values()))} have no number ({groups}{hint})."
     if dubious := list(rows.loc[rows["experiment_dubious"], "liquid"]):
-        yield f"Measured viscosities marked as dubious, which count in no mean: {', '.join(dubious)}."
+        yield f"Measured viscosities marked as dubious, which enter no mean: {', '.join(dubious)}."
     if rows.empty:
         yield "No viscosity was run."
 
@@ -254,21 +254,21 @@ def _about_boxes(model: ModelSummary) -> Iterator[str]:
             for row in small.to_dict("records")
         )
         yield (
-            f"Boxes shorter than {SMALL_BOX_A:g} Å, in which molecules feel their own images: {sizes}. Densities and "
-            "viscosities of larger boxes may differ."
+            f"Boxes shorter than {SMALL_BOX_A:g} Å, in which molecules interact with their own images: {sizes}. "
+            "Densities and viscosities of larger boxes may differ."
         )
 
 
 KINDS = {
-    "file": "a model file that was given",
-    "data": "trained in this study on a data set that was given",
-    "reference": "trained in this study on reference data of its own",
+    "file": "a model file given by the user",
+    "data": "trained in this study on a data set given by the user",
+    "reference": "trained in this study on its own reference data",
 }
-"""Where a model is from, by `kind` in `model.json`."""
+"""Source of a model, by `kind` in `model.json`."""
 
 
 def facts(model: ModelSummary) -> list[tuple[str, str]]:
-    """What the model is, as pairs of a name and a value; hashes are shortened, what is not known is left out."""
+    """Properties of the model, as pairs of a name and a value; hashes are shortened, unknown values are left out."""
     pairs = []
     for key, value in model.facts.items():
         for name, text in flatten({key: value}):
@@ -289,7 +289,7 @@ def facts(model: ModelSummary) -> list[tuple[str, str]]:
 
 
 def _certified(certificate: pd.DataFrame) -> str:
-    """How the checks in each engine ended, in a few words."""
+    """Outcome of the checks in each engine, in a few words."""
     words = []
     for engine, rows in certificate.groupby("engine", sort=False):
         failed = rows[rows["verdict"] == "failed"]

@@ -1,7 +1,7 @@
 """Tables of densities, viscosities and tuned corrections, with the paper's Tables 1 and 2 beside them.
 
-Every liquid has one measured value, that of the study, against which all of its rows are held, the paper's too. A run
-that is not fit to be judged keeps its row and says why; it counts in no mean.
+Every liquid has one measured value, that of the study, with which all of its rows are compared, including the paper's.
+A run without a valid result keeps its row and gives the reason; it enters no mean.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ HERE, PAPER = "this study", "paper"
 TUNED, HELD_OUT = "tuned", "held out"
 """Role of a liquid: whether its measured density was used for the correction."""
 NOT_RUN = "not_run"
-"""Status of a variant without a result, as where no correction was found."""
+"""Status of a variant without a result, for example if no correction was found."""
 
 
 @dataclass(frozen=True)
 class LiquidFacts:
-    """A liquid and what was measured of it."""
+    """A liquid and its measured values."""
 
     name: str
     components: str
     """The composition as text, such as `EC:EMC 3:7 by mass`."""
     composition: Mapping[str, float]
-    """SMILES to mass fraction (as wanted, not as rounded to whole molecules)."""
+    """SMILES to mass fraction (as requested, not as rounded to whole molecules)."""
     temperature_K: float
     density_g_cm3: float | None = None
     """Measured; None if there is no value."""
@@ -43,7 +43,7 @@ class LiquidFacts:
     """Measured; None if there is no value."""
     viscosity_source: str = ""
     dubious: Sequence[str] = ()
-    """Which of `density` and `viscosity` are not to be trusted."""
+    """Which of `density` and `viscosity` should not be trusted."""
 
 
 def deviation_percent(value: float | None, experiment: float | None) -> float:
@@ -64,12 +64,12 @@ def _text(value: Any) -> str:
 
 @dataclass(frozen=True)
 class _Quantity:
-    """What a table is about."""
+    """The quantity of a table."""
 
     name: str
     """`density` or `viscosity`."""
     unit: str
-    """The unit as it ends the names of columns."""
+    """The unit as a suffix of column names."""
     value: str
     """Column of the value in the results."""
     error: str
@@ -79,9 +79,9 @@ class _Quantity:
     source: str
     """Field of `LiquidFacts` with its source."""
     further: tuple[str, ...]
-    """Numbers of a result that go into the table as they are."""
+    """Numbers of a result that are copied to the table."""
     shown_if_not_ok: bool
-    """Whether a value that is not to be judged is in the table nevertheless."""
+    """Whether the table includes values that are not valid."""
 
 
 _DENSITY = _Quantity(
@@ -155,7 +155,7 @@ def _result_rows(
 def _assembled(
     quantity: _Quantity, rows: list[dict[str, Any]], liquids: Sequence[LiquidFacts], of_paper: Sequence[str]
 ) -> pd.DataFrame:
-    """The rows, ordered by liquid, with all columns whatever the rows hold."""
+    """The rows, ordered by liquid, always with all columns."""
     unit, order = quantity.unit, [liquid.name for liquid in liquids]
     columns = ["model", "origin", "liquid", "components", "temperature_K", "role"]
     columns += [f"experiment_{unit}", "experiment_source", "experiment_dubious", *of_paper]
@@ -164,12 +164,12 @@ def _assembled(
     rows = sorted(rows, key=lambda row: order.index(row["liquid"]))
     texts = {"model", "origin", "liquid", "components", "role", "experiment_source", "paper_experiment_mPa_s"}
     numbers = [name for name in columns if name not in texts and not name.endswith(("_status", "_reason", "_dubious"))]
-    # A column without any value would otherwise be one of objects.
+    # A column without any value would otherwise have dtype object.
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, float) | {"experiment_dubious": bool})
 
 
 def _of_paper(paper: pd.DataFrame, liquid: LiquidFacts, models: Collection[str]) -> list[dict[str, Any]]:
-    """What the paper has of a liquid by these of its models."""
+    """The paper's rows for a liquid and these of its models."""
     rows = paper_rows(paper, liquid.composition, liquid.temperature_K)
     return [
         {str(key): value for key, value in row.items()} for row in rows[rows["model"].isin(models)].to_dict("records")
@@ -192,8 +192,8 @@ def density_table(densities: pd.DataFrame, liquids: Sequence[LiquidFacts], tuned
         experiment_dubious (such a value enters no mean), paper_experiment_g_cm3; then of each variant, after
         `uncorrected_` and `corrected_`: g_cm3, standard_error_g_cm3, deviation_percent (from the study's experiment),
         status (`ok`, what is wrong, or `not_run`), reason, degrees_of_freedom (of the standard error),
-        last_window_g_cm3, length_ps, effective_samples, replicas, replicas_ok. A density of a run that is not `ok` is
-        not to be judged. The paper's models are those that the study's are named after, or both.
+        last_window_g_cm3, length_ps, effective_samples, replicas, replicas_ok. The density of a run that is not
+        `ok` should not be interpreted. The paper's models are those that the study's are named after, or both.
 
     Raises:
         PhysEmbedError: two results of the same, a liquid that is not listed, or an unknown variant.
@@ -228,9 +228,9 @@ def viscosity_table(
 
     Returns:
         As `density_table`, with mPa_s for g_cm3, and of each variant needed_ps, replicas, green_kubo_mPa_s and
-        time_decomposition_mPa_s besides length_ps. A variant that is not `ok` has no viscosity, but the length that
-        would do. paper_experiment_mPa_s is text, as the paper gives ranges too; bamboo_mPa_s is what the paper quotes
-        for the BAMBOO force field.
+        time_decomposition_mPa_s besides length_ps. A variant that is not `ok` has the required length, but no value.
+        paper_experiment_mPa_s is text, because the paper also gives ranges; bamboo_mPa_s is the value quoted by the
+        paper for the BAMBOO force field.
 
     Raises:
         PhysEmbedError: two results of the same, a liquid that is not listed, or an unknown variant.
@@ -258,7 +258,7 @@ def viscosity_table(
 
 
 def of_model(table: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Rows of one model in `density_table` or `viscosity_table`, and those of the paper's that stand beside it."""
+    """Rows of one model in `density_table` or `viscosity_table`, and the corresponding rows of the paper."""
     beside = (table["origin"] == PAPER) & table["model"].isin(shown_paper_models([model]))
     return table[beside | ((table["origin"] == HERE) & (table["model"] == model))]
 
@@ -266,8 +266,8 @@ def of_model(table: pd.DataFrame, model: str) -> pd.DataFrame:
 def mean_absolute_errors(table: pd.DataFrame) -> pd.DataFrame:
     """Mean absolute deviation from experiment before and after, over the same liquids.
 
-    A liquid counts if it has a measured value that is not dubious and both variants are `ok`. Liquids tuned on are kept
-    apart, as the agreement there is put in by hand.
+    A liquid counts if it has a measured value that is not dubious and both variants are `ok`. Tuning liquids are listed
+    separately, because they agree by construction.
 
     Args:
         table: from `density_table` or `viscosity_table`.
@@ -303,10 +303,10 @@ def mean_absolute_errors(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def tuning_table(tunings: Mapping[str, pd.DataFrame], densities: pd.DataFrame) -> pd.DataFrame:
-    """The tuned a1 of each model and alpha, and how far the confirming run is from the target.
+    """The tuned a1 of each model and alpha, and the deviation of the confirmation run from the target.
 
-    The confirming run is the corrected NPT run of the liquid tuned on, with the first alpha; the runs of the scan
-    are not part of it.
+    The confirmation run is the corrected NPT run of the tuning liquid, with the first alpha; it is independent of the
+    runs of the scan.
 
     Args:
         tunings: `tuning.csv` of each model.

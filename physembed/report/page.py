@@ -1,4 +1,4 @@
-"""What the summary page is made of: tables of text, figures embedded in it, and numbers as they are written there."""
+"""Elements of the summary page: text tables, embedded figures, and formatted numbers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Table:
     headings: list[str]
     rows: list[list[str]]
     classes: list[str] = field(default_factory=list)
-    """How each row looks, as in the style sheet (`tuned`, `paper`, or empty); a table with classes is set smaller."""
+    """CSS class of each row (`tuned`, `paper`, or empty); a table with classes is set smaller."""
     notes: list[str] = field(default_factory=list)
     """Sentences below the table."""
 
 
 def embedded(svg: Path) -> str:
-    """A figure as an address that holds it."""
+    """A figure as a data URL."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
 
 
@@ -39,15 +39,15 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def plus_minus(value: float, error: float, most_decimals: int) -> str:
-    """`1.0168 ± 0.0012`: a value with its standard error to two figures, at most to so many decimals."""
+    """`1.0168 ± 0.0012`: a value with its standard error to two digits, with at most `most_decimals` decimals."""
     if math.isnan(error):
         return f"{value:.{most_decimals}f}"
     decimals = most_decimals if error <= 0 else min(most_decimals, max(0, 1 - math.floor(math.log10(error))))
-    # A line never breaks within a number.
+    # No line break within a number.
     return f"{value:.{decimals}f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{error:.{decimals}f}"
 
 
 def signed_percent(value: float, decimals: int) -> str:
     """A deviation as `+1.2 %`."""
-    # A line never breaks before the sign.
+    # No line break before the sign.
     return f"{value:+.{decimals}f}\N{NO-BREAK SPACE}%"

@@ -26,22 +26,22 @@ from physembed.sampling.modifier import modifications_of
 
 BINS = 24
 PANELS = 24
-"""Angle types beyond these many, the least often bent, are not drawn."""
+"""Maximum number of angle types drawn; the least frequently bent ones are omitted."""
 
 
 @dataclass(frozen=True)
 class _Quantity:
-    """What is drawn, and where it stands in the tables."""
+    """The quantity that is drawn, and its columns in the tables."""
 
     kind: Literal["bond", "angle"]
     value: str
-    """What a value is called."""
+    """Column of the values."""
     measure: Callable[[np.ndarray, pd.DataFrame], np.ndarray]
     types: Callable[[pd.DataFrame], list[str]]
     force_constant: str
     mean: str
     segments: tuple[tuple[str, str, str | None], tuple[str, str, str | None]]
-    """Lower and upper end of the segments below and above the data, and the column that says that it is empty."""
+    """Lower and upper end of the segments below and above the data, and the column that marks empty segments."""
     changed_to: str
     """Key of a modification."""
     unit: str
@@ -69,7 +69,7 @@ def values_by_type(frames: Sequence[Atoms], table: pd.DataFrame, quantity: _Quan
 
 
 def modified_values(frames: Sequence[Atoms], quantity: _Quantity) -> dict[str, np.ndarray]:
-    """Values that sampling gave, by type; no entry for a type that was never modified."""
+    """Values assigned by sampling, by type; no entry for a type that was never modified."""
     values: dict[str, list[float]] = {}
     for frame in frames:
         for item in modifications_of(frame, quantity.kind):

@@ -1,4 +1,4 @@
-"""Figures of the correction: its tuning, the rigid volume scan, and the training of a liquid's model."""
+"""Figures of the correction: its tuning, the rigid volume scan, and the training of a liquid model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from physembed.report.style import (
 from physembed.report.training_figures import plain_log_axis, thinned
 
 STYLES = arm_styles(["uncorrected", "corrected", "reference"])
-"""Of the variants in all figures of liquids."""
+"""Styles of the variants in all figures of liquids."""
 STATUS = {
     "ok": "ok",
     "insufficient": "too short",
@@ -41,23 +41,23 @@ STATUS = {
     "unreachable": "target out of reach",
     "unresolved": "not decided by these runs",
 }
-"""What a status is called for readers."""
+"""Description of each status for readers."""
 
 
 def status_name(status: str) -> str:
-    """A status in plain words; one that is not known as it stands."""
+    """A status in plain words; unknown ones are returned unchanged."""
     return STATUS.get(status, status.replace("_", " "))
 
 
 def nothing(text: str) -> Figure:
-    """A figure that says why it shows nothing."""
+    """A figure that explains why it is empty."""
     with new_figure(1.2) as figure:
         figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=12)
     return figure
 
 
 def _curve(axes: Axes, curve: pd.DataFrame) -> None:
-    """The density against a1 with its error; dashed where too few frames stand behind it."""
+    """The density against a1 with its error; dotted where there are too few effective samples."""
     if curve.empty:
         return
     a1, density, error = (curve[name].to_numpy(float) for name in ("a1", "density_g_cm3", "standard_error_g_cm3"))
@@ -68,7 +68,7 @@ def _curve(axes: Axes, curve: pd.DataFrame) -> None:
 
 
 def _points(axes: Axes, runs: pd.DataFrame) -> None:
-    """Runs of one alpha: full with a bar, open if not to be judged, a cross on the axis if lost."""
+    """Runs of one alpha: filled with an error bar, open if too short, a cross on the axis if failed."""
     held = runs[(runs["status"] == "ok") & runs["density_g_cm3"].notna()]
     sound = held[held["density_status"] == "ok"]
     weak = held[held["density_status"] != "ok"]
@@ -80,7 +80,7 @@ def _points(axes: Axes, runs: pd.DataFrame) -> None:
 
 
 def _tuned(axes: Axes, tuning: pd.Series, confirming: pd.DataFrame) -> str:
-    """a1 with its interval and the confirming run there; returns the title of the panel."""
+    """a1 with its interval and the confirmation run there; returns the title of the panel."""
     if tuning["status"] != "ok":
         if pd.isna(tuning["a1"]):
             return f"no a1: {status_name(tuning['status'])}"
@@ -99,7 +99,7 @@ def _tuned(axes: Axes, tuning: pd.Series, confirming: pd.DataFrame) -> str:
 def _scan_legend(
     runs: pd.DataFrame, tuning: pd.DataFrame, curve: pd.DataFrame, confirming: pd.DataFrame
 ) -> list[Line2D | Patch]:
-    """A symbol for what the figure holds, and for nothing else."""
+    """Legend entries for what the figure contains only."""
     held = (runs["status"] == "ok") & runs["density_g_cm3"].notna()
     scanned = runs["alpha"] != 0
     line = "fitted line" if (tuning["method"] == "direct").any() else "reweighted curve"
@@ -108,7 +108,7 @@ def _scan_legend(
     if (held & scanned & (runs["density_status"] == "ok")).any():
         handles.append(Line2D([], [], color=BLACK, marker="o", linestyle="", label="run"))
     if (held & scanned & (runs["density_status"] != "ok")).any():
-        label = "run too short to be judged"
+        label = "run too short for an error"
         handles.append(Line2D([], [], color=BLACK, marker="o", markerfacecolor="white", linestyle="", label=label))
     if (runs["status"] != "ok").any():
         handles.append(Line2D([], [], color=VERMILION, marker="X", linestyle="", label="run lost"))
@@ -119,7 +119,9 @@ def _scan_legend(
     if (tuning["status"] == "ok").any():
         handles.append(Patch(color=ORANGE, alpha=0.5, label="a1, 95 % interval"))
         if confirming["density_g_cm3"].notna().any():
-            handles.append(Line2D([], [], color=BLUE, marker="*", markersize=10, linestyle="", label="confirming run"))
+            handles.append(
+                Line2D([], [], color=BLUE, marker="*", markersize=10, linestyle="", label="confirmation run")
+            )
     if (held & ~scanned).any():
         handles.append(Line2D([], [], color=GREY, linestyle="-.", linewidth=1.2, label="uncorrected run"))
     return handles
@@ -176,7 +178,7 @@ def density_scan(runs: pd.DataFrame, tuning: pd.DataFrame, curve: pd.DataFrame, 
 
 
 def _room(axes: Axes, target: float, runs: pd.DataFrame, tuning: pd.DataFrame) -> None:
-    """Limits that keep the target in sight, and the crosses of lost runs clear of the points."""
+    """Limits that include the target, with room for the crosses of failed runs."""
     low, high = axes.get_ylim()
     low, high = min(low, 0.99 * target), max(high, 1.01 * target)
     axes.set_ylim(low - (0.08 if (runs["status"] != "ok").any() else 0.0) * (high - low), high)
@@ -198,7 +200,7 @@ def _mean_over_frames(scan: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def _symbol(variant: str) -> dict[str, Any]:
-    """Open and larger for the uncorrected model, so that it shows where the corrected one lies on it."""
+    """Open and larger for the uncorrected model, so that it remains visible under the corrected one."""
     return {"markersize": 6.5, "markerfacecolor": "white"} if variant == "uncorrected" else {"markersize": 4}
 
 

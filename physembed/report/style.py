@@ -1,7 +1,7 @@
 """The look of every figure: colours, sizes, and how a figure is written.
 
-Figures are made without pyplot, so that none of them leaves a trace in the process. Files are the same to the
-byte whenever data and versions are: no dates, no random identifiers.
+Figures are created without pyplot, which keeps global state. Files are reproducible byte for byte for the same data and
+versions: no dates, no random identifiers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from physembed.files import atomic
 
-# M. Okabe, K. Ito, Color Universal Design (2008): told apart with any common colour-vision deficiency.
+# M. Okabe, K. Ito, Color Universal Design (2008): distinguishable with any common colour-vision deficiency.
 VERMILION, BLUE, GREEN, PURPLE = "#D55E00", "#0072B2", "#009E73", "#CC79A7"
 ORANGE, SKY, YELLOW, BLACK = "#E69F00", "#56B4E9", "#F0E442", "#000000"
 GREY, LIGHT_GREY = "#6B6B6B", "#BDBDBD"
@@ -48,7 +48,7 @@ STYLE: Any = {
     "lines.linewidth": 1.6,
     "lines.markersize": 6,
     "savefig.dpi": 200,
-    # Glyphs as outlines: the figure looks the same whatever fonts the reader has.
+    # Glyphs as outlines: the figure looks the same with any installed fonts.
     "svg.fonttype": "path",
     "svg.hashsalt": "physembed",
 }
@@ -64,7 +64,7 @@ class ArmStyle:
 
 
 def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
-    """Style of each arm, in the order of the study: the same in every figure that is given the same arms."""
+    """Style of each arm, in the order of the study: the same in every figure with the same arms."""
     colours, markers = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY), "os^vPX"
     lines: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
     return {
@@ -109,7 +109,7 @@ def wrapped(name: str, width: int) -> str:
 
 
 def note(figure: Figure, lines: Sequence[str]) -> None:
-    """Sentences below the figure that its reader must not miss."""
+    """Important remarks below the figure."""
     figure.supxlabel("\n".join(textwrap.fill(line, 108) for line in lines), fontsize=8, color=GREY)
 
 

@@ -1,4 +1,4 @@
-"""The summary of a study: one self-contained HTML page that leads with the answer."""
+"""The summary of a study: one self-contained HTML page that begins with the answer."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from physembed.report.tables import paper_stability
 from physembed.report.training_figures import LEDGER_COLOURS
 
 LIQUID_SECTIONS = ("liquids", "gaff_npt", "models", "npt", "scan", "viscosity", "structure", "certificate")
-"""Sections of the configuration that a study without models of liquids does not use."""
+"""Sections of the configuration that a study without liquid models does not use."""
 
 
 @dataclass(frozen=True)
 class MoleculeSummary:
-    """What the page shows of one molecule."""
+    """Content of the page about one molecule."""
 
     name: str
     fractions: pd.DataFrame
@@ -37,12 +37,12 @@ class MoleculeSummary:
     figures: Mapping[str, Path]
     """SVG file of each figure, by its name in `catalogue.MOLECULE_FIGURES`."""
     movies: Mapping[str, Any] | None = None
-    """What the viewer plays (`physembed.report.viewer`); None where no replica collapsed."""
+    """Data of the viewer (`physembed.report.viewer`); None if no replica collapsed."""
 
 
 @dataclass(frozen=True)
 class MoleculesPart:
-    """What the page shows of isolated molecules."""
+    """Content of the page about isolated molecules."""
 
     molecules: list[MoleculeSummary]
     """In the order of the study."""
@@ -57,7 +57,7 @@ class MoleculesPart:
     temperature_K: float
     """Their temperature."""
     per_seed: bool
-    """Whether each seed has a data set of its own."""
+    """Whether each seed has its own data set."""
     changes: Mapping[str, str]
     """What each arm does to its training frames, in words."""
 
@@ -66,12 +66,12 @@ def _percent(fraction: float) -> str:
     """A fraction as `90 %`, or `0.4 %` where whole percents would hide it."""
     percent = 100 * fraction
     digits = 1 if 0 < percent < 1 or 99 < percent < 100 else 0
-    # A line never breaks before the sign.
+    # No line break before the sign.
     return f"{percent:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def change_in_words(arm: Mapping[str, Any]) -> str:
-    """What an arm does to its training frames, from its settings: `3 modified bonds a frame`."""
+    """What an arm does to its training frames, from its settings: `3 modified bonds per frame`."""
     counts = [
         f"{arm[key]} modified {what}{'s' if arm[key] > 1 else ''}"
         for key, what in (("bonds_per_frame", "bond"), ("angles_per_frame", "angle"))
@@ -79,18 +79,18 @@ def change_in_words(arm: Mapping[str, Any]) -> str:
     ]
     if not counts:
         return "unmodified frames"
-    return f"{' and '.join(counts)} a frame" + (", beside the unmodified ones" if arm["keep_unmodified"] else "")
+    return f"{' and '.join(counts)} per frame" + (", plus the unmodified ones" if arm["keep_unmodified"] else "")
 
 
 SIGNIFICANT = 0.05
-"""p over seeds below which the arms are said to differ."""
+"""p over seeds below which the arms are reported as different."""
 
 
 def headline(molecule: MoleculeSummary) -> str:
-    """What was found of a molecule, in one sentence without numbers of tests.
+    """The result for a molecule, in one sentence without test statistics.
 
-    The arms that change their frames are compared with the first arm by the test over seeds. Without a first arm that
-    leaves its frames alone, or with one arm only, the sentence counts the runs that survived.
+    The arms that modify their frames are compared with the first arm by the test over seeds. Without a first arm that
+    leaves its frames unmodified, or with one arm only, the sentence counts the surviving runs.
     """
     totals = molecule.fractions[molecule.fractions["seed"].astype(str) == "all"].to_dict("records")
     first, *others = totals
@@ -116,16 +116,16 @@ def _listed(rows: Sequence[Mapping[Any, Any]]) -> str:
 
 
 def answer(molecule: MoleculeSummary, changes: Mapping[str, str]) -> str:
-    """The result of a molecule as a sentence, without its name.
+    """The result for a molecule as a sentence, without its name.
 
-    The test over seeds comes first: models are what a training gives, and the runs of one model are not independent.
+    The test over seeds comes first: the models are the independent samples, not the runs of one model.
 
     `original (unmodified frames) 18 of 20 runs collapsed (90 %, 95 % interval 68 % to 99 %), adaptive (3 modified bonds
-    a frame) 4 of 20 (...); p = 0.33 over seeds (2 + 2 models); log-rank p < 0.0001 over runs, for these models alone.`
+    per frame) 4 of 20 (...); p = 0.33 over seeds (2 + 2 models); log-rank p < 0.0001 over runs of these models only.`
 
     Args:
         molecule: its tables.
-        changes: what each arm does to its frames (`change_in_words`).
+        changes: description of each arm's modifications (`change_in_words`).
     """
     totals = molecule.fractions[molecule.fractions["seed"].astype(str) == "all"].to_dict("records")
     parts = []
@@ -140,13 +140,13 @@ def answer(molecule: MoleculeSummary, changes: Mapping[str, str]) -> str:
         pair = "" if len(totals) == 2 else f"{row['arm_a']} against {row['arm_b']} "
         sentence += (
             f"; {pair}{format_p(row['p_value_seeds'])} over seeds ({row['seeds_a']} + {row['seeds_b']} models); "
-            f"log-rank {format_p(row['p_value'])} over runs, for these models alone"
+            f"log-rank {format_p(row['p_value'])} over runs of these models only"
         )
     return sentence + "."
 
 
 def cautions(molecule: MoleculeSummary, duration_ps: float, temperature_K: float, *, per_seed: bool) -> list[str]:
-    """What limits the result of a molecule, a sentence each."""
+    """Limitations of the result for a molecule, one sentence each."""
     sentences = []
     paper = paper_stability()
     paper_ps = float(paper["duration_ps"].max())
@@ -159,21 +159,21 @@ def cautions(molecule: MoleculeSummary, duration_ps: float, temperature_K: float
     if not here.empty and (not short or temperature_K != float(here["temperature_K"].iloc[0])):
         sentences += filter(None, [conditions_differ(here, duration_ps, temperature_K)])
     if here.empty:
-        sentences.append("The paper has no number for this molecule.")
+        sentences.append("The paper gives no number for this molecule.")
     for row in molecule.fractions.to_dict("records"):
         if str(row["seed"]) == "all" and row["collapsed"] == 0:
             sentences.append(
                 f"No collapse in the {row['runs']} runs of {row['arm']} shows only that at least "
-                f"{_percent(1 - row['upper_one_sided'])} of such runs stay intact (one-sided 95 %)."
+                f"{_percent(1 - row['upper_one_sided'])} of such runs survive (one-sided 95 %)."
             )
     if molecule.fractions["seed"].nunique() == 2:
-        sentences.append("One seed: how much models of one arm differ is not known.")
+        sentences.append("One seed: the scatter between models of one arm is not known.")
     elif per_seed:
-        sentences.append("Each seed has drawn frames and modifications of its own: the test over seeds covers both.")
+        sentences.append("Each seed drew its own frames and modifications: the test over seeds covers both.")
     else:
         sentences.append(
-            "All seeds share one data set: the test over seeds answers for this data set alone, and another one may "
-            "come out otherwise (frames.per_seed draws one for each seed)."
+            "All seeds share one data set: the test over seeds applies to this data set only, and another one may "
+            "give a different result (frames.per_seed draws one for each seed)."
         )
     notes = [str(row["note"]) for row in molecule.comparison.fillna({"note": ""}).to_dict("records") if row["note"]]
     sentences += [f"{note[0].upper()}{note[1:]}." for note in dict.fromkeys(notes)]
@@ -228,12 +228,12 @@ def _ledger_rows(table: pd.DataFrame) -> Table:
 
 
 def molecule_tables(part: MoleculesPart) -> list[Table]:
-    """The tables of all molecules: collapse, errors of the models and labels."""
+    """The tables of all molecules: collapse, model errors and labels."""
     return [_stability_rows(part.stability), _error_rows(part.model_errors), _ledger_rows(part.ledger)]
 
 
 def _molecule(molecule: MoleculeSummary, part: MoleculesPart, with_figures: bool) -> dict[str, Any]:
-    """What the template takes of a molecule."""
+    """Template variables of a molecule."""
     if wrong := sorted(set(MOLECULE_FIGURES) ^ set(molecule.figures)):
         raise PhysEmbedError(
             f"report: {molecule.name}: figure {wrong[0]!r} is missing or unknown; known: {', '.join(MOLECULE_FIGURES)}"
@@ -254,7 +254,7 @@ def _molecule(molecule: MoleculeSummary, part: MoleculesPart, with_figures: bool
 
 
 def _model(model: ModelSummary, with_figures: bool) -> dict[str, Any]:
-    """What the template takes of a model of liquids."""
+    """Template variables of a liquid model."""
     liquid_summary.check_figures(model)
     return {
         "name": model.name,
@@ -273,7 +273,7 @@ def _model(model: ModelSummary, with_figures: bool) -> dict[str, Any]:
 
 
 def _in_use(settings: Mapping[str, Any], models: Sequence[str]) -> dict[str, Any]:
-    """The settings without those of models that the study does not run; of liquids none if it runs none."""
+    """The settings without those of models that the study does not run, and without liquids if it runs none."""
     unused = () if models else LIQUID_SECTIONS
     shown = {key: value for key, value in settings.items() if key not in unused}
     if models:
@@ -291,19 +291,19 @@ def write_summary(
     versions: Mapping[str, str],
     with_figures: bool,
 ) -> None:
-    """Write the page; it loads nothing from outside itself, and holds no date.
+    """Write the page; it is self-contained and contains no date.
 
-    Snakemake's report shows a page as a `data:` address, of which browsers refuse more than 2 MB: there it goes
-    without figures, which the report holds anyway.
+    Snakemake's report shows a page as a `data:` URL, for which browsers have a limit of 2 MB. There the page has no
+    figures, which are in the report anyway.
 
     Args:
         path: the HTML file.
-        molecules: of isolated molecules; None for a study of liquids alone.
-        models: what to show of each model of liquids, in the order of the study; none for a study of molecules alone.
+        molecules: part about isolated molecules; None for a study of liquids only.
+        models: part about each liquid model, in the order of the study; empty for a study of molecules only.
         study: its name.
-        settings: the whole configuration, seeds included, as plain values.
-        versions: of Python and the packages.
-        with_figures: whether the figures are in the page.
+        settings: the whole configuration, including seeds, as plain values.
+        versions: versions of Python and the packages.
+        with_figures: whether the page includes the figures.
 
     Raises:
         PhysEmbedError: a molecule or model lacks a figure, or has one that the page does not know.

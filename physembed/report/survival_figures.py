@@ -33,7 +33,7 @@ def comparison_lines(comparison: pd.DataFrame) -> list[str]:
     """One line per pair of arms: both p-values of `physembed.analysis.survival.compare_arms`, over seeds first."""
     return [
         f"{row['arm_a']} against {row['arm_b']}: {format_p(row['p_value_seeds'])} over {row['seeds_a']} + "
-        f"{row['seeds_b']} seeds; log-rank {format_p(row['p_value'])} over runs, for these models alone"
+        f"{row['seeds_b']} seeds; log-rank {format_p(row['p_value'])} over runs of these models only"
         for row in comparison.to_dict("records")
     ]
 
@@ -43,7 +43,7 @@ def survival(curves: pd.DataFrame, comparison: pd.DataFrame, duration_ps: float)
 
     Args:
         curves: from `physembed.analysis.survival.survival_curves`.
-        comparison: from `compare_arms`; without rows if there is but one arm.
+        comparison: from `compare_arms`; without rows if there is only one arm.
         duration_ps: length of a run that does not collapse.
     """
     arms = list(dict.fromkeys(curves["arm"]))
@@ -54,7 +54,7 @@ def survival(curves: pd.DataFrame, comparison: pd.DataFrame, duration_ps: float)
         light_grid(axes)
         for (arm, seed), curve in curves.groupby(["arm", "seed"], sort=False):
             style = styles[str(arm)]
-            # A curve that has come down to 0 ends there; it is drawn to the end of the others.
+            # A curve that has reached 0 ends there; it is drawn to the end of the others.
             curve = curve[["time_ps", "survival", "low", "high", "at_risk", "collapsed"]]
             curve = pd.concat([curve, curve.tail(1).assign(time_ps=duration_ps)], ignore_index=True)
             if seed != "all":
@@ -71,13 +71,13 @@ def survival(curves: pd.DataFrame, comparison: pd.DataFrame, duration_ps: float)
                 linewidth=2.2, label=f"{arm}: {curve['collapsed'].max()} of {curve['at_risk'].max()} collapsed",
             )  # fmt: skip
             last = curve.iloc[-1]
-            # The band has no width until the first collapse; its end shows what no collapse leaves open.
+            # The band has no width until the first collapse; the bar at the end shows the remaining uncertainty.
             axes.errorbar(
                 duration_ps * (1.012 + 0.014 * arms.index(str(arm))), last["survival"], color=style.colour,
                 yerr=[[last["survival"] - last["low"]], [last["high"] - last["survival"]]],
                 linewidth=1.2, capsize=2, clip_on=False,
             )  # fmt: skip
-        axes.set(xlabel="time / ps", ylabel="fraction of runs intact / %")
+        axes.set(xlabel="time / ps", ylabel="surviving runs / %")
         axes.set_xlim(0, duration_ps)
         axes.set_ylim(0, 1.03)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
@@ -88,14 +88,14 @@ def survival(curves: pd.DataFrame, comparison: pd.DataFrame, duration_ps: float)
 
 
 def paper_interval(paper: pd.Series) -> tuple[float, float, float]:
-    """Fraction of collapsed runs in the paper with the exact 95 % interval of its count of runs."""
+    """Fraction of collapsed runs in the paper with the exact 95 % interval for its number of runs."""
     count = round(paper["runs"] * paper["collapsed_percent"] / 100)
     interval = stats.binomtest(count, int(paper["runs"])).proportion_ci(0.95, method="exact")
     return count / paper["runs"], interval.low, interval.high
 
 
 def conditions_differ(paper: pd.DataFrame, duration_ps: float, temperature_K: float) -> str:
-    """What sets these runs apart from the paper's, as a sentence; empty if nothing does or the paper has none."""
+    """How these runs differ from the paper's, as a sentence; empty if they do not or the paper has none."""
     if paper.empty:
         return ""
     paper_ps, paper_K = float(paper["duration_ps"].iloc[0]), float(paper["temperature_K"].iloc[0])
@@ -164,7 +164,7 @@ def collapse_fraction(fractions: pd.DataFrame, paper: pd.DataFrame, duration_ps:
 
 
 CAUSES_SHOWN = 16
-"""Causes beyond these many are put together."""
+"""Maximum number of causes shown; further ones are combined."""
 CAUSE_COLOURS = {
     "inside": (ORANGE, "inside the sampled range"),
     "outside": (BLUE, "outside it"),
@@ -177,7 +177,7 @@ def _cause_name(cause: str, types: str) -> str:
 
 
 def collapse_causes(runs: pd.DataFrame) -> Figure:
-    """What failed first in the runs that collapsed, counted per arm.
+    """First failures in the collapsed runs, counted per arm.
 
     Args:
         runs: `replicas.csv` of all arms and seeds with a column `arm`; read are arm, collapsed, cause, types and

@@ -34,7 +34,7 @@ from physembed.report.style import (
 )
 
 POINTS = 250
-"""Points of a training curve; longer ones are thinned."""
+"""Maximum number of points of a training curve; longer ones are thinned."""
 HEXAGONS = 70
 """Hexagons across a parity plot."""
 
@@ -348,7 +348,7 @@ LEDGER_COLOURS = {
     "ok": (GREEN, "accepted"),
     "ok_after_retry": (YELLOW, "accepted after SCF retries"),
     "not_converged": (VERMILION, "SCF not converged"),
-    "force_cap": (ORANGE, "force above the cap"),
+    "force_cap": (ORANGE, "force above the limit"),
     "connectivity": (PURPLE, "connectivity changed"),
     "non_finite": (BLUE, "not finite"),
 }
@@ -358,20 +358,20 @@ def ledger_counts(ledgers: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Number of frames by outcome: a row per set, a column per key of `LEDGER_COLOURS`.
 
     Raises:
-        PhysEmbedError: a ledger holds an outcome that is not known.
+        PhysEmbedError: a ledger contains an unknown outcome.
     """
     rows = {}
     for name, ledger in ledgers.items():
         accepted = ledger["status"] == "ok"
         status = ledger["status"].mask(accepted & (ledger["scf_retries"] > 0), "ok_after_retry")
         if unknown := sorted(set(status) - set(LEDGER_COLOURS)):
-            raise PhysEmbedError(f"report: ledger of {name}: status {unknown[0]!r} is not known; run labels again")
+            raise PhysEmbedError(f"report: ledger of {name}: status {unknown[0]!r} is unknown; run labels again")
         rows[name] = status.value_counts().reindex(list(LEDGER_COLOURS), fill_value=0)
     return pd.DataFrame(rows).T.rename_axis("set").rename_axis(None, axis=1)
 
 
 def label_ledger(ledgers: Mapping[str, pd.DataFrame]) -> Figure:
-    """What became of the frames sent to labelling: a bar per set.
+    """Outcome of labelling: one bar per set.
 
     Args:
         ledgers: the ledger (status, scf_retries) of each set.

@@ -1,4 +1,4 @@
-"""See a collapse: the last frames of collapsed replicas beside a surviving one, as data for the viewer of the page.
+"""Data of the collapse viewer: the last frames of collapsed replicas beside a surviving one.
 
 The viewer itself is `viewer.js`, which draws balls and sticks on a canvas and loads nothing from the network. The file
 that `write_movies` writes is JSON: `survivor` (a movie or null) and `collapses` (a list of movies), each with
@@ -26,9 +26,9 @@ from ase.build.rotate import rotation_matrix_from_points
 from physembed.files import atomic
 
 LAST_FRAMES = 60
-"""Frames of a replica that are shown at most: its last ones."""
+"""Maximum number of frames shown per replica: its last ones."""
 MOST_COLLAPSES = 8
-"""Collapsed replicas of a molecule that are shown at most."""
+"""Maximum number of collapsed replicas shown per molecule."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Movie:
 
 
 def representatives(replicas: pd.DataFrame) -> pd.DataFrame:
-    """The collapsed replicas that are shown: of each arm and each bond or contact that failed first, the median one.
+    """The collapsed replicas that are shown: for each arm and first failure, the median one.
 
     Args:
         replicas: one row per replica with arm, seed, replica, collapsed, time_fs, cause and types.
@@ -61,7 +61,7 @@ def representatives(replicas: pd.DataFrame) -> pd.DataFrame:
         chosen.append({**middle.to_dict(), "count": len(group)})
     table = pd.DataFrame(chosen, columns=[*replicas.columns, "count"])
     order = {arm: place for place, arm in enumerate(dict.fromkeys(replicas["arm"]))}
-    # In turn from each arm, so that none crowds out another.
+    # One from each arm in turn, so that all arms are represented.
     table = table.sort_values("count", ascending=False, kind="stable")
     table["rank"] = table.groupby("arm").cumcount()
     table = table.sort_values("rank", kind="stable").head(MOST_COLLAPSES)
@@ -139,7 +139,7 @@ def _what_happened(replica: Mapping[Any, Any]) -> str:
         return f"survived {time_ps:g} ps"
     cause = str(replica["cause"])
     if cause not in ("bond", "overlap"):
-        return f"collapsed after {time_ps:.3g} ps: a number that is not finite"
+        return f"collapsed after {time_ps:.3g} ps: a non-finite value"
     name = "bond" if cause == "bond" else "contact"
     relation = "mean length" if cause == "bond" else "limit"
     return (

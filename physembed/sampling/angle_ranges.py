@@ -1,8 +1,7 @@
-"""The angles over which each angle type is sampled, from the data and the force constants.
+"""Sampled ranges of each angle type, from the data and the force constants.
 
-The rule is that of bonds (`physembed.sampling.ranges`), with one difference: the limit goes with the square root of
-k_ref / k, so that at their limits all types store the same harmonic energy
-(docs/background/angle_sampling.md).
+The rule is that of bonds (`physembed.sampling.ranges`), with one difference: the limit is proportional to the square
+root of k_ref / k, so that all types store the same harmonic energy at their limits (docs/background/angle_sampling.md).
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ from physembed.sampling.ranges import foreign_to, read_parameter_set
 log = logging.getLogger(__name__)
 
 NARROW_DEGREES = 3.0
-"""A segment narrower than this counts as empty: between the largest angle in the frames and 180 degrees, say."""
+"""A narrower segment counts as empty, for example between the largest angle in the frames and 180 degrees."""
 
 
 def reference_angle_constant(
     settings: Arm, bonds: pd.DataFrame, angles: pd.DataFrame, parameter_set: Literal["gaff", "gaff2"]
 ) -> float:
-    """k_ref in kcal/mol/rad^2, the force constant of the angle that `settings.bend_degrees` belongs to.
+    """k_ref in kcal/mol/rad^2, the force constant of the angle to which `settings.bend_degrees` applies.
 
-    The first that exists of `settings.reference_k_kcal_mol_rad2`, the force constant of `settings.reference_angle`
+    The first available of `settings.reference_k_kcal_mol_rad2`, the force constant of `settings.reference_angle`
     in the molecule itself, and that in AmberTools' file of the parameter set.
 
     Raises:
-        PhysEmbedError: none of them exists, or the molecule's parameters are not of the parameter set, so that the
-            reference would be on another scale than the molecule's angles.
+        PhysEmbedError: none of them exists, or the molecule's parameters are not from the parameter set, so the
+            reference would not be comparable with the molecule's angles.
     """
     if settings.reference_k_kcal_mol_rad2 is not None:
         return settings.reference_k_kcal_mol_rad2
@@ -63,7 +62,7 @@ def reference_angle_constant(
 
 
 def effective_angle_constants(angles: pd.DataFrame, settings: Arm) -> np.ndarray:
-    """(n,) kcal/mol/rad^2 for each angle or type; those of terminal ones times `settings.terminal_k_factor`."""
+    """(n,) kcal/mol/rad^2 for each angle or type, multiplied by `settings.terminal_k_factor` for terminal ones."""
     k = angles["k_kcal_mol_rad2"].to_numpy(dtype=float)
     return np.where(angles["terminal"].to_numpy(dtype=bool), settings.terminal_k_factor * k, k)
 
@@ -71,13 +70,13 @@ def effective_angle_constants(angles: pd.DataFrame, settings: Arm) -> np.ndarray
 def angle_ranges(positions: np.ndarray, angles: pd.DataFrame, settings: Arm, reference_k: float) -> pd.DataFrame:
     """The sampled values of each angle type.
 
-    Closing goes over [theta_mean - limit, theta_min], opening over [theta_max, theta_mean + limit], at least 0 and at
-    most 180 degrees, with limit = bend_degrees * sqrt(k_ref / k) and k times `terminal_k_factor` for terminal angles.
-    theta_min, theta_mean and theta_max are those over all frames and all angles of the type; where a topology gives
-    angles of one type different force constants, k is their mean. A segment whose limit goes beyond the data by less
-    than `NARROW_DEGREES` is empty; the log warns of it.
+    Closing covers [theta_mean - limit, theta_min], opening [theta_max, theta_mean + limit], within 0 and 180 degrees,
+    with limit = bend_degrees * sqrt(k_ref / k) and k times `terminal_k_factor` for terminal angles.
+    theta_min, theta_mean and theta_max are computed over all frames and all angles of the type; if a topology gives
+    angles of one type different force constants, k is their mean. A segment that extends less than `NARROW_DEGREES`
+    beyond the data is empty; the log warns of it.
 
-    Angles of which both bonds lie in rings are never bent, and an arm without bends samples only the angles of the
+    Angles whose two bonds are both in rings are never bent, and an arm without bends samples only the angles of the
     data: the ranges are [theta_min, theta_max].
 
     Args:
@@ -92,7 +91,7 @@ def angle_ranges(positions: np.ndarray, angles: pd.DataFrame, settings: Arm, ref
         bendable (an angle of the type can be bent), closing_empty, opening_empty.
 
     Raises:
-        PhysEmbedError: an angle that is to be bent has no positive force constant.
+        PhysEmbedError: an angle that should be bent has no positive force constant.
     """
     values = angle_values(positions, angles)
     table = pd.DataFrame(
@@ -123,8 +122,8 @@ def angle_ranges(positions: np.ndarray, angles: pd.DataFrame, settings: Arm, ref
     for types, value in zip(ranges["types"][bent], k[bent], strict=True):
         if not value > 0:
             raise PhysEmbedError(
-                f"bond_sampling: angle type {types} has the force constant {value:g} kcal/mol/rad^2, from which no "
-                "limit follows; give it one in the topology, or set angles_per_frame of the arm to 0"
+                f"bond_sampling: angle type {types} has the force constant {value:g} kcal/mol/rad^2, which gives no "
+                "limit; set a positive one in the topology, or set angles_per_frame of the arm to 0"
             )
     limit = settings.bend_degrees * np.sqrt(reference_k / np.where(bent, k, np.inf))
     closing, opening = np.maximum(mean - limit, 0), np.minimum(mean + limit, 180)
@@ -140,7 +139,7 @@ def angle_ranges(positions: np.ndarray, angles: pd.DataFrame, settings: Arm, ref
 
 
 def _warn_of_empty(row: Mapping[Hashable, Any]) -> None:
-    """Log which of the segments of a type are empty."""
+    """Log which segments of a type are empty."""
     empty = [name for name in ("closing", "opening") if row[f"{name}_empty"]]
     log.warning(
         "bond_sampling: %s: the %s is empty: theta_mean %.1f degrees and the limits [%.1f, %.1f] against "

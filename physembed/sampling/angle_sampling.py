@@ -1,8 +1,8 @@
-"""Self-adaptive angle sampling: frames with angles closed or opened.
+"""Self-adaptive angle sampling: frames with closed or opened angles.
 
-The idea of bond-length sampling (Hu, Hou, Jiang, CCS Chemistry 2026, 10.31635/ccschem.026.202506780) carried over to
-angles, which the paper does not do: what hangs on a bond outside rings turns rigidly about the bond's other end.
-docs/background/angle_sampling.md has the rule and the reasons.
+This extends bond-length sampling (Hu, Hou, Jiang, CCS Chemistry 2026, 10.31635/ccschem.026.202506780) to angles, which
+the paper does not do: the atoms attached through a bond outside rings rotate rigidly about the bond's other end.
+docs/background/angle_sampling.md explains the rule.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from physembed.sampling.modifier import Modifier, drawn_turn
 
 @dataclass(frozen=True)
 class AngleModification:
-    """One change of one angle."""
+    """One modification of one angle."""
 
     row: int
     """Row of the angle table."""
     move: AngleMove
-    """Which end turns."""
+    """The end that moves."""
     segment: str
     """`closing` or `opening`."""
     degrees: float
     """The new angle."""
     turn_degrees: float
-    """Turn of the moving side, right-handed about the axis from the resting end to the apex; 0 for none."""
+    """Rotation of the moving side, right-handed about the axis from the resting end to the apex; 0 for none."""
 
 
 class AngleSampler(Modifier[AngleModification]):
-    """Draws and applies changes of angles of one molecule with fixed ranges."""
+    """Draws and applies modifications of angles of one molecule with fixed ranges."""
 
     kind, limits = "angle", "bend_degrees or bend_clash_margin_A"
 
     def __init__(
         self, atomic_numbers: np.ndarray, bonds: pd.DataFrame, angles: pd.DataFrame, settings: Arm, ranges: pd.DataFrame
     ) -> None:
-        """Prepare the molecule.
+        """Set up the sampler for a molecule.
 
         Args:
             atomic_numbers: (n_atoms,).
@@ -58,7 +58,7 @@ class AngleSampler(Modifier[AngleModification]):
             ranges: one row per angle type (`angle_ranges`).
 
         Raises:
-            PhysEmbedError: angles can be bent at fewer atoms than are wanted, or neither segment is ever drawn.
+            PhysEmbedError: angles can be bent at fewer atoms than requested, or neither segment can be drawn.
         """
         closing, opening = settings.closing_to_opening
         if closing + opening == 0:
@@ -82,7 +82,7 @@ class AngleSampler(Modifier[AngleModification]):
             if not (self.closing_empty[row] and self.opening_empty[row])
             for move in AngleMove.candidates(graph, i, j, k, ring, atomic_numbers)
         ]
-        """Row of the angle table and a way to bend that angle."""
+        """Row of the angle table and a possible move of that angle."""
         self.apexes = np.array([move.apex for _, move in self.moves], dtype=int)
         self.weights = self._weights(angles, effective_angle_constants(angles, settings))
         """(n_moves,) probabilities."""
@@ -93,7 +93,7 @@ class AngleSampler(Modifier[AngleModification]):
             )
 
     def _weights(self, angles: pd.DataFrame, k: np.ndarray) -> np.ndarray:
-        """(n_moves,) probability of each move: of its bond by the angles that hold it, of its angle within that.
+        """(n_moves,) probability of each move: of its bond by the angles that contain it, times that of its angle.
 
         k: (n_angles,) effective force constants.
         """
@@ -113,14 +113,14 @@ class AngleSampler(Modifier[AngleModification]):
         return weights / weights.sum()
 
     def draw(self, generator: np.random.Generator, modified: Sequence[int] = ()) -> AngleModification:
-        """Draw a bond to be bent, one of the angles that hold it, a segment, a value and a turn.
+        """Draw a bond to be bent, one of the angles that contain it, a segment, a value and a rotation.
 
-        The bond is drawn with probability proportional to 1/K, K the sum of the force constants of all angles at the
-        apex in which it takes part; the angle, of those in which its end is the one to turn, in proportion to 1/k. With
-        `draws: even` types that have been bent less often come first.
+        The bond is drawn with probability proportional to 1/K, where K is the sum of the force constants of all angles
+        at the apex that contain it; the angle, among those in which its end can move, proportionally to 1/k. With
+        `draws: even`, types that have been bent less often are preferred.
 
         Args:
-            generator: random numbers.
+            generator: random number generator.
             modified: rows of the angle table; no other angle at their apexes is drawn, so that each keeps its value.
         """
         taken = [move.apex for row, move in self.moves if row in modified]
@@ -140,7 +140,7 @@ class AngleSampler(Modifier[AngleModification]):
         return modification.move.bend(positions, modification.degrees, modification.turn_degrees)
 
     def record(self, positions: np.ndarray, modification: AngleModification) -> dict[str, Any]:
-        """The modification as it is written to a frame; positions: (n_atoms, 3) Å before it."""
+        """The modification as written to a frame; positions: (n_atoms, 3) Å before it."""
         move = modification.move
         return {
             "angle": [move.resting, move.apex, move.moving],

@@ -1,4 +1,4 @@
-"""The training frames of one arm: bonds stretched and angles bent in each frame, or the frames as they are."""
+"""The training frames of one arm: bonds stretched and angles bent in each frame, or unmodified frames."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from physembed.sampling.ranges import bond_ranges, reference_force_constant
 log = logging.getLogger(__name__)
 
 BROKEN_BOND_A = 1.0
-"""Frames with a bond further than this from equilibrium are refused: the bond table is not theirs."""
+"""Frames with a bond that deviates more than this from equilibrium are refused: the bond table does not fit."""
 
 
 @dataclass(frozen=True)
 class References:
-    """Force constants to which the limits of an arm belong; NaN for what the arm does not change."""
+    """Force constants to which the limits of an arm refer; NaN for what the arm does not modify."""
 
     bond_kcal_mol_A2: float
     """k_ref of bonds."""
@@ -42,12 +42,12 @@ class References:
     def of(
         cls, arm: Arm, bonds: pd.DataFrame, angles: pd.DataFrame, parameter_set: Literal["gaff", "gaff2"]
     ) -> References:
-        """Those of `reference_force_constant` and `reference_angle_constant`, as far as the arm needs them.
+        """Results of `reference_force_constant` and `reference_angle_constant`, if the arm needs them.
 
-        An arm that changes no bond needs no reference, which a topology of the user's own may not have.
+        An arm that modifies no bonds needs no reference, which a user's own topology may not have.
 
         Raises:
-            PhysEmbedError: one that is needed does not exist.
+            PhysEmbedError: a required one does not exist.
         """
         return cls(
             reference_force_constant(arm, bonds, parameter_set) if arm.bonds_per_frame else math.nan,
@@ -62,9 +62,9 @@ class SampledFrames:
     frames: list[Atoms]
     """In the order of the source frames; info: `source_frame`, `modifications` (a JSON list)."""
     ranges: pd.DataFrame
-    """What each bond type was sampled over; see `physembed.sampling.ranges.bond_ranges`."""
+    """Sampled range of each bond type; see `physembed.sampling.ranges.bond_ranges`."""
     angle_ranges: pd.DataFrame
-    """What each angle type was sampled over; see `physembed.sampling.angle_ranges.angle_ranges`."""
+    """Sampled range of each angle type; see `physembed.sampling.angle_ranges.angle_ranges`."""
 
 
 def sample_frames(
@@ -78,21 +78,21 @@ def sample_frames(
     """Modify bond lengths and angles of frames of one molecule.
 
     In each frame `settings.bonds_per_frame` distinct bonds are modified, then `settings.angles_per_frame` angles at
-    distinct atoms, one after the other; with 0 of both the frames pass as they are. Each frame has random numbers
-    of its own, from `seed`, its source frame and how often that came before: frames that are added, removed or
-    reordered change the others only through the ranges. Bends have random numbers apart from those of the bonds, so
-    that one kind of change leaves the draws of the other alone.
+    distinct atoms, one after the other; if both are 0 the frames are not modified. Each frame has its own random
+    stream, derived from `seed`, its source frame and how often that occurred before: frames that are added, removed or
+    reordered change the others only through the ranges. Bends use separate random streams from bonds, so that one kind
+    of modification does not affect the draws of the other.
 
-    A modified frame holds elements, positions, cell and `source_frame` (its index here where it has none) of its
-    source, and nothing that was computed for the old positions, such as energies or velocities.
+    A modified frame keeps elements, positions, cell and `source_frame` (its index here if it has none) of its
+    source, but no data computed for the old positions, such as energies or velocities.
 
     Args:
         frames: the molecule, whole, positions in Å; atoms in the order of the tables.
-        bonds: the bond table; `physembed.molecules.bonds.bond_table` makes it from a ParmEd structure.
-        angles: the angle table; `physembed.molecules.angles.angle_table` makes it.
+        bonds: the bond table; `physembed.molecules.bonds.bond_table` creates it from a ParmEd structure.
+        angles: the angle table; `physembed.molecules.angles.angle_table` creates it.
         settings: the arm.
-        seed: not negative; None for an arm that leaves the frames as they are.
-        references: without them those for GAFF.
+        seed: not negative; None for an arm that does not modify frames.
+        references: by default those for GAFF.
 
     Raises:
         PhysEmbedError: the frames do not fit the tables, a frame has no valid modification, or an arm that modifies
@@ -109,7 +109,7 @@ def sample_frames(
         raise PhysEmbedError("bond_sampling: the arm modifies frames and has no seed; give one")
     numbers = frames[0].numbers
     samplers: list[tuple[Modifier[Any], list[int]]] = []
-    # Bonds first; each kind has an end of its own for the seed.
+    # Bonds first; each kind has its own suffix for the seed.
     if settings.bonds_per_frame:
         samplers.append((BondSampler(numbers, bonds, settings, ranges), []))
     if settings.angles_per_frame:
@@ -138,7 +138,7 @@ def sample_frames(
 
 
 def _positions(frames: Sequence[Atoms], bonds: pd.DataFrame, angles: pd.DataFrame) -> np.ndarray:
-    """(n_frames, n_atoms, 3) Å of frames that belong to the tables."""
+    """(n_frames, n_atoms, 3) Å of frames that fit the tables."""
     if not frames or bonds.empty:
         raise PhysEmbedError(
             f"bond_sampling: {len(frames)} frames and {len(bonds)} bonds given; at least one of each is needed"

@@ -3,9 +3,9 @@
 Ranges and probabilities follow from the force constants of a classical topology: a soft bond is chosen more often
 and stretched further. Source: Hu, Hou, Jiang, CCS Chemistry 2026, 10.31635/ccschem.026.202506780.
 
-The paper also turns terminal groups by 15 to 30 degrees "about the bond axis". An atom turned about its own bond
-stays where it is, so the group is read as the centre with all its terminal atoms (CH3, NH2, OH, CF3), turned about
-the bond to its only other neighbour. Without such an axis (aromatic CH, CH2 or CF2 in a chain) nothing turns.
+The paper also rotates terminal groups by 15 to 30 degrees "about the bond axis". An atom rotated about its own bond
+does not move, so we read the group as the centre with all its terminal atoms (CH3, NH2, OH, CF3), rotated about
+the bond to its only other neighbour. Without such an axis (aromatic CH, CH2 or CF2 in a chain) nothing is rotated.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from physembed.sampling.ranges import effective_force_constants
 
 @dataclass(frozen=True)
 class BondModification:
-    """One change of one bond."""
+    """One modification of one bond."""
 
     row: int
     """Row of the bond table."""
@@ -36,16 +36,16 @@ class BondModification:
     length_A: float
     """The new length."""
     turn_degrees: float
-    """Turn of the terminal group, right-handed about its axis pointing to the group; 0 where none is turned."""
+    """Rotation of the terminal group, right-handed about its axis pointing to the group; 0 for none."""
 
 
 class BondSampler(Modifier[BondModification]):
-    """Draws and applies changes of bonds of one molecule with fixed ranges."""
+    """Draws and applies modifications of bonds of one molecule with fixed ranges."""
 
     kind, limits = "bond", "stretch_A or clash_margin_A"
 
     def __init__(self, atomic_numbers: np.ndarray, bonds: pd.DataFrame, settings: Arm, ranges: pd.DataFrame) -> None:
-        """Prepare the molecule.
+        """Set up the sampler for a molecule.
 
         Args:
             atomic_numbers: (n_atoms,).
@@ -54,7 +54,7 @@ class BondSampler(Modifier[BondModification]):
             ranges: one row per bond type (`bond_ranges`).
 
         Raises:
-            PhysEmbedError: there are fewer bonds than are to be modified, or neither segment is ever drawn.
+            PhysEmbedError: there are fewer bonds than requested, or neither segment can be drawn.
         """
         compression, stretching = settings.compression_to_stretching
         if compression + stretching == 0:
@@ -85,13 +85,13 @@ class BondSampler(Modifier[BondModification]):
         self.groups = [TerminalGroup.of(graph, terminal, i, j) for i, j in pairs]
 
     def draw(self, generator: np.random.Generator, modified: Sequence[int] = ()) -> BondModification:
-        """Draw a bond with probability proportional to 1/k, a segment, a length and a turn.
+        """Draw a bond with probability proportional to 1/k, a segment, a length and a rotation.
 
         With `draws: even` types that have been modified less often come first.
 
         Args:
-            generator: random numbers.
-            modified: rows of the bond table that are not to be drawn again.
+            generator: random number generator.
+            modified: rows of the bond table that must not be drawn again.
         """
         weights = self.softness.copy()
         weights[list(modified)] = 0
@@ -112,7 +112,7 @@ class BondSampler(Modifier[BondModification]):
         return group.turn(moved, modification.turn_degrees) if group and modification.turn_degrees else moved
 
     def record(self, positions: np.ndarray, modification: BondModification) -> dict[str, Any]:
-        """The modification as it is written to a frame; positions: (n_atoms, 3) Å before it."""
+        """The modification as written to a frame; positions: (n_atoms, 3) Å before it."""
         move = self.moves[modification.row]
         return {
             "bond": [move.i, move.j],

@@ -1,4 +1,4 @@
-"""Frames of the GAFF run: which ones train, which validate, and from which the stability runs start."""
+"""Selection of GAFF frames for training, validation and the starts of the stability runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from physembed.errors import PhysEmbedError
 def select_frames(trajectory: list[Atoms], settings: Frames, seed: int) -> dict[str, list[Atoms]]:
     """Draw disjoint random frames for `train`, `validation` and `starts`.
 
-    The order of the draw is fixed, so that more start frames leave the other two sets as they are. Each frame
+    The order of the draw is fixed, so more start frames do not change the other two sets. Each frame
     carries `info["source_frame"]`, its index in the trajectory.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Changes of one bond or angle of a molecule: which atoms move then, and what clashes afterwards."""
+"""Changes of one bond or angle of a molecule: which atoms move, and which clash afterwards."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from physembed.molecules.bonds import bond_graph, equilibrium_length_matrix
 
 
 def side(graph: networkx.Graph, atom: int, partner: int) -> set[int]:
-    """`atom` and all that hangs on it alone when seen from its bond to `partner`.
+    """`atom` and all atoms attached to it alone, as seen from its bond to `partner`.
 
-    These are the parts into which the molecule falls without `atom`, except the one with `partner`. For a bond
-    outside rings that is the whole side of the bond; in a ring it is the atom and its substituents.
+    These are the fragments of the molecule without `atom`, except the one that contains `partner`. For a bond
+    outside rings this is the whole side of the bond; in a ring it is the atom and its substituents.
     """
     rest = graph.subgraph(networkx.node_connected_component(graph, atom) - {atom})
     return {atom}.union(*(part for part in networkx.connected_components(rest) if partner not in part))
@@ -31,7 +31,7 @@ def terminal_atoms(graph: networkx.Graph, bonds: pd.DataFrame) -> set[int]:
 
 @dataclass(frozen=True)
 class BondMove:
-    """How the atoms follow when one bond changes its length."""
+    """How the atoms move when one bond changes its length."""
 
     i: int
     j: int
@@ -40,9 +40,9 @@ class BondMove:
 
     @classmethod
     def of(cls, graph: networkx.Graph, i: int, j: int, in_ring: bool, atomic_numbers: np.ndarray) -> BondMove:
-        """In a ring both sides move by half; elsewhere the smaller side moves.
+        """In a ring both sides move by half; otherwise the smaller side moves.
 
-        Smaller means fewer atoms, then the lighter side, then that of atom i.
+        The smaller side has fewer atoms; if equal, it is the lighter one, then that of atom i.
         """
         side_i, side_j = sorted(side(graph, i, j)), sorted(side(graph, j, i))
         shares = np.zeros(len(atomic_numbers))
@@ -69,18 +69,18 @@ class BondMove:
 
 @dataclass(frozen=True)
 class TerminalGroup:
-    """A centre with terminal atoms (CH3, NH2, OH, CF3) on one other neighbour, about which it can turn."""
+    """A centre with terminal atoms (CH3, NH2, OH, CF3) and one other neighbour, about which it can rotate."""
 
     neighbour: int
     centre: int
     atoms: list[int]
-    """The terminal atoms of the centre; only they move when the group turns."""
+    """The terminal atoms of the centre; only they move when the group rotates."""
 
     @classmethod
     def of(cls, graph: networkx.Graph, terminal: set[int], i: int, j: int) -> TerminalGroup | None:
-        """The group that holds the bond i-j, or None where that bond is not terminal or no axis exists.
+        """The group that contains the bond i-j, or None if that bond is not terminal or there is no axis.
 
-        An axis exists where the centre has exactly one neighbour that is not terminal; it then is in no ring.
+        There is an axis if the centre has exactly one non-terminal neighbour; it is then not in a ring.
         """
         if terminal.isdisjoint((i, j)):
             return None
@@ -99,34 +99,34 @@ class TerminalGroup:
 
 @dataclass(frozen=True)
 class AngleMove:
-    """How the atoms follow when one angle changes: one of its ends turns rigidly about the apex with its side."""
+    """How the atoms move when one angle changes: one end rotates rigidly about the apex with its side."""
 
     resting: int
-    """The end that stays."""
+    """The end that does not move."""
     apex: int
     moving: int
-    """The end that turns."""
+    """The end that moves."""
     atoms: list[int]
-    """The atoms that turn: the moving end and all that hangs on it, without the apex."""
+    """The atoms that move: the moving end and all atoms attached to it, without the apex."""
 
     @classmethod
     def candidates(
         cls, graph: networkx.Graph, i: int, j: int, k: int, ring: set[tuple[int, int]], atomic_numbers: np.ndarray
     ) -> list[AngleMove]:
-        """The moves of the smaller side, of the sides that are bound to the apex by a bond outside rings.
+        """The moves of the smaller side, among the sides that are attached to the apex by a bond outside rings.
 
-        Smaller means fewer atoms, then the lighter side. Of two hydrogens on one carbon either may move.
+        The smaller side has fewer atoms; if equal, it is the lighter one. Either of two hydrogens on a carbon may move.
 
         Args:
-            graph: of the bonds.
+            graph: graph of the bonds.
             i: an end.
             j: the apex.
             k: the other end.
-            ring: the bonds that lie in rings, the lower index first.
+            ring: the bonds in rings, lower index first.
             atomic_numbers: (n_atoms,).
 
         Returns:
-            One move, two where both sides are alike in size and mass, none where both bonds lie in rings.
+            One move, two if both sides are equal in size and mass, none if both bonds are in rings.
         """
         moves, sizes = [], []
         for moving, resting in ((i, k), (k, i)):
@@ -142,16 +142,16 @@ class AngleMove:
         return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(first, second)), first @ second)))
 
     def bend(self, positions: np.ndarray, degrees: float, turn_degrees: float) -> np.ndarray:
-        """Give the angle a value, and turn the moving side about the bond that rests.
+        """Set the angle, and rotate the moving side about the other bond.
 
         The first rotation is in the plane of the angle, the second about the axis from the resting end to the apex,
-        right-handed; the second leaves the angle as it is, and moves its end out of the plane of the other
-        neighbours of the apex. Both are rigid, about the apex.
+        right-handed; the second keeps the angle and moves its end out of the plane of the other
+        neighbours of the apex. Both are rigid rotations about the apex.
 
         Args:
             positions: (n_atoms, 3) Å.
             degrees: the new angle, 0 to 180.
-            turn_degrees: the turn.
+            turn_degrees: angle of the second rotation.
 
         Returns:
             (n_atoms, 3) Å.
@@ -159,7 +159,7 @@ class AngleMove:
         resting, moving = self._arms(positions)
         normal = np.cross(resting, moving)
         if np.linalg.norm(normal) < 1e-6 * np.linalg.norm(resting) * np.linalg.norm(moving):
-            # A straight angle has no plane: any across the bond will do, here the one nearest to a coordinate axis.
+            # A linear angle has no plane: use any plane through the bond, here the one nearest to a coordinate axis.
             normal = np.cross(resting, np.eye(3)[np.abs(resting).argmin()])
         opening = np.radians(degrees - self.angle(positions))
         rotation = Rotation.from_rotvec(opening * normal / np.linalg.norm(normal))
@@ -176,7 +176,7 @@ class AngleMove:
 
 @dataclass(frozen=True)
 class Clash:
-    """Two atoms that are not bonded and too near to each other."""
+    """Two non-bonded atoms that are too close to each other."""
 
     i: int
     j: int
@@ -185,7 +185,7 @@ class Clash:
 
 
 class ClashCheck:
-    """Whether two atoms that are not bonded are nearer than a bond between their elements plus a margin."""
+    """Checks whether two non-bonded atoms are closer than a bond between their elements plus a margin."""
 
     def __init__(
         self,
@@ -194,13 +194,13 @@ class ClashCheck:
         margin_A: float,
         margin_across_angles_A: float | None = None,
     ) -> None:
-        """Prepare the limits.
+        """Set up the limits.
 
         Args:
             bonds: the bond table.
             atomic_numbers: (n_atoms,).
-            margin_A: added to the length of a bond.
-            margin_across_angles_A: added instead for two atoms with a common neighbour; None for the same.
+            margin_A: added to the bond length.
+            margin_across_angles_A: used instead for two atoms with a common neighbour; None for the same margin.
         """
         n_atoms = len(atomic_numbers)
         apart = np.triu(np.ones((n_atoms, n_atoms), dtype=bool), 1)
@@ -214,7 +214,7 @@ class ClashCheck:
         self._limits = (equilibrium_length_matrix(bonds, atomic_numbers) + margins)[apart]
 
     def worst(self, positions: np.ndarray) -> Clash | None:
-        """The pair furthest below its limit, or None where there is none; positions: (n_atoms, 3) Å."""
+        """The pair furthest below its limit, or None if there is none; positions: (n_atoms, 3) Å."""
         distances = np.linalg.norm(positions[self._second] - positions[self._first], axis=1)
         if (distances >= self._limits).all():  # false for NaN, which must not pass
             return None

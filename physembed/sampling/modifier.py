@@ -1,4 +1,4 @@
-"""What bond and angle sampling share: draw a change, apply it, check for clashes, draw anew until enough are valid."""
+"""Common part of bond and angle sampling: draw a modification, apply it, check for clashes, and repeat."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from physembed.errors import PhysEmbedError
 from physembed.sampling.geometry import ClashCheck
 
 EVEN = 10.0
-"""How much less often a type is drawn for each change that it has had, with `draws: even`."""
+"""Factor by which the weight of a type falls with each modification that it has had, with `draws: even`."""
 
 
 def modifications_of(frame: Atoms, kind: Literal["bond", "angle"]) -> list[dict[str, Any]]:
-    """The changes of one kind that a frame carries in `info["modifications"]`; none where it has no such entry."""
+    """The modifications of one kind in `info["modifications"]` of a frame; empty if there is no such entry."""
     return [item for item in json.loads(frame.info.get("modifications", "[]")) if kind in item]
 
 
 def drawn_turn(generator: np.random.Generator, settings: Arm) -> float:
-    """A turn in degrees, uniform between the two `turn_degrees` of an arm, either way."""
+    """A rotation in degrees, uniform between the two `turn_degrees` of an arm, in either direction."""
     smallest, largest = settings.turn_degrees
     return float(generator.choice([-1, 1]) * generator.uniform(smallest, largest))
 
 
 class Modification(Protocol):
-    """One change of one bond or angle."""
+    """One modification of one bond or angle."""
 
     @property
     def row(self) -> int:
@@ -44,32 +44,32 @@ class Modification(Protocol):
 
 
 class Modifier[M: Modification](ABC):
-    """Draws and applies changes of one kind to one molecule, with fixed ranges."""
+    """Draws and applies modifications of one kind to one molecule, with fixed ranges."""
 
     kind: str
     """`bond` or `angle`."""
     limits: str
-    """The keys of an arm that say how far a change goes and what counts as a clash."""
+    """The keys of an arm that determine the size of a modification and what counts as a clash."""
 
     def __init__(
         self, types: list[str], atomic_numbers: np.ndarray, check: ClashCheck, wanted: int, settings: Arm
     ) -> None:
-        """Prepare.
+        """Set up.
 
         Args:
             types: the type of each row of the table.
             atomic_numbers: (n_atoms,).
-            check: which contacts are too short.
-            wanted: changes per frame.
+            check: check for short contacts.
+            wanted: number of modifications per frame.
             settings: the arm.
         """
         self.types, self.atomic_numbers, self.check = types, atomic_numbers, check
         self.wanted, self.tries, self.even = wanted, settings.tries, settings.draws == "even"
         self.draws, self.rejected = 0, 0
         self.made: Counter[str] = Counter()
-        """Changes of each type so far."""
+        """Modifications of each type so far."""
         self.made_in: Counter[tuple[str, str]] = Counter()
-        """Changes of each type in each segment so far."""
+        """Modifications of each type in each segment so far."""
 
     def favour(self, weights: np.ndarray, rows: Sequence[int]) -> np.ndarray:
         """Weights of draws, with `draws: even` ten times smaller for each change that the type of a row has had.
@@ -100,31 +100,31 @@ class Modifier[M: Modification](ABC):
 
     @abstractmethod
     def draw(self, generator: np.random.Generator, modified: Sequence[int] = ()) -> M:
-        """Draw a change; `modified` are the rows that were changed in this frame already."""
+        """Draw a modification; `modified` are the rows that were already modified in this frame."""
 
     @abstractmethod
     def apply(self, positions: np.ndarray, modification: M) -> np.ndarray:
-        """(n_atoms, 3) Å after one change; positions: (n_atoms, 3) Å before it."""
+        """(n_atoms, 3) Å after one modification; positions: (n_atoms, 3) Å before it."""
 
     @abstractmethod
     def record(self, positions: np.ndarray, modification: M) -> dict[str, Any]:
-        """The change as it is written to a frame; positions: (n_atoms, 3) Å before it."""
+        """The modification as written to a frame; positions: (n_atoms, 3) Å before it."""
 
     def modify(
         self, positions: np.ndarray, generator: np.random.Generator, name: str
     ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-        """Make as many changes as are wanted, one after the other, drawing anew after each clash.
+        """Apply the requested number of modifications, one after the other, drawing again after each clash.
 
         Args:
             positions: (n_atoms, 3) Å.
-            generator: random numbers.
-            name: what the frame is called in an error.
+            generator: random number generator.
+            name: name of the frame in an error message.
 
         Returns:
-            The new positions, (n_atoms, 3) Å, and the changes as they are written to a frame.
+            The new positions, (n_atoms, 3) Å, and the modifications as written to a frame.
 
         Raises:
-            PhysEmbedError: `tries` draws do not give as many valid changes.
+            PhysEmbedError: `tries` draws do not give the requested number of valid modifications.
         """
         current = positions
         done: list[int] = []

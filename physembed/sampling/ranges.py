@@ -1,4 +1,4 @@
-"""The lengths over which each bond type is sampled, from the data and the force constants.
+"""Sampled ranges of each bond type, from the data and the force constants.
 
 Self-adaptive bond-length sampling: Hu, Hou, Jiang, CCS Chemistry 2026, 10.31635/ccschem.026.202506780.
 """
@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 
 
 def reference_force_constant(settings: Arm, bonds: pd.DataFrame, parameter_set: Literal["gaff", "gaff2"]) -> float:
-    """k_ref in kcal/mol/Å^2, the force constant of the bond that `settings.stretch_A` belongs to.
+    """k_ref in kcal/mol/Å^2, the force constant of the bond to which `settings.stretch_A` applies.
 
-    The first that exists of `settings.reference_k_kcal_mol_A2`, the force constant of `settings.reference_bond`
+    The first available of `settings.reference_k_kcal_mol_A2`, the force constant of `settings.reference_bond`
     in the molecule itself, and that in AmberTools' file of the parameter set.
 
     Raises:
-        PhysEmbedError: none of them exists, or the molecule's parameters are not of the parameter set, so that the
-            reference would be on another scale than the molecule's bonds.
+        PhysEmbedError: none of them exists, or the molecule's parameters are not from the parameter set, so the
+            reference would not be comparable with the molecule's bonds.
     """
     if settings.reference_k_kcal_mol_A2 is not None:
         return settings.reference_k_kcal_mol_A2
@@ -61,7 +61,7 @@ def read_parameter_set(parameter_set: Literal["gaff", "gaff2"]) -> AmberParamete
 
 
 def foreign_to(parameters: AmberParameterSet, bonds: pd.DataFrame) -> str:
-    """What shows that a topology is not of the parameter set, judged by its bonds; empty where nothing does."""
+    """Evidence that a topology does not use the parameter set, judged by its bonds; empty if there is none."""
     unknown = sorted({*bonds["type_i"], *bonds["type_j"]} - set(parameters.atom_types))
     if unknown:
         return f"atom types {', '.join(unknown)} are not in it"
@@ -75,7 +75,7 @@ def foreign_to(parameters: AmberParameterSet, bonds: pd.DataFrame) -> str:
 
 
 def effective_force_constants(bonds: pd.DataFrame, settings: Arm) -> np.ndarray:
-    """(n,) kcal/mol/Å^2 for each bond or bond type; those of terminal ones times `settings.terminal_k_factor`."""
+    """(n,) kcal/mol/Å^2 for each bond or bond type, multiplied by `settings.terminal_k_factor` for terminal ones."""
     k = bonds["k_kcal_mol_A2"].to_numpy(dtype=float)
     return np.where(bonds["terminal"].to_numpy(dtype=bool), settings.terminal_k_factor * k, k)
 

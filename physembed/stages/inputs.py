@@ -1,4 +1,4 @@
-"""Input files of rules that depend on more of a study than wildcards say: functions as in `physembed.stages`."""
+"""Input files of rules that depend on more of a study than the wildcards: functions as in `physembed.stages`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def _results(study: Study, *parts: str) -> str:
 
 
 def structure_file(study: Study, molecule: str) -> str | list[str]:
-    """The structure file of a molecule that has no SMILES; no file of one that has."""
+    """The structure file of a molecule without SMILES; no file for one with SMILES."""
     return study.structures[molecule].structure or []
 
 
 def topology_files(study: Study, molecule: str) -> dict[str, str | list[str]]:
-    """A user's own topology, by name, with the files that it includes."""
+    """A user's own topology files, by name, with the files that they include."""
     spec = study.structures[molecule]
     assert spec.topology and spec.coordinates
     included = [str(path) for path in included_files(spec.topology)]
@@ -32,7 +32,7 @@ def topology_files(study: Study, molecule: str) -> dict[str, str | list[str]]:
 
 
 def frames_to_label(study: Study, molecule: str, labelled: str, data_set: str) -> str:
-    """The frames of an arm, or those of validation, which no arm changes."""
+    """The frames of an arm, or the validation frames, which no arm modifies."""
     folder = "frames" if labelled == "validation" else "bond_sampling"
     return _results(study, molecule, folder, f"{data_set}{labelled}.xyz")
 
@@ -67,12 +67,12 @@ def of_components(study: Study, liquid: str, name: str) -> list[str]:
 
 
 def of_tuning_liquid(study: Study, model: str, name: str) -> str:
-    """A file of the liquid on which a model is tuned."""
+    """A file of the tuning liquid of a model."""
     return _results(study, "liquids", study.model(model).settings.tune_on, name)
 
 
 def confirming_density(study: Study, model: str) -> str:
-    """Density of the corrected model on the liquid that it is tuned on, from a run of its own."""
+    """Density of the corrected model for its tuning liquid, from a separate run."""
     return _results(study, "models", model, "npt", study.model(model).settings.tune_on, "corrected/density.csv")
 
 
@@ -82,7 +82,7 @@ def confirming_frames(study: Study, model: str) -> str:
 
 
 def training_frames(study: Study, model: str) -> list[str]:
-    """The data set of a model, or the labels of the liquids from which its reference data are made."""
+    """The data set of a model, or the labels of the liquids from which its reference data are generated."""
     chosen = study.model(model)
     if chosen.settings.data:
         return [chosen.settings.data]
@@ -90,12 +90,12 @@ def training_frames(study: Study, model: str) -> list[str]:
 
 
 def model_file(study: Study, model: str) -> str:
-    """A model as it was given, or the one that is trained."""
+    """A model as given by the user, or the trained one."""
     return study.model(model).settings.file or _results(study, "models", model, "training/mace.model")
 
 
 def tuning_of_variant(study: Study, model: str, variant: str) -> str | list[str]:
-    """The tuning of a corrected model; the uncorrected runs do not wait for it, nor change with it."""
+    """The tuning of a corrected model; uncorrected runs neither wait for it nor change with it."""
     return _results(study, "models", model, "tuning/tuning.csv") if variant == "corrected" else []
 
 
@@ -110,12 +110,12 @@ def of_liquids(study: Study, model: str, stage: str, name: str) -> list[str]:
 
 
 def of_all_liquids(study: Study, stage: str, name: str) -> list[str]:
-    """The same of all models."""
+    """The same for all models."""
     return [path for model in study.models for path in of_liquids(study, model.name, stage, name)]
 
 
 def of_summary(study: Study) -> dict[str, str | list[str]]:
-    """Of the summary, by name: those of the molecules and those of the models of liquids, where there are any."""
+    """Inputs of the summary, by name: those of the molecules and of the liquid models, if there are any."""
     return (_of_molecules(study) if study.molecules else {}) | (_of_models(study) if study.models else {})
 
 

@@ -50,7 +50,7 @@ class Request:
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """A job as Slurm tells of it; the plugin's comment holds its rule and wildcards."""
+    """A job as reported by Slurm; the plugin's comment contains its rule and wildcards."""
 
     number: int
     comment: str
@@ -168,7 +168,7 @@ def make_long(study: Checkout, seconds: float, scratch: Path) -> int:
 def test_job_that_is_cut_off_cancelled_and_orphaned_goes_on(tmp_path: Path) -> None:
     study = copy_repository(tmp_path / "study", CONFIG)
     run(study, TOPOLOGY)
-    # Longer than a job of one minute lives: Slurm looks at the limits every 30 s, and SIGKILL follows after 5 s.
+    # Longer than the lifetime of a one-minute job: Slurm checks limits every 30 s, and SIGKILL follows after 5 s.
     frames = make_long(study, 130, tmp_path)
     outputs = [(study.root / TRAJECTORY).parent / name for name in ("trajectory.xyz", "bond_lengths.csv")]
     log = study.root / "results/cluster/methanol/logs/gaff_md.log"
@@ -190,11 +190,11 @@ def test_job_that_is_cut_off_cancelled_and_orphaned_goes_on(tmp_path: Path) -> N
     resumed = []
 
     def reach_next_save(process: subprocess.Popen[bytes], attempt: int) -> SlurmJob:
-        """Wait until the job of this attempt has gone on and saved its state."""
+        """Wait until the job of this attempt has resumed and saved its state."""
         wait(study, process, f"attempt {attempt} ran", lambda: state(attempt) == "RUNNING")
         before = saved()
         wait(study, process, f"attempt {attempt} saved", lambda: saved() > before)
-        # Its own log: a job that runs again begins the log anew.
+        # Its own log: a rerun job starts a new log.
         resumed.append(int(re.search(r"GAFF MD: resuming at (\d+)/", log.read_text())[1]))
         return jobs(study, "gaff_md")[attempt]
 

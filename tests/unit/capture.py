@@ -1,4 +1,4 @@
-"""What a CUDA graph cannot hold, found on a CPU."""
+"""Detects on a CPU what cannot be captured in a CUDA graph."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NoNumbersToChooseFrom(TorchFunctionMode):
 
 
 class Capturable(TorchDispatchMode):
-    """Within it an operation that a CUDA graph cannot hold is refused, on a CPU too."""
+    """Context in which operations that cannot be captured in a CUDA graph raise, also on a CPU."""
 
     def __enter__(self) -> Any:
         self._where = NoNumbersToChooseFrom()

@@ -21,7 +21,7 @@ PRESSURE_BAR = EPSILON / SIGMA**3 / 6.241509e-7
 
 
 class IdealGas(ModelInterface):
-    """No interaction at all; a CUDA graph can hold it."""
+    """No interaction at all; can be captured in a CUDA graph."""
 
     fixed_shapes = True
 
@@ -39,11 +39,11 @@ class IdealGas(ModelInterface):
 
 
 class LennardJones(ModelInterface):
-    """Even numbers of argon atoms in cubic boxes of more than twice the cutoff; the tail as if g = 1 beyond it.
+    """Even numbers of argon atoms in cubic boxes longer than twice the cutoff; the tail as if g = 1 beyond it.
 
     The tail's energy is c / V with the c whose -dE/dV is the tail's pressure
     16 pi / 3 rho^2 eps sigma^3 (2/3 (sigma/rc)^9 - (sigma/rc)^3) (M. P. Allen, D. J. Tildesley, Computer Simulation of
-    Liquids, eq. 2.144), so that energy and stress belong together.
+    Liquids, eq. 2.144), so energy and stress are consistent.
     """
 
     def __init__(self, cutoff: float = 3.0, tail: bool = True, dtype: torch.dtype = torch.float32) -> None:

@@ -1,7 +1,7 @@
-"""The long stages, each as a function that works in a folder from which it goes on, for tests that kill it.
+"""The long stages, each as a function that works in a folder and resumes from it, for tests that kill it.
 
-Every function saves as often as it can, writes its result to the file `result` of the folder, and is the same whenever
-it is called; the module is imported by a process that only forks.
+Every function saves as often as possible, writes its result to the file `result` in the folder, and is deterministic;
+the module is imported by a process that only forks.
 """
 
 from __future__ import annotations

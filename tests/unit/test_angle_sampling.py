@@ -310,7 +310,7 @@ def test_an_arm_without_bends_needs_no_reference(paracetamol) -> None:
 
 
 def test_bonds_are_bent_in_proportion_to_their_softness() -> None:
-    """Methanol: O-H is held by one angle, each C-H by three, C-O about O moves nothing that is smaller."""
+    """Methanol: O-H is in one angle, each C-H in three, C-O about O moves no smaller side."""
     made = molecule("CO")
     sampler = sampler_of(made)
     generator = np.random.default_rng(2026)

@@ -191,7 +191,7 @@ def test_bond_is_chosen_in_proportion_to_its_softness(draws) -> None:
     softness = 1 / (bonds["k_kcal_mol_A2"] * np.where(bonds["terminal"], 0.8, 1.0))
     counts = np.bincount(drawn["row"], minlength=len(bonds)).tolist()
     assert chi_squared_p(counts, (softness / softness.sum()).to_numpy()) > SIGNIFICANCE
-    # The same test tells the factor 0.8 of the terminal bonds from 1.
+    # The same test distinguishes the factor 0.8 of the terminal bonds from 1.
     plain = 1 / bonds["k_kcal_mol_A2"]
     assert chi_squared_p(counts, (plain / plain.sum()).to_numpy()) < SIGNIFICANCE
 

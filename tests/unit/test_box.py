@@ -38,7 +38,7 @@ def periodic(structure: parmed.Structure) -> Atoms:
 
 
 def distances(structure: parmed.Structure) -> tuple[np.ndarray, np.ndarray]:
-    """Minimum-image distances between atoms of different molecules, and distances within molecules as they stand."""
+    """Minimum-image distances between atoms of different molecules, and plain distances within molecules."""
     atoms, molecules = periodic(structure), molecule_index(structure)
     same = molecules[:, None] == molecules
     return atoms.get_all_distances(mic=True)[~same], atoms.get_all_distances(mic=False)[same]
@@ -133,7 +133,7 @@ def test_seed_fixes_the_box(carbonates: list[parmed.Structure]) -> None:
 
 
 def test_components_keep_their_parameters(carbonates: list[parmed.Structure]) -> None:
-    """Far apart, molecules of a box have the energies that they have alone."""
+    """Far apart, molecules in a box have the same energies as isolated ones."""
     packed = pack(carbonates, [1, 2], 1e-6, seed=1)
     alone = energy(carbonates[0]) + 2 * energy(carbonates[1])
     assert energy(packed) == pytest.approx(alone, abs=1e-2)

@@ -82,7 +82,7 @@ def test_starts_that_are_added_leave_the_others_and_only_they_are_run(tmp_path: 
     assert Counting.asked == 0
     twelve = made(tmp_path, 12)
     pd.testing.assert_frame_equal(of_first(twelve.replicas(), 9), nine.replicas(), check_exact=True)
-    # Noise of their own: the added replicas are no copies of the first ones.
+    # Independent noise: the added replicas are not copies of the first ones.
     late = twelve.thermo().query("time_fs == 20 and replica >= 5").potential_energy_eV
     early = twelve.thermo().query("time_fs == 20 and replica < 5").potential_energy_eV
     assert not set(late) & set(early)

@@ -42,7 +42,7 @@ STRETCHED = moved(3, 0, -0.6, 0)
 COMPRESSED = moved(0, 0, -0.55, 0)
 """C-H at 0.55 Å; the H is then 1.5 Å from the O."""
 OVERLAPPING = moved(3, -0.9, 1.7, 0)
-"""Atom 3 at (0.5, 0.7): O-H is 1.140 Å and holds; H0-H3 at 0.640 Å and C-H3 at 0.860 Å are both too near."""
+"""Atom 3 at (0.5, 0.7): O-H is 1.140 Å and intact; H0-H3 at 0.640 Å and C-H3 at 0.860 Å are both too close."""
 
 
 def test_sound_geometry_passes(detector):
@@ -196,7 +196,7 @@ def test_verdict_agrees_with_plain_loops_over_random_geometries():
 
 
 def test_check_never_waits_for_the_device():
-    """Tensors on the meta device hold no values: any step that read one on the host would raise."""
+    """Tensors on the meta device have no values: any step that reads one on the host would raise."""
     detector = CollapseDetector(BONDS, MEANS, EQUILIBRIUM, 0.5, 0.0, device="meta")
     check = detector.check(*(values.to("meta") for values in quantities(CHAIN, CHAIN)))
     assert check.collapsed.is_meta

@@ -145,7 +145,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def in_double() -> Iterator[None]:
-    """torch's default precision is float64. MACE's ZBL takes powers of whole numbers, which come out in that one."""
+    """torch's default precision is float64. MACE's ZBL computes powers of integers, which are in this precision."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield
@@ -393,7 +393,7 @@ def test_machine_code_is_kept_and_a_damaged_file_is_made_anew(
 def test_a_cache_that_cannot_be_written_is_passed_over(
     fresh: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file stands where the folder should be, which stops root too."""
+    """A file with the name of the folder, which also stops root."""
     fresh.write_text("")
     evaluator(mace(**SMALLEST))
     assert len(list((tmp_path / "temporary").glob("*/*.o"))) == 1

@@ -21,7 +21,7 @@ CONFIG = ROOT / "config"
 
 
 def refusal(config: Any) -> str:
-    """The message with which a configuration is refused, after the checks that hold for each."""
+    """The message with which a configuration is refused, after the checks common to all messages."""
     with pytest.raises(PhysEmbedError) as raised:
         load(config)
     message = str(raised.value)
@@ -104,7 +104,7 @@ BAD = [
     ("{molecules: {names: 5}}", "molecules.names", "5", "'all' or a list of names"),
     ("{molecules: {names: []}}", "molecules.names", "[]", "nothing to run"),
     ("{molecules: {names: [paracetamol, 5]}}", "molecules.names.1", "5", "must be text"),
-    # values that are sound alone, but not beside the others
+    # values that are valid by themselves, but conflict with others
     ("{frames: {train: 9976}}", "frames.train", "9976", "10001 frames, but the GAFF run writes 10000"),
     ("{gaff_md: {duration_ps: 0.05}}", "gaff_md.frame_interval_steps", "100", "only 50 steps"),
     ("{frames: {train: 9}}", "training.batch_size", "10", "larger than the training set (frames.train 9)"),

@@ -71,7 +71,7 @@ def test_nothing_in_a_file_is_constructed(tmp_path: Path) -> None:
 def test_what_is_allowed(tmp_path: Path) -> None:
     for texts in (
         [BASE, "", "study: a\n"],
-        ["arms: {}\n"],  # a study of liquids alone
+        ["arms: {}\n"],  # a study of liquids only
         [BASE, "arms: {original: null}\n", "arms: {original: {}}\n", "arms: {original: null}\n"],
         [BASE, "x: {a: 1}\ny: {a: 1}\nz: [{a: 1}, {a: 2}]\n1: a\n'1': b\n"],
         ["base: &b {a: 1}\nc:\n  <<: *b\n  a: 2\n"],

@@ -1,6 +1,6 @@
-"""The MD engine as it runs on this machine: on a GPU with its CUDA graphs, if there is one, else as far as a CPU goes.
+"""The MD engine on this machine: on a GPU with CUDA graphs if there is one, otherwise on a CPU.
 
-On a CPU, whose steps are called, each test asks whether a graph could hold them.
+On a CPU, where steps are called directly, each test checks that the steps could be captured in a graph.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def replicas(model_file: Path, captured: bool) -> LangevinBatch:
 
 
 def test_replayed_steps_of_molecules_are_those_that_are_called(model_file: Path) -> None:
-    """One replica collapses on the way and leaves, and the run is saved and goes on; all but the last is replayed."""
+    """One replica collapses on the way and leaves, and the run is saved and resumed; all but the last is replayed."""
     called, replayed = replicas(model_file, False), replicas(model_file, True)
     for batch in (called, replayed):
         batch.advance(7)
@@ -187,7 +187,7 @@ def test_energy_is_conserved(model_file: Path, ensemble: str) -> None:
 
 
 class Wells(ModelInterface):
-    """Four atoms a replica, each in a harmonic well at the origin, E = k r^2 / 2; a CUDA graph can hold it."""
+    """Four atoms per replica, each in a harmonic well at the origin, E = k r^2 / 2; can be captured in a CUDA graph."""
 
     k = 5.0
 

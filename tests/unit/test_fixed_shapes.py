@@ -1,4 +1,4 @@
-"""Liquids as on a GPU, on lists of fixed shapes that are looked at once in many steps, against the same without."""
+"""Liquids as on a GPU, with fixed-shape lists verified once in many steps, compared with ordinary lists."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def same(output: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> 
 @pytest.mark.parametrize("convention", ["d3", "d2"])
 @pytest.mark.parametrize("systems", BATCHES.values(), ids=BATCHES)
 def test_edges_that_count_for_nothing_change_nothing(systems: list[Atoms], convention: str) -> None:
-    """Along a run whose lists are made anew several times, and whose cells expand and contract."""
+    """Along a run in which lists are rebuilt several times, and cells expand and contract."""
     plain, fixed = model(False, convention), model(True, convention)
     state, generator = torch_sim.io.atoms_to_state(systems, CPU, FLOAT), torch.Generator().manual_seed(3)
     calls = 24
@@ -213,7 +213,7 @@ def lists_of(run: LiquidBatch) -> tuple[PaddedList, ...]:
 
 @pytest.mark.parametrize("ensemble", STEPS)
 def test_runs_are_the_same(ensemble: str) -> None:
-    """With so thin a skin that lists are made anew and steps are taken back all the time."""
+    """With a skin so thin that lists are rebuilt and steps rolled back constantly."""
     plain, fixed = batch(False, ensemble), batch(True, ensemble)
     for run in (plain, fixed):
         run.advance(60)
@@ -258,7 +258,7 @@ def test_a_replayed_step_reads_and_writes_the_same_tensors() -> None:
 
 @pytest.mark.parametrize(("speed", "skin_A", "lost"), [(9.0, 0.15, True), (1.2, 0.02, False)], ids=["lost", "fast"])
 def test_a_system_whose_motion_no_list_lasts(speed: float, skin_A: float, lost: bool) -> None:
-    """It is lost, or its steps are looked at one by one; the other system is disturbed by neither."""
+    """It fails, or its steps are verified one by one; the other system is not affected by either."""
     starts = [box(30, (8.5, 8.5, 8.5), seed) for seed in (1, 2)]
     starts[1].numbers = starts[0].numbers
     starts[1].set_momenta(np.linspace(-speed, speed, 90).reshape(30, 3))

@@ -48,7 +48,7 @@ def run(box: parmed.Structure, restart: Path, settings: GaffNPT = SHORT, *, temp
 
 
 def check_molecules(frame: Atoms, box: parmed.Structure) -> None:
-    """Molecules are whole as they stand, numbered, centred in the box, and apart."""
+    """Molecules are whole without minimum image, numbered, centred in the box, and separated."""
     bonds = np.array([(bond.atom1.idx, bond.atom2.idx) for bond in box.bonds])
     lengths = np.linalg.norm(frame.positions[bonds[:, 0]] - frame.positions[bonds[:, 1]], axis=1)
     assert lengths.min() > 0.8
@@ -95,7 +95,7 @@ class Killed(BaseException):
 
 
 def test_killed_run_goes_on_from_its_last_checkpoint(box, tmp_path, monkeypatch) -> None:
-    """Killed after seven frames of which five were saved: the five stay, and no time is listed twice."""
+    """Killed after seven frames of which five were saved: the five are kept, and no time occurs twice."""
     first = run(box, tmp_path)
     frame_of_box, save = first._box.frame, first._save
 
@@ -112,7 +112,7 @@ def test_killed_run_goes_on_from_its_last_checkpoint(box, tmp_path, monkeypatch)
     assert len(first.frames) == 7
     second = run(box, tmp_path)
     assert len(second.frames) == 5
-    # The state is that of the last frame: energy and temperature of it come out again.
+    # The state is that of the last frame: it has the same energy and temperature.
     state = second._box.frame(0.5)
     for key in ("density_g_cm3", "temperature_K", "potential_energy_eV"):
         assert state.info[key] == pytest.approx(first.frames[4].info[key], rel=1e-3), key
@@ -123,7 +123,7 @@ def test_killed_run_goes_on_from_its_last_checkpoint(box, tmp_path, monkeypatch)
         assert np.array_equal(old.arrays["molecule"], new.arrays["molecule"])
         assert old.info == new.info
         assert np.array_equal(old.cell, new.cell)
-    # What came after the checkpoint is drawn anew, not with the random numbers of the start.
+    # Frames after the checkpoint are recomputed, not with the random numbers of the start.
     assert not np.array_equal(first.frames[5].positions, frames[5].positions)
     # A run that is complete is not run again.
     third = run(box, tmp_path)
@@ -252,7 +252,7 @@ def test_platform_that_does_not_work_is_passed_over(box, tmp_path, monkeypatch, 
         gaff = run(box, tmp_path, GaffNPT(duration_ps=0.01, record_interval_ps=0.01, cutoff_A=6.0))
     used = gaff._box.md.platform
     assert used != failed[0]
-    assert f"OpenMM: platform {failed[0]} does not serve here: no device" in caplog.text
+    assert f"OpenMM: platform {failed[0]} does not work here: no device" in caplog.text
     assert f"240 atoms on platform {used}" in caplog.text
     assert len(gaff.run()) == 1
 

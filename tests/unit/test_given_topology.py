@@ -227,7 +227,7 @@ def test_charges_that_add_up_to_no_integer_are_refused() -> None:
         check_structure(structure, trusted={atom.type for atom in structure.atoms})
 
 
-# Terms that are lost on the way
+# Terms that are lost in the conversion
 
 
 def test_energies_after_the_conversion_are_compared(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:

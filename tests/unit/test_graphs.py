@@ -1,4 +1,4 @@
-"""The step that a GPU replays: what it holds, and what it computes where replicas keep their places."""
+"""The step that a GPU replays: its operations, and its results when replicas keep their slots."""
 
 import numpy as np
 import pandas as pd
@@ -77,7 +77,7 @@ def test_a_graph_can_hold_the_look_for_collapses(mace):
 
 
 def test_a_replica_that_has_collapsed_stops_as_it_is(mace):
-    """Two of six are torn after five steps, one of them to no number at all; neither changes from then on."""
+    """Two of six break after five steps, one of them to NaN; neither changes from then on."""
     frames, watch = starts(), detector()
     batch = LangevinBatch(mace, frames, **SETTINGS, detector=watch, fixed_shapes=True)
     alone = LangevinBatch(mace, frames, **SETTINGS)
@@ -221,7 +221,7 @@ def test_out_of_memory_halves_what_is_evaluated_at_once(mace):
 
 
 class Stand(Replayed):
-    """Captures on a CPU, if no more systems than `holds` are evaluated at once; a graph calls the step."""
+    """Emulates captures on a CPU, if at most `holds` systems are evaluated at once; a graph calls the step."""
 
     holds, replays = 2, 0
 

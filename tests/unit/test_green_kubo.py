@@ -17,7 +17,7 @@ def cosine_pressure(block_ps, frequencies, duration_ps=20.0):
     """Two replicas whose mean autocorrelation is sigma^2 times the mean of cos(w t), exactly and at any length.
 
     Five pairs (cos(w t + phase), sin(w t + phase)), for cos a cos b + sin a sin b = cos(a - b); each pair has a
-    frequency of its own.
+    different frequency.
     """
     time = block_ps * np.arange(round(duration_ps / block_ps))
     phases = np.outer(frequencies, time) + np.arange(5)[:, None]

@@ -1,4 +1,4 @@
-"""Each long stage, killed with SIGKILL again and again at random moments, ends as one that was left alone."""
+"""Each long stage, killed with SIGKILL repeatedly at random times, gives the same result as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def test_a_stage_killed_at_random_ends_as_one_left_alone(stage: str, given: Path
 
 
 def check_training(alone: dict[str, list[float]], killed: dict[str, list[float]]) -> None:
-    """MACE goes on from its best checkpoint: not the same run, but one of as many epochs that learns as much."""
+    """MACE resumes from its best checkpoint: a different run with the same number of epochs that learns as much."""
     assert killed["epoch"] == alone["epoch"]
     assert np.isfinite(killed["validation_loss"]).all()
     assert min(killed["validation_loss"]) < 1.2 * min(alone["validation_loss"])
 
 
 def check_complete(stage: str, made: dict[str, Any]) -> None:
-    """No frame twice and none missing."""
+    """No frame is duplicated or missing."""
     if stage == "gaff_md":
         assert [frame.info["step"] for frame in made["frames"]] == list(range(400, 400 * FRAMES + 1, 400))
     if stage == "labels":

@@ -125,9 +125,9 @@ def dumbbells(omega_dt: float, phases: int = 7) -> LiquidBatch:
 
 
 def shadow_temperature(batch: LiquidBatch, omega_dt: float) -> float:
-    """omega~ J / kB in K, J the action of the orbit and omega~ = 2 asin(W) / dt its frequency in discrete time.
+    """omega~ J / kB in K, with J the action of the orbit and omega~ = 2 asin(W) / dt its frequency in discrete time.
 
-    In the energy that the discrete motion conserves, omega~ J, equipartition holds exactly.
+    Equipartition is exact for the energy that the discrete motion conserves, omega~ J.
     """
     model = batch._watched.model
     amplitude = 0.08

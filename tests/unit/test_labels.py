@@ -39,7 +39,7 @@ def ethanol(seed: int = 0) -> Atoms:
 
 
 def broken_ethanol() -> Atoms:
-    """Ethanol whose hydroxyl group stands 3 Å further away."""
+    """Ethanol whose hydroxyl group is moved away by 3 Å."""
     atoms = ethanol()
     axis = atoms.positions[2] - atoms.positions[1]
     atoms.positions[[2, 3]] += 3.0 * axis / np.linalg.norm(axis)
@@ -167,7 +167,7 @@ def test_what_cannot_be_labelled_is_refused() -> None:
 
 
 def stretched(name: str, factor: float) -> Atoms:
-    """A molecule whose SCF is hard, because its bonds are torn."""
+    """A molecule whose SCF is difficult because its bonds are broken."""
     atoms = molecule(name)
     atoms.positions *= factor
     return atoms
@@ -246,7 +246,7 @@ def test_connectivity_counts_lost_and_gained_bonds() -> None:
 def test_bond_orders_count_against_those_of_the_relaxed_molecule() -> None:
     relaxed = np.zeros((3, 3))
     relaxed[0, 1] = relaxed[1, 0] = 1.0
-    relaxed[1, 2] = relaxed[2, 1] = 0.4  # a weak bond: lost at half of its order, not at the threshold
+    relaxed[1, 2] = relaxed[2, 1] = 0.4  # a weak bond: broken at half of its order, not at the threshold
     relaxed[0, 2] = relaxed[2, 0] = 0.6  # no bond: made at 0.3 more
     reference = Connectivity(frozenset({(0, 1), (1, 2)}), relaxed)
 
@@ -311,7 +311,7 @@ def test_topology_of_another_molecule_is_refused(tmp_path: Path) -> None:
 
 
 def test_each_molecule_of_a_box_is_compared_with_its_own_kind(tmp_path: Path) -> None:
-    """CO2 and water, one molecule across the boundary; the same kind twice is relaxed once."""
+    """CO2 and water, one molecule across the boundary; molecules of the same kind are relaxed once."""
     carbon_dioxide, water = molecule("CO2"), molecule("H2O")
     box = Atoms(cell=[8, 8, 8], pbc=True)
     for part, place in ((carbon_dioxide, (2, 2, 2)), (water, (5, 5, 0.2)), (carbon_dioxide, (5, 2, 6))):

@@ -69,7 +69,7 @@ def test_replicas_are_averaged_and_their_errors_shrink() -> None:
 
 
 def test_scatter_between_replicas_counts_where_it_is_larger() -> None:
-    """By chance it keeps the degrees of freedom within the runs; beyond chance it has those of the replicas."""
+    """Within chance it has the degrees of freedom within the runs; beyond chance those of the replicas."""
     (row,) = density_table(*data(1.000, 1.004, 1.008), window_ps=100).itertuples()
     assert row.standard_error_g_cm3 == pytest.approx(0.004 / math.sqrt(3))
     assert (row.degrees_of_freedom, row.reason) == (pytest.approx(33), "")

@@ -1,4 +1,4 @@
-"""Frames of liquids to be labelled: what they hold, rigid and modified molecules, and contacts under periodicity."""
+"""Frames of liquids to be labelled: contents, rigid and modified molecules, and contacts under periodicity."""
 
 import json
 import logging
@@ -95,7 +95,7 @@ def source_of(frame, runs):
 
 
 def internal(frame, molecule):
-    """Distances within a molecule as it stands, without minimum image."""
+    """Distances within a molecule without minimum image."""
     own = frame.positions[frame.arrays["molecule"] == molecule]
     return np.linalg.norm(own[:, None] - own[None], axis=2)
 
@@ -121,7 +121,7 @@ def test_runs_are_made_at_each_temperature_and_density(structures, components):
     assert [len(run) for run in runs] == [2] * 4
     found = [(run[1].info["temperature_K"], run[1].get_masses().sum() / run[1].get_volume() * G_CM3) for run in runs]
     np.testing.assert_allclose(found, [(300, 0.4), (300, 0.7), (500, 0.4), (500, 0.7)], rtol=1e-4)
-    # Each run has a start of its own.
+    # Each run has a different start.
     fractional = [run[0].get_scaled_positions() for run in runs]
     assert all(np.abs(fractional[0] - other).max() > 0.1 for other in fractional[1:])
     frames = reference_frames(runs, settings, components, seed=3)
@@ -179,7 +179,7 @@ def test_volume_scans_are_rigid(frames, runs):
 
 
 def test_modified_bonds_lie_in_the_segments_of_chain_a(frames, runs, structures, components):
-    """Ranges are found anew here from the bonds of all molecules of a component in all frames of the runs."""
+    """Ranges are recomputed here from the bonds of all molecules of a component in all frames of the runs."""
     limits, table_of = {}, []
     start = 0
     for structure, component in zip(structures, components, strict=True):

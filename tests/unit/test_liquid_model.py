@@ -251,7 +251,7 @@ def test_a_head_that_nobody_chose_is_refused(tmp_path):
 
 
 def test_mace_with_charges_is_refused(tmp_path):
-    """Its energy does not depend on the vectors of the edges alone, which forces and stress are taken from."""
+    """Its energy does not depend only on the edge vectors, from which forces and stress are computed."""
     module = PolarMACE.__new__(PolarMACE)
     torch.nn.Module.__init__(module)
     module.atomic_numbers, module.r_max = torch.tensor([1]), torch.tensor(4.0)

@@ -90,7 +90,7 @@ def test_every_axis_has_a_label_with_its_unit(layout: str, figures: dict[str, di
                 # Rows are named by their liquids.
                 assert len(figure.axes[0].get_yticklabels()) >= 1
                 continue
-            # What stands below labelled axes is a note.
+            # Text below labelled axes is a note.
             labels = own or [shared]
             for label in labels:
                 assert unit.search(label), f"{name}: {axis} label {label!r} has no unit"
@@ -148,9 +148,9 @@ def test_density_scan_marks_lost_runs_and_uncertain_curves(full: Study) -> None:
     assert sum(len(line.get_xdata()) for line in hollow) == 1
     solid = [line for line in axes.lines if to_hex(line.get_color()) == BLUE.lower() and line.get_linestyle() == "-"]
     assert np.nanmax(np.where(np.isnan(solid[0].get_ydata()), np.nan, solid[0].get_xdata())) < 1
-    for text in ("run lost", "reweighted curve", "too few frames", "run too short to be judged"):
+    for text in ("run lost", "reweighted curve", "too few frames", "run too short for an error"):
         assert text in shown
-    assert "confirming run" not in shown
+    assert "confirmation run" not in shown
 
 
 def test_unreachable_target_shows_the_best_point(figures: dict[str, dict[str, Figure]]) -> None:
@@ -193,7 +193,7 @@ def test_densities_that_are_not_to_be_judged_are_open(figures: dict[str, dict[st
     values, _ = figures["all too short"]["densities"].axes
     drawn = [line for line in values.lines if line.get_marker() in "os"]
     assert drawn and {line.get_markerfacecolor() for line in drawn} == {"white"}
-    assert "open: too short to be judged" in words(figures["all too short"]["densities"])
+    assert "open: too short for an error" in words(figures["all too short"]["densities"])
     assert "nothing to compare" in words(figures["only failed runs"]["densities"])
 
 
@@ -246,7 +246,7 @@ def test_green_kubo_draws_estimates_only_where_data_suffice(full: Study, studies
     figure = liquid_figures.green_kubo(short.integrals, short.viscosities, short.liquids)
     assert [estimates(axes) for axes in figure.axes] == [[], []]
     needed = short.viscosities["needed_ps"].iloc[0]
-    assert f"uncorrected: insufficient, {needed:.0f} ps would do" in words(figure)
+    assert f"uncorrected: insufficient, {needed:.0f} ps would suffice" in words(figure)
 
 
 def test_structure_draws_every_pair_and_angle() -> None:
@@ -260,10 +260,10 @@ def test_structure_draws_every_pair_and_angle() -> None:
         (line,) = [line for line in titled["O-C-O"].lines if line.get_color() == colour]
         expected = adf[(adf["triplet"] == "O-C-O") & (adf["variant"] == variant)]["density_per_degree"]
         np.testing.assert_array_equal(line.get_ydata(), expected)
-    # Where there is but one variant, as where no run held after the correction.
+    # With only one variant, for example if no run survived after the correction.
     alone = liquid_figures.structure(rdf.query("variant == 'corrected'"), adf.query("variant == 'corrected'"))
     assert "uncorrected" not in words(alone)
-    assert "no run held" in words(liquid_figures.structure(rdf.iloc[:0], adf.iloc[:0]))
+    assert "no run survived" in words(liquid_figures.structure(rdf.iloc[:0], adf.iloc[:0]))
 
 
 def test_volume_scan_averages_over_frames() -> None:
@@ -301,7 +301,7 @@ def test_figures_of_nothing_say_so(full: Study) -> None:
 
 
 def summary(study: Study, folder: Path, **changes: Any) -> ModelSummary:
-    """What the page takes of a study; one file stands for all of its figures."""
+    """Content of the page for a study; one file is used for all of its figures."""
     drawn = folder / "figure.svg"
     drawn.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     densities, viscosities = study.tables()
@@ -350,9 +350,9 @@ def test_cautions_of_a_sound_study_are_only_what_always_holds(studies: dict[str,
     study = Study([LIQUIDS[0], LIQUIDS[7]], viscosity_ps=5000.0)
     found = "\n".join(cautions(summary(study, tmp_path)))
     assert found == (
-        "a1 belongs to convention d3; in another convention the same number is another correction. "
-        "To which convention the paper's a1 (0.6 and 1.07) belong is not known.\n"
-        "The density of EMC was tuned on: its agreement is no evidence, and it counts in no mean here."
+        "a1 belongs to convention d3; in another convention the same value is a different correction. "
+        "It is not known to which convention the paper's a1 (0.6 and 1.07) belong.\n"
+        "The density of EMC was used for tuning: its agreement is not evidence, and it enters no mean here."
     )
 
 
@@ -362,49 +362,49 @@ def test_cautions_name_everything_that_limits_the_result(
     short = summary(studies["all too short"], tmp_path)
     found = "\n".join(cautions(short))
     for text in (
-        "The NPT runs last 10 ps, the paper's 1000 ps; the errors say what that is worth.",
-        "The viscosity runs last 20 ps, the paper's 5000 ps; the errors say what that is worth.",
+        "The NPT runs last 10 ps, the paper's 1000 ps; this is reflected in the errors.",
+        "The viscosity runs last 20 ps, the paper's 5000 ps; this is reflected in the errors.",
         "No a1 at α = +0.05: ",
-        "Of 4 densities, 4 cannot be judged (too short: EMC uncorrected, EMC corrected, EC uncorrected, EC corrected).",
+        "Of 4 densities, 4 are not valid (too short: EMC uncorrected, EMC corrected, EC uncorrected, EC corrected).",
         "Of 4 viscosities, 4 have no number (insufficient: EMC uncorrected",
-        "ps would do for each",
-        "No held-out density can be judged",
+        "ps per run would suffice for all",
+        "No held-out density is available",
     ):
         assert text in found
-    assert "no densities of held-out liquids to judge by" in answer(short)
+    assert "no densities of held-out liquids for evaluation" in answer(short)
     failed = "\n".join(cautions(summary(full, tmp_path)))
     groups = "evaporated: EC uncorrected; blown up: DMC corrected; not run: EA corrected"
-    assert f"Of 22 densities, 3 cannot be judged ({groups})." in failed
+    assert f"Of 22 densities, 3 are not valid ({groups})." in failed
     assert "No measured density of unmeasured." in failed
     assert "No a1 at α = -0.05: a1 = 1.698 is not between the runs" in failed
     boxes = pd.DataFrame({"liquid": ["EMC", "EC"], "molecules": 12, "atoms": 180, "box_length_A": [12.34, 25.0]})
     small = "\n".join(cautions(summary(full, tmp_path, boxes=boxes)))
     assert (
-        "Boxes shorter than 20 Å, in which molecules feel their own images: EMC 12.3 Å (12 molecules, 180 atoms)."
-        in small
+        "Boxes shorter than 20 Å, in which molecules interact with their own images: EMC 12.3 Å (12 molecules, "
+        "180 atoms)." in small
     )
     out = "\n".join(cautions(summary(studies["target out of reach"], tmp_path)))
-    assert "is not reached" in out and "The corrected runs use the best a1 known, 0.3" in out
+    assert "is not reached" in out and "The corrected runs use the best available a1, 0.3" in out
 
 
 def test_cautions_on_confirmation_samples_and_replicas(full: Study, tmp_path: Path) -> None:
     model = summary(full, tmp_path)
     far = replace(model, tuning=model.tuning.assign(confirming_deviation_errors=-3.21, confirming_p_value=0.0042))
-    assert "The confirming run at a1 is 3.2 standard errors from the target" in "\n".join(cautions(far))
+    assert "The confirmation run at a1 is 3.2 standard errors from the target" in "\n".join(cautions(far))
     none = replace(
         model,
         tuning=model.tuning.assign(
             confirming_deviation_errors=np.nan, confirming_p_value=np.nan, confirming_status="evaporated"
         ),
     )
-    assert "Nothing confirms the tuning: the corrected run of EMC is evaporated." in cautions(none)
+    assert "The tuning is not confirmed: the corrected run of EMC is evaporated." in cautions(none)
     densities = model.densities.copy()
     densities["corrected_replicas"], densities["corrected_replicas_ok"] = 3.0, 3.0
     emc = (densities["liquid"] == "EMC") & (densities["origin"] == "this study")
     densities.loc[emc, ["corrected_replicas_ok", "corrected_effective_samples"]] = [2.0, 61.0]
     found = "\n".join(cautions(replace(model, densities=densities)))
-    assert "Densities that stand on a part of the replicas: EMC corrected 2 of 3." in found
-    assert "standard errors are themselves uncertain by 20 % or more: EMC corrected 61" in found
+    assert "Densities from only a part of the replicas: EMC corrected 2 of 3." in found
+    assert "standard errors are themselves uncertain by at least 20 %: EMC corrected 61" in found
 
 
 def test_tables_of_the_page_mark_tuned_rows_and_the_paper(full: Study, tmp_path: Path) -> None:
@@ -434,12 +434,14 @@ def test_too_short_results_stand_in_brackets(studies: dict[str, Study], tmp_path
     density = study.densities["density_g_cm3"].iloc[0]
     assert densities.rows[0][5] == f"({density:.4f}) too short"
     assert plain(densities.rows[0][6]) == f"({100 * (density / TARGET - 1):+.2f} %)"
-    assert plain(viscosities.rows[0][5]) == f"insufficient, {study.viscosities['needed_ps'].iloc[0]:.0f} ps would do"
+    assert (
+        plain(viscosities.rows[0][5]) == f"insufficient, {study.viscosities['needed_ps'].iloc[0]:.0f} ps would suffice"
+    )
 
 
 def test_facts_are_words(full: Study, tmp_path: Path) -> None:
     pairs = dict(facts(summary(full, tmp_path)))
-    assert pairs["kind"] == "a model file that was given"
+    assert pairs["kind"] == "a model file given by the user"
     assert pairs["sha256"] == "0123456789ab…" and pairs["elements"] == "H, C" and pairs["r max / Å"] == "5.0"
     assert pairs["convention of the correction"] == "d3" and "heads" not in pairs
 

@@ -172,7 +172,7 @@ def test_dubious_measurements_are_marked_and_enter_no_mean() -> None:
     held_out = only(mean_absolute_errors(table), role="held out")
     assert (held_out["liquids"], held_out["left_out"]) == (1, 1)
     assert held_out["uncorrected_mae"] == pytest.approx(0.5)
-    # The mark is of the viscosity alone, and survives the way through a file.
+    # The mark concerns the viscosity only, and survives being written to a file.
     by_density = density_table(densities(), marked, {"own": "tuned"})
     assert not by_density["experiment_dubious"].any()
     again = pd.read_csv(io.StringIO(table.to_csv(index=False)))

@@ -319,7 +319,7 @@ def test_our_measurements_are_plain_values(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_our_viscosities_fall_with_temperature_or_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of EC:EMC 3:7 rise twice, so that no mean deviation may lean on any of them."""
+    """Those of EC:EMC 3:7 rise twice, so none of them may enter a mean deviation."""
     monkeypatch.chdir(ROOT)
     series: dict[tuple, list[tuple[float, float | None]]] = {}
     found = read_experiment("config/experiment.tsv")

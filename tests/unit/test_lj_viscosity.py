@@ -39,7 +39,7 @@ def test_viscosity_near_the_triple_point_is_that_of_the_literature(tmp_path, see
         found = estimate_viscosity(
             arrays["pressure_tensor"], float(arrays["block_fs"]), arrays["volume_A3"][0], replicas.temperature_K.mean()
         )
-        # Which length suffices is the estimator's word; the run goes on where it ended.
+        # The estimator decides which length suffices; the run continues from its end.
         if found.status == "ok":
             break
     assert found.status == "ok", found.reason

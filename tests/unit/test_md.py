@@ -130,7 +130,7 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(model_file, tmp_path):
 
 
 class Trap(ModelInterface):
-    """Each atom in a trap of its own at the origin, E = k r^2 / 2 + c r^4 / 4 (eV, Å)."""
+    """Each atom in a separate trap at the origin, E = k r^2 / 2 + c r^4 / 4 (eV, Å)."""
 
     def __init__(self, k=5.0, c=0.0):
         super().__init__()
@@ -230,7 +230,7 @@ def test_coupled_stiff_modes_of_unequal_atoms_are_sampled_as_theory_has_it():
 
 
 def test_kinetic_energies_are_gamma_distributed():
-    """The kinetic energy of f degrees of freedom at equilibrium is Gamma(f / 2, kT), that of a replica included."""
+    """The kinetic energy of f degrees of freedom at equilibrium is Gamma(f / 2, kT), also for a single replica."""
     model = Trap()
     omega_dt = 0.1
     batch = trapped(model, 4000, timestep_fs=omega_dt / omega(model), friction_per_ps=2000 * omega(model))
@@ -238,7 +238,7 @@ def test_kinetic_energies_are_gamma_distributed():
     kinetic = batch.temperatures.numpy() * KB * 12 / 2
     scale = 300 * KB
     assert stats.kstest(kinetic, stats.gamma(a=6, scale=scale).cdf).pvalue > 1e-5
-    # So many replicas tell one degree of freedom of the twelve.
+    # This many replicas resolve one degree of freedom of the twelve.
     assert stats.kstest(kinetic, stats.gamma(a=11 / 2, scale=scale).cdf).pvalue < 1e-4
 
 
@@ -322,7 +322,7 @@ RANGES = SampledRanges(
 )  # fmt: skip
 THERMO = ["time_fs", "replica", "potential_energy_eV", "temperature_K"]
 MARK = 500.0
-"""A replica that starts beyond this (Å) is the one that `Bonds` can be told to spoil."""
+"""A replica that starts beyond this (Å) is the one that `Bonds` can be asked to break."""
 SEED = 20
 """Of runs whose replicas collapse at different times."""
 
@@ -354,7 +354,7 @@ class Bonds(Trap):
 
 
 def stability_run(folder, model=None, starts=None, clock=None, seed=SEED, **settings):
-    """A run of eight replicas of water unless told otherwise; 100 fs, most of them collapse."""
+    """A run of eight replicas of water by default; 100 fs, most of them collapse."""
     defaults = {"duration_ps": 0.1, "record_interval_fs": 20.0, "check_interval_steps": 10, "dtype": "float64"}
     if starts is None:
         starts = [Atoms("OHH", WATER, info={"source_frame": 100 + replica}) for replica in range(8)]
@@ -486,7 +486,7 @@ def test_a_run_that_was_killed_between_records_may_become_shorter(tmp_path, monk
 
 
 def test_the_host_waits_at_records_only(tmp_path, monkeypatch):
-    """Between them replicas that have collapsed stand still, as they were when they were found."""
+    """Between records, collapsed replicas are frozen in the state in which they were detected."""
     run, looks = stability_run(tmp_path, record_interval_fs=100.0), []
     look = LangevinBatch.look
 

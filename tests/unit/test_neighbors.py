@@ -70,7 +70,7 @@ def called(kept, positions, cell, pbc, cutoff, system_idx):
 
 
 def as_set(edges, system_idx):
-    """The same form as `edges_of` of what a list gives; a pair that it gives twice is an error."""
+    """The result of a list in the form of `edges_of`; a duplicate pair is an error."""
     pairs, system, shifts = edges
     start = torch.searchsorted(system_idx, torch.arange(int(system_idx.max()) + 1))
     assert torch.equal(system, system_idx[pairs[0]]) and torch.equal(system, system_idx[pairs[1]])
@@ -107,7 +107,7 @@ def test_it_holds_the_pairs_of_a_fresh_list_at_every_step(boxes, wrapped):
         reverse = (half[0].flip(0), half[1], -half[2])
         both = as_set(half, arguments[-1]) | as_set(reverse, arguments[-1])
         assert both == seen.expected()
-    # The steps add up to several times the skin, and yet the list is made anew in few of them.
+    # The steps add up to several times the skin, and yet the list is rebuilt in only a few of them.
     assert 2 <= kept.rebuilds <= 20
     assert kept_half.rebuilds == kept.rebuilds
 
@@ -115,7 +115,7 @@ def test_it_holds_the_pairs_of_a_fresh_list_at_every_step(boxes, wrapped):
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("boxes", BATCHES.values(), ids=BATCHES.keys())
 def test_what_it_gives_does_not_depend_on_when_it_was_made(boxes, half):
-    """Bit for bit, order included: a run that goes on without its list repeats one that has it."""
+    """Bit for bit, including the order: a run resumed without its list reproduces one that has it."""
     systems, kept = Systems(boxes, seed=3), SkinList(skin_A=0.8, half=half)
     for _ in range(60):
         systems.step(atoms_A=0.04, strain=0.002)
@@ -139,7 +139,7 @@ def test_atoms_that_only_follow_the_cell_cost_no_new_list():
 
 
 def test_the_criterion_is_sharp():
-    """Two atoms that approach each other along their line: kept until the skin is used up, made anew after."""
+    """Two atoms that approach each other along their line: the list is kept until the skin is used up, then rebuilt."""
     cell = np.diag([30.0, 30.0, 30.0])
     systems = Systems([])
     systems.cells = [cell]

@@ -1,4 +1,4 @@
-"""NPT runs: what is recorded, killed and resumed, extended, added to, and lost."""
+"""NPT runs: records, kills and restarts, extensions, additions, and failures."""
 
 import numpy as np
 import pytest
@@ -158,7 +158,7 @@ def test_a_start_with_momenta_goes_on_with_them():
 
 
 def test_systems_that_leave_do_not_change_the_others():
-    # NVE meets no noise, so a system goes on as it would alone.
+    # NVE has no noise, so a system continues as it would alone.
     together = batch("nve", [box(seed=1), box(seed=2), box(seed=3)])
     together.advance(10)
     alone = together.positions[2].clone(), together.momenta[2].clone()
@@ -328,7 +328,7 @@ def test_a_poisoned_run_leaves_and_the_others_go_on(output, tmp_path):
     assert [frame.info["time_ps"] for frame in frames] == pytest.approx([0.0, 0.1, 0.2, 0.225])
     rows = series[series.run == "b"]
     assert frames[-1].cell.volume == pytest.approx(rows.volume_A3.iloc[-1])
-    # A lost run is not run again, and is whole in a shorter time.
+    # A failed run is not repeated, and is complete for a shorter duration.
     Counting.asked = 0
     again = finished(tmp_path, labels=("a", "b", "c"))
     assert Counting.asked == 0
@@ -393,7 +393,7 @@ def test_broken_bonds_end_a_run(tmp_path):
         first, last = (runs.trajectory(label)[frame] for frame in (0, -1))
         for i, j in BONDS:
             assert last.get_distance(i, j) < first.get_distance(i, j) + 0.5
-    # The same runs without a look at the bonds survive, and are not taken for the same.
+    # The same runs without the check for broken bonds survive, and are not confused with them.
     assert (finished(tmp_path / "broken").runs().status == "ok").all()
 
 

@@ -121,14 +121,14 @@ def test_energy_is_conserved_to_second_order_of_the_time_step():
             totals.append(held.energies + held.momenta.square().sum(dim=(1, 2)) / (2 * masses))
         series = torch.stack(totals)
         drifts.append(float((series - series[0]).square().mean().sqrt()))
-    # Of 108 atoms at 100 K, whose kinetic energy is 1.4 eV; a time step twice as long errs about four times as much.
+    # For 108 atoms at 100 K, whose kinetic energy is 1.4 eV; doubling the time step increases the error about fourfold.
     assert drifts[1] < 2e-3
     assert 2.5 < drifts[1] / drifts[0] < 6
 
 
 @pytest.mark.parametrize("thermostat_ps", [0.05, 0.5])
 def test_velocity_rescaling_gives_the_canonical_kinetic_energy(thermostat_ps):
-    # Without forces the kinetic energy alone relaxes, to a gamma distribution of 3 N - 3 degrees of freedom.
+    # Without forces only the kinetic energy relaxes, to a gamma distribution of 3 N - 3 degrees of freedom.
     atoms, count = 6, 400
     held = LiquidBatch(
         IdealGas(), [gas(atoms, 30.0, seed=seed) for seed in range(count)], temperatures_K=[200.0] * count,
@@ -196,7 +196,7 @@ def test_a_killed_run_goes_on_bit_for_bit_and_a_finished_one_is_not_repeated(tmp
     for step in (150, 450):
         with pytest.raises(Killed):
             finished(tmp_path / "killed", model=lambda count, step=step: SmallArgon(count, die_at=step))
-    # The second attempt went on from step 0 (nothing was saved at step 150), to the look at 400 steps.
+    # The second attempt resumed from step 0 (nothing was saved at step 150), up to the check at 400 steps.
     assert made(tmp_path / "killed").pressure_tensors().shape[1] == 50
     models = []
     resumed = finished(tmp_path / "killed", model=lambda count: models.append(SmallArgon(count)) or models[-1])

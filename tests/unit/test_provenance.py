@@ -32,7 +32,7 @@ SOURCES = {
 
 
 class Tree:
-    """A package of its own in a folder, whose code can be edited and hashed."""
+    """A separate package in a folder, whose code can be edited and hashed."""
 
     def __init__(self, folder, monkeypatch):
         self.folder, self.monkeypatch = folder, monkeypatch

@@ -82,7 +82,7 @@ def test_the_standard_error_counts_frames_not_atoms() -> None:
 def test_frames_that_one_model_saw_are_left_out() -> None:
     rng = np.random.default_rng(0)
     forces = table(rng.normal(size=(2, 3, 4, 3)), rng.normal(size=(3, 4, 3)))
-    # Each seed has a data set of its own, numbered through.
+    # Each seed has its own data set, numbered consecutively.
     own = forces.assign(frame=forces["frame"] + 3 * forces["seed"])
     assert reliability(own).empty and list(reliability(own).columns) == COLUMNS
     figure = reliability_diagram(reliability(own), ["original", "adaptive"])

@@ -512,16 +512,16 @@ def runs_with(*collapsed: int, seeds: int = 2) -> MoleculeSummary:
     return MoleculeSummary("paracetamol", collapse_fractions(runs), compare_arms(runs), {})
 
 
-CHANGES = {"original": "unmodified frames", "adaptive": "3 modified bonds a frame"}
+CHANGES = {"original": "unmodified frames", "adaptive": "3 modified bonds per frame"}
 
 
 def test_answer_in_a_sentence() -> None:
-    """The test over seeds leads, what the arms do is named, and nothing is called significant over runs alone."""
+    """The test over seeds comes first, arms' modifications are named, and nothing over runs is called significant."""
     text = answer(runs_with(18, 4), CHANGES).replace("\N{NO-BREAK SPACE}", " ")
     assert text == (
         "original (unmodified frames) 18 of 20 runs collapsed (90 %, 95 % interval 68 % to 99 %), "
-        "adaptive (3 modified bonds a frame) 4 of 20 (20 %, 6 % to 44 %); p = 0.33 over seeds (2 + 2 models); "
-        "log-rank p < 0.0001 over runs, for these models alone."
+        "adaptive (3 modified bonds per frame) 4 of 20 (20 %, 6 % to 44 %); p = 0.33 over seeds (2 + 2 models); "
+        "log-rank p < 0.0001 over runs of these models only."
     )
     assert "significant" not in text
     assert "log-rank" not in answer(runs_with(18), CHANGES)
@@ -539,9 +539,9 @@ def test_the_headline_follows_the_test_over_seeds() -> None:
     ("settings", "words"),
     [
         ({"bonds_per_frame": 0}, "unmodified frames"),
-        ({}, "1 modified bond a frame"),
-        ({"bonds_per_frame": 3, "angles_per_frame": 1}, "3 modified bonds and 1 modified angle a frame"),
-        ({"keep_unmodified": True}, "1 modified bond a frame, beside the unmodified ones"),
+        ({}, "1 modified bond per frame"),
+        ({"bonds_per_frame": 3, "angles_per_frame": 1}, "3 modified bonds and 1 modified angle per frame"),
+        ({"keep_unmodified": True}, "1 modified bond per frame, plus the unmodified ones"),
     ],
 )
 def test_what_an_arm_does_in_words(settings: dict[str, Any], words: str) -> None:
@@ -555,9 +555,9 @@ def test_cautions_name_what_limits_the_result() -> None:
     assert "No collapse in the 20 runs of adaptive shows only that at least 86 % of such runs" in short
     assert "With this few seeds no p-value can be below 0.33" in short
     (shared,) = cautions(runs_with(18, 4, seeds=4), 100.0, 800.0, per_seed=False)
-    assert "the test over seeds answers for this data set alone" in shared
+    assert "the test over seeds applies to this data set only" in shared
     (own,) = cautions(runs_with(18, 4, seeds=4), 100.0, 800.0, per_seed=True)
-    assert "frames and modifications of its own" in own
+    assert "its own frames and modifications" in own
     assert "600 K" in " ".join(cautions(runs_with(18, 4, seeds=4), 100.0, 600.0, per_seed=False))
     one = " ".join(cautions(runs_with(18, seeds=1), 100.0, 800.0, per_seed=False))
     assert "One seed" in one and "data set" not in one
@@ -591,7 +591,7 @@ class Page(HTMLParser):
         return sum(link.startswith("data:image/svg+xml") for link in self.loaded)
 
     def check_alone(self) -> None:
-        """It stands alone: all that it loads is in it, nothing runs, and no link within it leads nowhere."""
+        """It is self-contained: everything that it loads is in it, nothing runs, and no internal link is broken."""
         assert all(link.startswith(("data:", "#")) for link in self.loaded)
         assert {link[1:] for link in self.loaded if link.startswith("#")} <= self.anchors
         assert not {"script", "iframe"} & self.tags
@@ -627,7 +627,7 @@ def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str
     source = (tmp_path / "short.html").read_text("utf-8")
     short = Page(source)
     assert short.images == 0 and answer(molecule, CHANGES) in short.text
-    # Browsers refuse data: addresses above 2 MB, in which Snakemake's report holds this page.
+    # Browsers refuse data: URLs above 2 MB, as which Snakemake's report contains this page.
     assert len(source) < 50_000
     with pytest.raises(PhysEmbedError, match="figure 'survival' is missing"):
         figures = {key: path for key, path in svgs.items() if key != "survival"}

@@ -141,7 +141,7 @@ def resuming() -> dict[str, dict[str, str]]:
 
 
 def test_inputs_that_count_otherwise_than_by_their_content() -> None:
-    """An input more in this list needs a reason: what it changes has to stand in the key in another way."""
+    """An additional input in this list needs a reason: its changes have to enter the key in another way."""
     assert resuming() == {
         "gaff_md": {},
         "gaff_npt": {},

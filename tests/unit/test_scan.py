@@ -75,7 +75,7 @@ def reweighting(runs):
 
 
 def points(runs):
-    """The direct scan: a point for each run whose density is `ok`; 1 % of sound runs are taken for drifting."""
+    """The direct scan: a point for each run whose density is `ok`; 1 % of valid runs are classified as drifting."""
     found = [(run.a1, mean_density(0.1 * np.arange(len(run.volumes_A3)), run.volumes_A3, MASS_U)) for run in runs]
     good = [
         ScanPoint(a1, mean.density_g_cm3, mean.standard_error, mean.blocks - 1)

@@ -157,7 +157,7 @@ def test_a_seed_goes_to_stages_that_draw(study_of: Callable[..., Study]) -> None
     drawing = {"molecule", "gaff_md", "frames", "starts", "bond_sampling", "stability"}
     of_liquids = {"box", "gaff_npt", "reference_frames", "scan", "npt", "viscosity_run", "certificate"}
     assert changed(study_of(), study_of(seed=1)) == drawing | of_liquids | SEED
-    # The seeds of the trainers stand in the configuration.
+    # The seeds of the trainers are in the configuration.
     assert given(study_of(), "training")["seed"] == 2
     assert "seed" in given(study_of(), "liquid_training")["training"]
 
@@ -239,12 +239,12 @@ def test_seeds_share_a_data_set_or_have_their_own(study_of: Callable[..., Study]
     drawn = [stages.frames(own, "coffee", folder)["seed"] for folder in data_sets(own)]
     drawn += [stages.bond_sampling(own, "coffee", "adaptive", folder)["seed"] for folder in data_sets(own)]
     assert len(set(drawn)) == 4
-    # Starts are drawn after the frames of the same data set, so that no frame serves twice.
+    # Starts are drawn after the frames of the same data set, so no frame is used twice.
     assert stages.starts(own, "coffee", "seed3/")["seed"] == stages.frames(own, "coffee", "seed3/")["seed"]
     assert changed(common, own) == {"evaluation"} | SEED, "what is there of the common data set stays as it is"
 
 
-# What the code hashes hold
+# Contents of the code hashes
 
 
 def behind(script: str) -> set[str]:
@@ -292,7 +292,7 @@ def sections(section: type[Section] = Section) -> set[type[Section]]:
 
 
 def test_no_result_depends_on_what_a_section_works_out() -> None:
-    """No code hash holds the sections, so that a number which one of them works out would change in silence."""
+    """No code hash includes the sections, so a change of a value computed by one of them would go unnoticed."""
     worked_out = {
         name
         for section in sections()

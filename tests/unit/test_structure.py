@@ -43,7 +43,7 @@ def gas(rng, molecules, cell, wrapped=True):
 
 
 def lattice(symbols, places, repeats, constant):
-    """Cubic lattice of atoms that are molecules of their own."""
+    """Cubic lattice of atoms, each of which is a molecule."""
     unit = Atoms(symbols, scaled_positions=places, cell=[constant] * 3, pbc=True)
     atoms = unit.repeat(repeats)
     atoms.arrays["molecule"] = np.arange(len(atoms))

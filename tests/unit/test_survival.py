@@ -244,7 +244,7 @@ def test_log_rank_p_values_are_uniform_for_independent_runs_of_equal_arms():
 
 
 def seeds_of(arm, scales, generator, replicas=8):
-    """Runs of one arm whose seeds collapse after times of their own scale."""
+    """Runs of one arm whose seeds collapse after times of different scales."""
     tables = []
     for seed, scale in enumerate(scales):
         times = generator.exponential(scale, size=replicas)

@@ -21,7 +21,7 @@ HEADER = "\t".join(COLUMNS)
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory of its own, with the files that rows of the tests name."""
+    """A separate working directory, with the files named by rows of the tests."""
     monkeypatch.chdir(tmp_path)
     for name in ("own.prmtop", "own.inpcrd", "own.top", "own.gro", "own.pdb", "empty.sdf", "notes.txt"):
         Path(name).write_text("")
@@ -60,7 +60,7 @@ def table(*rows: str, header: str = HEADER) -> Path:
 
 
 def refusal(path: Path, names: list[str] | None = None) -> str:
-    """The message with which a table is refused, after the checks that hold for each."""
+    """The message with which a table is refused, after the checks common to all messages."""
     before = sorted(Path().iterdir())
     with pytest.raises(PhysEmbedError) as raised:
         read_table(path, names or "all")
@@ -137,7 +137,7 @@ def test_row_refused(row: str, column: str, value: str, advice: str, capfd: pyte
     place = "line 5: name" if column == "name" else f"line 5 (x): {column}"
     assert message.startswith(f"table.tsv: {place}: {value}: ")
     assert advice in message
-    # RDKit's own chatter would stand between the user and the message.
+    # RDKit's own output would distract from the message.
     assert capfd.readouterr() == ("", "")
 
 

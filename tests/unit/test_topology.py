@@ -288,7 +288,7 @@ def test_a_killed_gaff_run_goes_on_bit_for_bit(tmp_path, monkeypatch, methanol, 
         patch.setattr(GaffRun, "_frame", dies)
         with pytest.raises(KeyboardInterrupt):
             GaffRun(methanol, MD, seed=3, restart=tmp_path / "killed").run()
-    # Another seed would show if the second process started anew.
+    # A different seed would reveal if the second process started from the beginning.
     resumed = GaffRun(methanol, MD, seed=3 if frame < 10 else 4, restart=tmp_path / "killed")
     assert same(resumed.run(), undisturbed)
 

@@ -1,4 +1,4 @@
-"""The examples of docs/how-to/use_elsewhere.md run as they stand there."""
+"""The examples of docs/how-to/use_elsewhere.md run as printed."""
 
 from __future__ import annotations
 

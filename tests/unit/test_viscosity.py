@@ -30,7 +30,7 @@ def fine_blocks():
 
 @pytest.fixture(scope="module")
 def coarse(fine_blocks):
-    """The same run in blocks twice as long, and its viscosity."""
+    """The same run in blocks of twice the length, and its viscosity."""
     blocks = fine_blocks.reshape(3, 800, 2, 3, 3).mean(axis=2)
     return blocks, estimate(blocks, 0.2)
 

@@ -161,7 +161,7 @@ def between_centres(frames):
 
 
 def plus(evaluate, error_eV_A):
-    """Another variant whose forces differ by this on every component, with energies twice as deep."""
+    """Another variant whose forces differ by this in every component, with energies twice as deep."""
 
     def shifted(frames):
         energies, forces = evaluate(frames)

@@ -1,4 +1,4 @@
-"""One finished minimal study, run once in a copy of the repository, that the workflow tests look at and vary."""
+"""One finished minimal study, run once in a copy of the repository, that the workflow tests inspect and vary."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Disk:
-    """A file system in memory of its own over a folder."""
+    """A separate in-memory file system mounted over a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -65,7 +65,7 @@ def test_a_full_disk_is_one_line_for_each_job_and_nothing_torn_is_taken_for_whol
     disk.change("size=64m")
     done = copy_of_finished.snakemake("--cores", "2")
     assert done.returncode == 0, done.stderr[-3000:]
-    # A label that was stored before is not calculated again, and what was torn is not taken for one.
+    # A label that was stored before is not calculated again, and incomplete files are not used.
     for name in ("labels/adaptive.xyz", "labels/adaptive_ledger.csv", "labels/original.xyz"):
         made, whole = (root / "results/minimal/methanol" / name for root in (copy_of_finished.root, finished.root))
         assert made.read_bytes() == whole.read_bytes(), name

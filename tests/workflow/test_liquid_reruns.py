@@ -1,4 +1,4 @@
-"""After a complete run of a liquid, what a change reruns and what it leaves alone."""
+"""After a complete run of a liquid: what a change reruns and what it does not affect."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_longer_viscosity_run_reruns_no_npt(copy_of_finished_liquids: Checkout
     folder = copy_of_finished_liquids.root / "results/minimal_liquids/models/tiny/viscosity/DMC_298K/uncorrected"
 
     def recorded() -> dict[int, np.ndarray]:
-        """The pressure tensors of each replica that was not lost."""
+        """The pressure tensors of each surviving replica."""
         runs = pd.read_csv(folder / "runs.csv")
         with np.load(folder / "pressure.npz") as file:
             return dict(zip(runs.replica[runs.status == "ok"], file["pressure_tensor"], strict=True))
@@ -104,7 +104,7 @@ def test_an_edit_of_the_analysis_repeats_no_md(copy_of_finished_liquids: Checkou
     targets = ("scan/runs.csv", "tuning/tuning.csv", "npt/DMC_298K/uncorrected/density.csv")
     done = study.snakemake("--cores", "1", *(f"{folder}/{target}" for target in targets))
     assert done.returncode == 0, done.stderr
-    assert "scan: 3 of 3 runs are there" in (study.root / folder / "logs/scan.log").read_text()
+    assert "scan: 3 of 3 runs are finished" in (study.root / folder / "logs/scan.log").read_text()
     left = study.planned()
     assert not {"scan", "tuning", "npt", "volume_scan"} & set(left), "their inputs are as they were"
     assert left["density"] == 1 and left["viscosity_run"] == 1, "those of the corrected run"

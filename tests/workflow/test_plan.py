@@ -44,7 +44,7 @@ def counts(rows: Rows) -> dict[str, int]:
 
 
 def batches(molecules: int, arms: int, seeds: int) -> dict[str, int]:
-    """The batches of work of chain A: one job for each, whatever the number of frames and replicas."""
+    """The batches of work of the molecule workflow: one job each, whatever the number of frames and replicas."""
     models = molecules * arms * seeds
     once = ("molecule", "gaff_topology", "gaff_md", "frames", "starts", "survival", "figures", "viewer")
     return (

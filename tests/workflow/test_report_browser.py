@@ -56,7 +56,7 @@ class Browser:
 
     def __init__(self, profile: Path) -> None:
         self.errors: list[str] = []
-        """Errors in the console, exceptions that nobody caught, and loads that failed."""
+        """Errors in the console, uncaught exceptions, and failed loads."""
         self.requests: list[str] = []
         """Addresses that pages asked for."""
         self._loaded = False

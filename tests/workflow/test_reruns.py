@@ -1,4 +1,4 @@
-"""After a complete run, what a change reruns and what it leaves alone."""
+"""After a complete run: what a change reruns and what it does not affect."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ esac
 
 
 def test_conda_deployment_finds_the_environment(finished: Checkout, tmp_path: Path) -> None:
-    # A stand-in that answers Snakemake's questions: this asserts what Snakemake asks for, not that conda can make it.
+    # A stand-in that answers Snakemake's queries: this tests what Snakemake requests, not that conda can create it.
     (tmp_path / "conda").write_text(CONDA)
     (tmp_path / "conda").chmod(0o755)
     done = finished.snakemake("--dry-run", "--forceall", "--sdm", "conda", prefix=tmp_path)

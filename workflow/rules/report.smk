@@ -3,7 +3,7 @@
 
 rule figures:
     input:
-        # Bond lengths are those of the first data set, where there are several.
+        # If there are several data sets, the bond lengths are those of the first.
         train=f"results/{{study}}/{{molecule}}/frames/{DATA_SETS[0]}train.xyz",
         bonds="results/{study}/{molecule}/topology/bonds.csv",
         angles="results/{study}/{molecule}/topology/angles.csv",

@@ -3,7 +3,7 @@
 from physembed.stage import stage
 
 with stage(snakemake):
-    # Imported here, so that what these packages print on their way goes to the log.
+    # Imported here, so that the output of these packages goes to the log.
     import json
     from pathlib import Path
 
@@ -19,7 +19,7 @@ with stage(snakemake):
         name=settings["model"],
         base_model=source.model,
         description=json.loads(Path(source.description).read_text()),
-        # The first alpha of the configuration is that of the corrected model.
+        # The corrected model uses the first alpha of the configuration.
         tuning=first_row(source.tuning),
         target_source=settings["target_source"],
         confirmation=first_row(source.confirmation),

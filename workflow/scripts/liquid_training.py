@@ -3,7 +3,7 @@
 from physembed.stage import stage
 
 with stage(snakemake) as log:
-    # Imported here, so that what these packages print on their way goes to the log.
+    # Imported here, so that the output of these packages goes to the log.
     import torch
 
     from physembed.config.liquids import LiquidTraining

@@ -3,7 +3,7 @@
 from physembed.stage import stage
 
 with stage(snakemake):
-    # Imported here, so that what these packages print on their way goes to the log.
+    # Imported here, so that the output of these packages goes to the log.
     import ase.io
     import torch
 
@@ -21,7 +21,7 @@ with stage(snakemake):
     torch.set_num_threads(snakemake.threads)
     values = snakemake.params.settings
     settings = Stability(**values["stability"])
-    # Cohorts are named by their starts, so that starts that are added leave the others as they are.
+    # Cohorts are named by their starts, so adding starts does not affect existing cohorts.
     restart = restart_folder(snakemake, starts=None)
     device = resolve_device(settings.device)
     starts, bonds = ase.io.read(snakemake.input.starts, ":"), read_bond_table(snakemake.input.bonds)

@@ -3,7 +3,7 @@
 from physembed.stage import stage
 
 with stage(snakemake):
-    # Imported here, so that what these packages print on their way goes to the log.
+    # Imported here, so that the output of these packages goes to the log.
     import ase.io
     import numpy as np
     import torch
@@ -32,7 +32,7 @@ with stage(snakemake):
     make_model = models_of_points(source.model, settings.device, settings.dtype, values["convention"])
     run = PressureRun(
         lambda count: make_model([correction] * count),
-        # None at all if no replica of the NPT run survived.
+        # Empty if no replica of the NPT run survived.
         [at_density(frame, density) for frame in spread(frames, settings.replicas)],
         settings,
         temperature_K=values["temperature_K"],
