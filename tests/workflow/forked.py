@@ -67,6 +67,8 @@ def _server() -> str:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         # No thread but the main one, because a fork has no other: not that of PyArrow's memory pool either.
         environment |= {"JE_ARROW_MALLOC_CONF": "background_thread:false", "OMP_NUM_THREADS": "1"}
+        # No import makes a CUDA context, which no fork could use; the studies of these tests run on the CPU.
+        environment["CUDA_VISIBLE_DEVICES"] = ""
         command = [sys.executable, __file__, path]
         server = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert server.stdout
@@ -78,12 +80,16 @@ def _server() -> str:
 def _serve(path: str) -> None:
     import importlib
     import select
+    import shutil
     import signal
     import threading
     from pathlib import Path
 
+    before = dict(os.environ)
     for name in IMPORTED:
         importlib.import_module(name)
+    # MACE says in a variable how files of models are to be read.
+    set_by_imports = {name: value for name, value in os.environ.items() if before.get(name) != value}
     assert "physembed" not in sys.modules
     assert threading.active_count() == len(list(Path("/proc/self/task").iterdir())) == 1, "forks lack other threads"
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -96,12 +102,13 @@ def _serve(path: str) -> None:
             if os.fork() == 0:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 listening.close()
-                _answer(connection)
+                _answer(connection, set_by_imports)
                 return
             connection.close()
+    shutil.rmtree(Path(path).parent)
 
 
-def _answer(connection: socket.socket) -> None:
+def _answer(connection: socket.socket, set_by_imports: dict[str, str]) -> None:
     """Run what is asked for in a child of this process, and send its exit code."""
     size, streams, _, _ = socket.recv_fds(connection, 8, 3)
     text = b""
@@ -130,6 +137,7 @@ def _answer(connection: socket.socket) -> None:
         sys.exit(main(arguments))
     import runpy
 
+    os.environ.update(set_by_imports)
     runpy.run_path(program, run_name="__main__")
 
 
