@@ -124,7 +124,7 @@ def test_the_required_length_goes_with_the_square_of_the_error(coarse):
     error = found.standard_error_mPa_s / found.viscosity_mPa_s
     strict = estimate(blocks, 0.2, 0.02)
     assert strict.status == "insufficient" and strict.viscosity_mPa_s is None
-    assert strict.reason == f"standard error {error:.1%} of the viscosity, 2.0% wanted"
+    assert strict.reason == f"standard error {error:.1%} of the viscosity, 2.0% required"
     assert strict.required_duration_ps == pytest.approx(1.5 * 160 * (error / 0.02) ** 2)
 
 
