@@ -17,7 +17,9 @@ def read_by_arm(paths: Iterable[str], arms: Sequence[str]) -> pd.DataFrame:
 
 
 def read_by_arm_and_seed(paths: Iterable[str], arms: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
-    """Concatenate one table per arm and seed (seeds vary fastest), with columns `arm` and `seed`."""
+    """One table per arm and seed (seeds vary fastest), put together with columns `arm` and `seed`; of no arms none."""
+    if not arms:
+        return pd.DataFrame(columns=["arm", "seed"])
     keys = itertools.product(arms, seeds)
     tables = [read_table(path).assign(arm=arm, seed=seed) for (arm, seed), path in zip(keys, paths, strict=True)]
     return pd.concat(tables, ignore_index=True)

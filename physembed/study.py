@@ -21,8 +21,10 @@ from physembed.liquids.table import (
 )
 from physembed.models.data_check import Keys, check_training_data, training_frames
 from physembed.models.given import check_model_file
-from physembed.molecules.table import MoleculeSpec, read_table
+from physembed.molecules.table import MoleculeSpec, atomic_numbers_of, read_table
 
+FINE_TUNED = "ScaleShiftMACE"
+"""Class of the models that MACE's trainer can go on from."""
 VOLUME_FLUCTUATION_A3 = 3.3
 """kT kappa of an organic liquid at 300 K, for a compressibility of 8e-5/bar."""
 
@@ -90,6 +92,7 @@ def load_study(config: dict[str, Any]) -> Study:
     molecules = [] if checked.molecules.names == [] else read_table(checked.molecules.table, checked.molecules.names)
     for molecule in molecules:
         _check_charges(molecule, checked)
+    _check_bases(molecules, checked)
     if not checked.liquids.models:
         return Study(checked, molecules, [], {}, {}, [])
     table = {liquid.name: liquid for liquid in read_liquids(checked.liquids.table)}
@@ -120,6 +123,20 @@ def _check_charges(molecule: MoleculeSpec, config: Config) -> None:
             f"config: topology.charges: 'bcc': AM1-BCC charges are for closed shells, but {molecule.name} has "
             f"multiplicity {molecule.multiplicity}; set gasteiger, or give it its own topology"
         )
+
+
+def _check_bases(molecules: list[MoleculeSpec], config: Config) -> None:
+    """The files that models of arms begin as."""
+    files = {name: arm for name, arm in config.arms.items() if arm.base.file}
+    wanted = {spec.name: atomic_numbers_of(spec) for spec in molecules} if files else {}
+    for name, arm in files.items():
+        key = f"config: arms.{name}.base.file"
+        found = check_model_file(key, str(arm.base.file), arm.base.sha256, wanted, "molecule")
+        if arm.frames != 0 and found["class"] != FINE_TUNED:
+            raise PhysEmbedError(
+                f"{key}: {arm.base.file}: holds {found['class']}, and MACE's trainer goes on from {FINE_TUNED} alone; "
+                f"run it as it is (arms.{name}.frames: 0), or give another model"
+            )
 
 
 def _model(name: str, config: Config, table: dict[str, LiquidSpec]) -> ModelStudy:

@@ -19,6 +19,12 @@ def write_trajectory(path: str | Path, frames: Sequence[Atoms]) -> None:
         ase.io.write(os.fspath(temporary), list(frames), format="extxyz")
 
 
+def read_runs(folder: str | Path) -> dict[int, list[Atoms]]:
+    """The recorded frames of each replica of a stability run, by its number."""
+    files = sorted(Path(folder).glob("replica_*.xyz"))
+    return {int(file.stem.partition("_")[2]): ase.io.read(file, ":") for file in files}
+
+
 def spread(frames: Sequence[Atoms], count: int) -> list[Atoms]:
     """`count` evenly spaced frames, including the last. Frames repeat if there are fewer; none if there are none."""
     if not frames:

@@ -1,5 +1,6 @@
 """The configuration of a study: one module per group of sections, combined in `root`."""
 
+from physembed.config.arms import Arm, Pretraining, Sampling
 from physembed.config.base import ModelTraining, Section
 from physembed.config.liquids import (
     NPT,
@@ -13,7 +14,7 @@ from physembed.config.liquids import (
     Structure,
     Viscosity,
 )
-from physembed.config.molecules import Arm, Frames, GaffMD, Labels, Molecules, Stability, Topology, Training
+from physembed.config.molecules import Frames, GaffMD, Labels, Molecules, Stability, Topology, Training
 from physembed.config.root import Config, Jobs, load
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "Liquids",
     "ModelTraining",
     "Molecules",
+    "Pretraining",
     "Reference",
+    "Sampling",
     "Scan",
     "Section",
     "Stability",

@@ -12,14 +12,17 @@ NAME_MAX_LENGTH = 64
 NAME_RULE = f"up to {NAME_MAX_LENGTH} letters, digits and . _ + -, starting with a letter or digit"
 BOND_PATTERN = r"^[^-\s]+-[^-\s]+$"
 ANGLE_PATTERN = r"^[^-\s]+-[^-\s]+-[^-\s]+$"
+SHA256_PATTERN = "^[0-9a-f]{64}$"
 PATTERNS = {
     NAME_PATTERN: f"must be a valid folder name: {NAME_RULE}",
     BOND_PATTERN: "must be two atom types and a hyphen, as in c3-c3",
+    SHA256_PATTERN: "must be a SHA-256: 64 digits of 0 to 9 and a to f",
     ANGLE_PATTERN: "must be three atom types with hyphens, as in c3-c3-c3",
 }
 """Error message for text that does not match a pattern."""
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=NAME_MAX_LENGTH)]
+Sha256 = Annotated[str, Field(pattern=SHA256_PATTERN)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]

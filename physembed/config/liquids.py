@@ -20,6 +20,7 @@ from physembed.config.base import (
     Positive,
     Section,
     Seed,
+    Sha256,
     Temperature,
     Timestep,
 )
@@ -126,7 +127,7 @@ class LiquidModel(Section):
 
     file: str | None = None
     """Path of a MACE model. It is a pickle, which can run arbitrary code when loaded: use only files that you trust."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: Sha256 | None = None
     """SHA-256 of `file` or `data`, checked before the file is opened."""
     data: str | None = None
     """Path of an extended XYZ file with energies (eV), forces (eV/Å) and stresses (eV/Å^3) to train on."""

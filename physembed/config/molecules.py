@@ -1,4 +1,4 @@
-"""The sections of the configuration for isolated molecules: topology, frames, arms, labels, training, stability."""
+"""The sections of the configuration for isolated molecules: topology, frames, labels, training, stability."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from physembed.config.base import (
     AFTERWARDS,
-    ANGLE_PATTERN,
-    BOND_PATTERN,
     EXTENDS,
-    Angle,
     Count,
     Duration,
     ModelTraining,
@@ -76,7 +73,7 @@ class Frames(Section):
     """How many frames of the GAFF run are used for each purpose; all are drawn at random and disjoint."""
 
     train: Count = 45
-    """Frames from which every arm makes its training set."""
+    """Frames from which the arms make their training sets."""
     validation: Count = 5
     """Frames for validation during training; never modified."""
     starts: Count = 20
@@ -94,79 +91,15 @@ class Training(ModelTraining):
     """`zbl` adds the screened nuclear repulsion of Ziegler, Biersack and Littmark (MACE's `pair_repulsion`)."""
 
 
-class ArmTraining(Section):
-    """Training settings of an arm that differ from the section `training`; the model has the same size in all arms."""
+class Metrics(Section):
+    """Fine-grained errors of the forces: by clusters of conformations, which weigh frames too, and before collapses."""
 
-    repulsion: Repulsion | None = None
-    """Repulsion prior of the model; `null` for that of `training`."""
-    epochs: Count | None = None
-    """Passes over the training set."""
-    batch_size: Count | None = None
-    """Frames per batch."""
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Initial learning rate."""
-    energy_weight: NotNegative | None = None
-    """Weight of the energies in the loss."""
-    forces_weight: NotNegative | None = None
-    """Weight of the forces in the loss."""
-
-
-class Arm(Section):
-    """A recipe: which training frames are used, how they are sampled, and how the models are trained.
-
-    With `bonds_per_frame: 0` and `angles_per_frame: 0` the frames are not modified.
-    """
-
-    frames: Count | None = None
-    """Number of training frames to use, the first of those drawn; `null` for all of `frames.train`."""
-    bonds_per_frame: Annotated[int, Field(ge=0)] = 1
-    """Bonds to modify in each frame; 0 for none."""
-    angles_per_frame: Annotated[int, Field(ge=0)] = 0
-    """Angles to modify in each frame, after the bonds, each at a different atom; 0 for none."""
-    draws: Literal["random", "even"] = "random"
-    """`random`: bonds, angles and segments are drawn for each frame by itself, as in the paper. `even`: types that have
-    been modified less often come first, and segments keep to their odds, so that a small set leaves no type out."""
-    keep_unmodified: bool = False
-    """Keep each unmodified frame in addition to the modified one (twice the frames)."""
-    compression: Annotated[float, Field(gt=0.5, le=1)] = 0.95
-    """Lower end of the compression segment, in units of r_min, the shortest length of the bond type in the frames."""
-    stretch_A: Annotated[float, Field(gt=0, le=2)] = 0.25
-    """s_stretch: the stretch limit beyond r_mean for a bond as stiff as the reference bond."""
-    compression_to_stretching: Annotated[list[NotNegative], Field(min_length=2, max_length=2)] = [1.0, 4.0]
-    """Odds of drawing from the compression and from the stretching segment."""
-    bend_degrees: Annotated[float, Field(gt=0, le=90)] = 31.0
-    """s_bend: the limit on either side of theta_mean for an angle as stiff as the reference angle."""
-    closing_to_opening: Annotated[list[NotNegative], Field(min_length=2, max_length=2)] = [1.0, 1.0]
-    """Odds of closing an angle and of opening it."""
-    terminal_k_factor: Positive = 0.8
-    """Factor on the force constant of a bond or angle that ends in hydrogen or halogen."""
-    turn_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
-    """Probability that the end group of a terminal bond is also rotated about its axis."""
-    bend_turn_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Probability that the bent group is also rotated about the other bond of its angle (out of plane)."""
-    turn_degrees: Annotated[list[Angle], Field(min_length=2, max_length=2)] = [15.0, 30.0]
-    """Smallest and largest rotation."""
-    clash_margin_A: Annotated[float, Field(ge=0, le=2)] = 0.25
-    """A modification is rejected if two non-bonded atoms are closer than a bond of these elements plus this margin."""
-    bend_clash_margin_A: Annotated[float, Field(ge=-0.5, le=2)] = 0.1
-    """The same for the two ends of an angle if angles are modified."""
-    reference_bond: Annotated[str, Field(pattern=BOND_PATTERN)] = "c3-c3"
-    """Bond type whose force constant is k_ref."""
-    reference_k_kcal_mol_A2: Positive | None = None
-    """k_ref itself, for a topology whose parameter set has no such bond type."""
-    reference_angle: Annotated[str, Field(pattern=ANGLE_PATTERN)] = "c3-c3-c3"
-    """Angle type whose force constant is k_ref for angles."""
-    reference_k_kcal_mol_rad2: Positive | None = None
-    """k_ref for angles itself, for a topology whose parameter set has no such angle type."""
-    tries: Count = 200
-    """Attempts per frame, for bonds and for angles, before the stage fails."""
-    training: ArmTraining = ArmTraining()
-    """Training settings that differ from the section `training`."""
-
-
-def leaves_frames(arm: Arm) -> bool:
-    """Whether an arm uses the training frames unmodified."""
-    return arm.bonds_per_frame == arm.angles_per_frame == 0
+    clusters: Annotated[int, Field(ge=2, le=50)] = 4
+    """Clusters (K-means) of the unmodified training frames."""
+    collapses: Annotated[int, Field(ge=0)] = 3
+    """Runs of each model that collapsed whose last frames are labelled, to see the errors of the model there."""
+    frames_before: Count = 10
+    """Recorded frames before each of these collapses."""
 
 
 class Labels(Section):
@@ -228,11 +161,12 @@ def molecule_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
         others = f"with frames.validation {frames.validation} and frames.starts {frames.starts}"
         problem = f"{others} this requires {wanted} frames, but the GAFF run writes {frame_total}"
         yield "frames.train", frames.train, f"{problem}; lower one or raise gaff_md.duration_ps"
+    if config.molecules.names != [] and config.metrics.clusters > frames.train:
+        problem = f"more than there are training frames (frames.train {frames.train})"
+        yield "metrics.clusters", config.metrics.clusters, problem
     if training.batch_size > frames.train:
         problem = f"larger than the training set (frames.train {frames.train})"
         yield "training.batch_size", training.batch_size, problem
-    for name, arm in config.arms.items():
-        yield from _arm_clashes(name, arm, frames, training)
     duration_fs = stability.duration_ps * 1000
     if duration_fs < stability.timestep_fs:
         problem = f"shorter than one step (stability.timestep_fs {stability.timestep_fs:g})"
@@ -247,25 +181,3 @@ def molecule_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
     elif stability.check_interval_steps > round(ratio):
         problem = f"exceeds stability.record_interval_fs {stability.record_interval_fs:g} ({round(ratio)} steps)"
         yield "stability.check_interval_steps", stability.check_interval_steps, problem
-
-
-def _arm_clashes(name: str, arm: Arm, frames: Frames, training: Training) -> Iterator[tuple[str, Any, str]]:
-    """The same for one arm."""
-    key = f"arms.{name}"
-    count, batch = (arm.frames or frames.train) * (2 if arm.keep_unmodified else 1), arm.training.batch_size
-    if arm.frames and arm.frames > frames.train:
-        problem = f"more than there are (frames.train {frames.train}); lower it or raise frames.train"
-        yield f"{key}.frames", arm.frames, problem
-    elif batch and batch > count:
-        yield f"{key}.training.batch_size", batch, f"larger than the arm's training set ({count} frames)"
-    elif arm.frames and not batch and training.batch_size > count:
-        problem = f"fewer than a batch (training.batch_size {training.batch_size}); set {key}.training.batch_size"
-        yield f"{key}.frames", arm.frames, problem
-    if arm.turn_degrees[0] > arm.turn_degrees[1]:
-        yield f"{key}.turn_degrees", arm.turn_degrees, "must be the smaller angle, then the larger"
-    for odds in ("compression_to_stretching", "closing_to_opening"):
-        if not any(getattr(arm, odds)):
-            yield f"{key}.{odds}", getattr(arm, odds), "one of the two must be greater than 0"
-    if arm.keep_unmodified and leaves_frames(arm):
-        problem = "the arm modifies no frame; set bonds_per_frame or angles_per_frame, or this to false"
-        yield f"{key}.keep_unmodified", True, problem

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from physembed.config.arms import Arm, Pretraining, arm_clashes, kind_of
 from physembed.config.base import PATTERNS, Name, Positive, Section, Seed
 from physembed.config.files import BY_NAME
 from physembed.config.liquids import (
@@ -28,15 +29,14 @@ from physembed.config.liquids import (
 )
 from physembed.config.messages import complaints, shown
 from physembed.config.molecules import (
-    Arm,
     Frames,
     GaffMD,
     Labels,
+    Metrics,
     Molecules,
     Stability,
     Topology,
     Training,
-    leaves_frames,
     molecule_clashes,
 )
 from physembed.errors import PhysEmbedError
@@ -67,8 +67,10 @@ class Config(Section):
         "original": Arm(bonds_per_frame=0),
         "adaptive": Arm(),
     }
-    """The training sets to compare, by name."""
+    """The recipes that are compared, by name."""
+    pretraining: Pretraining = Pretraining()
     labels: Labels = Labels()
+    metrics: Metrics = Metrics()
     training: Training = Training()
     stability: Stability = Stability()
     liquids: Liquids = Liquids()
@@ -83,11 +85,12 @@ class Config(Section):
 
     @property
     def arm_names(self) -> list[str]:
-        """The arms, with those that leave the frames unmodified first.
+        """The arms: those that leave the frames as they are, then those that change them, take others', or take none.
 
-        An overlay of the configuration can change the order of the arms in the file.
+        An overlay of the configuration can change the order of the arms in the file. Figures that show the first kinds
+        only give them the same colours as those of all.
         """
-        return sorted(self.arms, key=lambda name: not leaves_frames(self.arms[name]))
+        return sorted(self.arms, key=lambda name: kind_of(self.arms[name]))
 
 
 def load(config: dict[str, Any]) -> Config:
@@ -116,6 +119,7 @@ def _clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
     yield from _clashing_names(config)
     yield from liquid_clashes(config)
     yield from molecule_clashes(config)
+    yield from arm_clashes(config)
 
 
 def _clashing_names(config: Config) -> Iterator[tuple[str, Any, str]]:

@@ -26,7 +26,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from ase.neighborlist import neighbor_list
 
-from physembed.config import Arm
+from physembed.config import Sampling
 from physembed.config.liquids import Reference
 from physembed.errors import PhysEmbedError
 from physembed.liquids.rigid import molecule_numbers, scale_rigid, whole_positions
@@ -54,9 +54,9 @@ class Component:
     """Number of molecules."""
 
 
-def arm_of(settings: Reference) -> Arm:
+def arm_of(settings: Reference) -> Sampling:
     """The rule by which molecules are modified: an arm's defaults with the model's own stretch limit."""
-    return Arm(stretch_A=settings.stretch_A)
+    return Sampling(stretch_A=settings.stretch_A)
 
 
 class ContactCheck:

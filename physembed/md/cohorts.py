@@ -31,7 +31,7 @@ class StabilityCohorts:
         model: a torch-sim model (energies in eV, forces in eV/Å).
         starts: one structure per replica; added starts have to follow the existing ones.
         detector: detects collapsed replicas.
-        ranges: ranges over which the training frames were sampled.
+        ranges: ranges over which the training frames were sampled; None if unknown.
         rearrangements: detects changes that are not a collapse.
         settings: section `stability` of the configuration.
         seed: seed of momenta and noise.
@@ -45,7 +45,7 @@ class StabilityCohorts:
         model: Any,
         starts: Sequence[Atoms],
         detector: CollapseDetector,
-        ranges: SampledRanges,
+        ranges: SampledRanges | None,
         rearrangements: Rearrangements,
         settings: Stability,
         *,

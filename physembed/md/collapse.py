@@ -241,7 +241,7 @@ def _distances(positions: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
     return torch.linalg.vector_norm(positions[:, pairs[1]] - positions[:, pairs[0]], dim=2)
 
 
-def in_sampled_range(collapse: Collapse, ranges: SampledRanges) -> str:
+def in_sampled_range(collapse: Collapse, ranges: SampledRanges | None) -> str:
     """Whether the bond or angle that failed was within the sampled range of its type.
 
     The range extends over both segments of the type and the values between them. If a segment is empty, the range ends
@@ -249,14 +249,17 @@ def in_sampled_range(collapse: Collapse, ranges: SampledRanges) -> str:
 
     Args:
         collapse: the collapse of a run.
-        ranges: sampled ranges of the arm.
+        ranges: sampled ranges of the arm; None if its models were trained on no frames of this study.
 
     Returns:
-        `inside` or `outside` (the ends are inside), or an empty string for causes other than a bond or an angle.
+        `inside` or `outside` (the ends are inside), or an empty string without ranges and for causes other than a bond
+        or an angle.
 
     Raises:
         PhysEmbedError: the table does not contain this type exactly once.
     """
+    if ranges is None:
+        return ""
     if collapse.cause == "bond" and collapse.length_A is not None:
         row = _row(ranges.bonds, "bond", collapse.types)
         low, value, high = row["compression_low_A"], collapse.length_A, max(row["stretch_high_A"], row["r_max_A"])

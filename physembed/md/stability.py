@@ -54,7 +54,7 @@ class StabilityRun:
         model: Any,
         starts: Sequence[Atoms],
         detector: CollapseDetector,
-        ranges: SampledRanges,
+        ranges: SampledRanges | None,
         settings: Stability,
         *,
         seed: int,

@@ -49,22 +49,24 @@ def _modification(frame: Atoms, kind: Literal["bond", "angle"], means: Mapping[s
 def evaluate(
     models: Mapping[int, Any],
     sets: Mapping[str, Sequence[Atoms]],
-    ranges: pd.DataFrame,
-    angle_ranges: pd.DataFrame,
+    ranges: pd.DataFrame | None = None,
+    angle_ranges: pd.DataFrame | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare the models of an arm with the labels of several sets of frames.
 
     Args:
         models: torch-sim models by training seed.
         sets: labelled frames (REF_energy, REF_forces) by name.
-        ranges: the arm's table of bond-length ranges, for r_mean_A of each bond type.
+        ranges: the arm's table of bond-length ranges, for r_mean_A of each bond type; needed for modified frames.
         angle_ranges: its table of angle ranges, for theta_mean_degrees of each angle type.
 
     Returns:
         The tables `frames` and `forces` of the module's docstring.
     """
-    mean_lengths = dict(zip(ranges["types"], ranges["r_mean_A"], strict=True))
-    mean_angles = dict(zip(angle_ranges["types"], angle_ranges["theta_mean_degrees"], strict=True))
+    mean_lengths, mean_angles = (
+        {} if table is None else dict(zip(table["types"], table[column], strict=True))
+        for table, column in ((ranges, "r_mean_A"), (angle_ranges, "theta_mean_degrees"))
+    )
     frame_rows, force_tables = [], []
     for seed, model in models.items():
         for name, frames in sets.items():

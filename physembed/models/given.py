@@ -17,7 +17,8 @@ def check_model_file(
     key: str,
     path: str | Path,
     sha256: str | None,
-    liquids: Mapping[str, Collection[int]],
+    systems: Mapping[str, Collection[int]],
+    kind: str = "liquid",
 ) -> dict[str, Any]:
     """Check a MACE model. Its hash is compared before it is looked into, and nothing in it is run.
 
@@ -25,18 +26,19 @@ def check_model_file(
         key: what names the file in the configuration; it begins each message.
         path: the file.
         sha256: hash that it must have, if that is known.
-        liquids: atomic numbers of each liquid that the model is for.
+        systems: atomic numbers of each liquid or molecule that the model is for.
+        kind: what they are called.
 
     Returns:
         The description of the model (see `describe_model`).
 
     Raises:
         PhysEmbedError: there is no such file, its hash differs, it holds no MACE model or one of several heads with
-            none called default, or it does not know an element of a liquid.
+            none called default, or it does not know an element of a system.
     """
     check_file(key, path, sha256)
     description = describe_model(path, key)
-    check_elements(f"{key}: {path}: the model", {atomic_numbers[e] for e in description["elements"]}, liquids)
+    check_elements(f"{key}: {path}: the model", {atomic_numbers[e] for e in description["elements"]}, systems, kind)
     return description
 
 
@@ -66,14 +68,14 @@ def check_file(key: str, path: str | Path, sha256: str | None) -> None:
         )
 
 
-def check_elements(what: str, known: set[int], liquids: Mapping[str, Collection[int]]) -> None:
-    """Refuse liquids with elements that a model or training set does not know; `what` begins the message.
+def check_elements(what: str, known: set[int], systems: Mapping[str, Collection[int]], kind: str = "liquid") -> None:
+    """Refuse liquids or molecules with elements that a model or training set does not know; `what` begins the message.
 
     Raises:
-        PhysEmbedError: the first liquid with such elements.
+        PhysEmbedError: the first one with such elements.
     """
-    for liquid, numbers in liquids.items():
+    for system, numbers in systems.items():
         missing = [chemical_symbols[z] for z in sorted(numbers) if z not in known]
         if missing:
             has = ", ".join(chemical_symbols[z] for z in sorted(known))
-            raise PhysEmbedError(f"{what} does not know {', '.join(missing)} of liquid {liquid} (it has {has})")
+            raise PhysEmbedError(f"{what} does not know {', '.join(missing)} of {kind} {system} (it has {has})")

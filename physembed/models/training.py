@@ -40,9 +40,11 @@ from physembed.config.liquids import LiquidTraining
 from physembed.engine.device import resolve_device
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
+from physembed.models import fine_tuning
 from physembed.models.data import apart
 from physembed.models.loss_gradient import substituted
 from physembed.models.origins import origins
+from physembed.models.weighting import balanced_elements
 from physembed.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -50,9 +52,14 @@ NAME = "mace"
 
 
 def trainer_arguments(
-    settings: Training | LiquidTraining, train_file: str | Path, validation_file: str | Path, seed: int, work: Path
+    settings: Training | LiquidTraining,
+    train_file: str | Path,
+    validation_file: str | Path,
+    seed: int,
+    work: Path,
+    base: Path | None = None,
 ) -> list[str]:
-    """The command line of `mace_run_train` for these settings."""
+    """The command line of `mace_run_train` for these settings; `base` is a model that `fine_tuning` has prepared."""
     device = resolve_device(settings.device)
     values: dict[str, object] = {
         "name": NAME,
@@ -89,8 +96,10 @@ def trainer_arguments(
     }
     if isinstance(settings, LiquidTraining):
         values |= _liquid_arguments(settings)
+    if base is not None:
+        values |= fine_tuning.trainer_options(base)
     arguments = [f"--{key}={value}" for key, value in values.items()]
-    if isinstance(settings, Training) and settings.repulsion == "zbl":
+    if isinstance(settings, Training) and settings.repulsion == "zbl" and base is None:
         arguments.append("--pair_repulsion")
     arguments += ["--ema", "--amsgrad", "--restart_latest", "--save_cpu"]
     if device == "cuda":
@@ -248,6 +257,8 @@ def train(
     seed: int,
     restart: str | Path,
     model_file: str | Path,
+    base: str | Path | None = None,
+    by_element: bool = False,
 ) -> pd.DataFrame:
     """Train one model, write it to `model_file` and return its training curve.
 
@@ -260,11 +271,14 @@ def train(
         seed: seed of the weights and of the order of the frames.
         restart: folder for checkpoints; an interrupted training in it is continued.
         model_file: where the model goes (a pickled MACE module).
+        base: a MACE model to begin with (see `fine_tuning`), whose size, cutoff and prior the new one has in place of
+            those of the settings; None for random weights.
+        by_element: the loss of the forces is the mean over elements (`weighting.BalancedElementsLoss`).
 
     Raises:
-        PhysEmbedError: a loss is not finite (the training ends at once); a label is not finite; stress is asked for and
-            no frame has it, or one has it that is not periodic in three directions; the training frames are fewer
-            than a batch.
+        PhysEmbedError: MACE's trainer cannot begin with `base`; a loss is not finite (the training ends at once); a
+            label is not finite; stress is asked for and no frame has it, or one has it that is not periodic in three
+            directions; the training frames are fewer than a batch.
     """
     stress = isinstance(settings, LiquidTraining) and settings.stress_weight > 0
     count = _check_labels(train_file, stress=stress)
@@ -279,8 +293,9 @@ def train(
 
     work = Path(restart)
     work.mkdir(parents=True, exist_ok=True)
+    begin = None if base is None else fine_tuning.prepared(base, settings.dtype, work)
     arguments = tools.build_default_arg_parser().parse_args(
-        trainer_arguments(settings, train_file, validation_file, seed, work)
+        trainer_arguments(settings, train_file, validation_file, seed, work, begin)
     )
     _remove_torn_checkpoints(work / "checkpoints")
     on_cpu = arguments.device == "cpu"
@@ -292,6 +307,8 @@ def train(
         _ended_by_nan(seed),
         _progress(metrics, settings.epochs, on_cpu),
         _own_gradients() if on_cpu else nullcontext(),
+        balanced_elements() if by_element else nullcontext(),
+        nullcontext() if base is None else fine_tuning.checked_beginning(base, train_file, validation_file),
     ):
         run_train.run(arguments)
     start = stage_two_start(settings)

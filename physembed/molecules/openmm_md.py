@@ -64,11 +64,27 @@ def flexible_system(structure: parmed.Structure, **options: Any) -> openmm.Syste
 
 def potential_energy(structure: parmed.Structure, positions: NDArray[np.float64]) -> float:
     """Energy of a molecule without a cutoff, kJ/mol, at positions (n_atoms, 3) in Å."""
+    return float(energies_and_forces(structure, positions[None])[0][0] / KJ_MOL)
+
+
+def energies_and_forces(
+    structure: parmed.Structure, positions: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Energies (n_frames,) in eV and forces (n_frames, n_atoms, 3) in eV/Å of a molecule without a cutoff.
+
+    Args:
+        structure: its topology.
+        positions: (n_frames, n_atoms, 3) Å.
+    """
     system = flexible_system(structure, nonbondedMethod=app.NoCutoff)
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
-    context.setPositions(positions * 0.1)
-    energy = context.getState(getEnergy=True).getPotentialEnergy()
-    return float(energy.value_in_unit(unit.kilojoule_per_mole))
+    energies, forces = [], []
+    for frame in positions:
+        context.setPositions(frame * 0.1)
+        state = context.getState(getEnergy=True, getForces=True)
+        energies.append(state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole))
+        forces.append(state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.angstrom))
+    return np.array(energies) * KJ_MOL, np.array(forces) * KJ_MOL
 
 
 @dataclass(frozen=True)

@@ -215,3 +215,17 @@ def _check_molecule(row: _Row, column: str, molecule: Mol | str) -> None:
     problem = molecule if isinstance(molecule, str) else molecule_problem(molecule, row.spec.multiplicity)
     if problem:
         row.refuse(column, problem)
+
+
+def atomic_numbers_of(spec: MoleculeSpec) -> set[int]:
+    """Elements of a molecule of a checked table, hydrogen included."""
+    if spec.topology and spec.coordinates:
+        from physembed.molecules.checks import check_given
+
+        return set(check_given(Path(spec.topology), Path(spec.coordinates)).numbers)
+    molecule = read_smiles(spec.smiles) if spec.smiles else read_structure(Path(str(spec.structure)).read_text())
+    if isinstance(molecule, str):
+        raise ValueError(f"{spec.name}: a checked row can be read, but: {molecule}")
+    from rdkit.Chem import AddHs
+
+    return {atom.GetAtomicNum() for atom in AddHs(molecule).GetAtoms()}

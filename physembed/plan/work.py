@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from physembed.config import Arm
+from physembed.config.arms import pretraining_frames, training_frames
 from physembed.config.liquids import Reference
 from physembed.plan.sizes import Sizes
 from physembed.study import Study
@@ -42,13 +42,7 @@ def labelled_frames(case: Case) -> float:
     """Frames of a molecule that are labelled."""
     if case.wildcards["labelled"] == "validation":
         return case.study.config.frames.validation
-    return training_frames(case.study, case.study.config.arms[case.wildcards["labelled"]])
-
-
-def training_frames(study: Study, arm: Arm) -> int:
-    """Frames in the training set of an arm."""
-    taken = min(arm.frames or study.config.frames.train, study.config.frames.train)
-    return 2 * taken if arm.keep_unmodified and (arm.bonds_per_frame or arm.angles_per_frame) else taken
+    return training_frames(case.study.config, case.wildcards["labelled"])
 
 
 def batches(training: Mapping[str, Any], frames: float) -> float:
@@ -130,10 +124,11 @@ WORK: dict[str, Work] = {
     "labels": Work("label", labelled_frames, _molecule),
     "training": Work(
         "batch",
-        lambda case: batches(
-            case.settings["training"], training_frames(case.study, case.study.config.arms[case.wildcards["arm"]])
-        ),
+        lambda case: batches(case.settings["training"], training_frames(case.study.config, case.wildcards["arm"])),
         _molecule,
+    ),
+    "pretraining": Work(
+        "batch", lambda case: batches(case.settings["training"], pretraining_frames(case.study.config)), _molecule
     ),
     "stability": Work("step", _stability, _molecule),
     "gaff_npt": Work("gaff_step", _gaff_npt, _liquid),

@@ -51,7 +51,7 @@ def _by_name(*items: Item) -> dict[str, Item]:
     return {item.name: item for item in items}
 
 
-MOLECULE_FIGURES = _by_name(
+CHAIN_FIGURES = _by_name(
     Item(
         "survival",
         "Stability",
@@ -163,7 +163,54 @@ MOLECULE_FIGURES = _by_name(
         "ledger itself gives the reason for each frame.",
     ),
 )
-"""Figures of each molecule, in the order of the page."""
+"""Of each molecule, from the frames to the survival curves."""
+METRIC_FIGURES = _by_name(
+    Item(
+        "fine_errors",
+        "Metrics",
+        "Force errors by element and cluster",
+        "Bars: means over the seeds, dots: each seed. Numbers above clusters: the share of bad points in percent. A "
+        "mean error over all atoms can hide an element or a cluster that is far worse.",
+        "Mean absolute error of the force components over the atoms of an element, or over the frames of a cluster of "
+        "conformations (Wang et al., J. Chem. Phys. 159, 035101); a bad point is a frame whose error exceeds the mean "
+        "over all frames of its set. Validation frames are few: clusters without any are not shown. Training frames of "
+        "arms that sample are distorted, and their errors larger for that alone.",
+    ),
+    Item(
+        "conformations",
+        "Metrics",
+        "Map of conformations",
+        "Training frames of each arm (coloured, a marker for each cluster) and frames of its runs (grey; orange: "
+        "beyond the training frames), in the plane of the first two principal components.",
+        "Conformations are described by inverse interatomic distances, sorted within equivalent pairs; clusters and "
+        "axes are those of the unmodified training frames, so that the panels can be compared. A frame is unexplored "
+        "if it is farther from the nearest centre than every training frame of the arm in that cluster. Points beyond "
+        "the panels are not drawn.",
+    ),
+    Item(
+        "explored",
+        "Metrics",
+        "Where the runs go",
+        "Left: share of the recorded frames that are unexplored, a point for each seed. Right: mean force on an atom "
+        "in explored (o) and unexplored (x) frames.",
+        "Hot runs leave frames of 300 K behind in any case: what counts is how much less they do so with an arm that "
+        "samples, and whether the forces outside are those of a molecule. The frame in which a run collapsed does not "
+        "count.",
+    ),
+    Item(
+        "before_collapse",
+        "Metrics",
+        "Errors before a collapse",
+        "Error of the forces along the last recorded frames of runs that collapsed, against GFN2-xTB labels made for "
+        "them. Thin: single runs; thick: the median of an arm; crosses: frames of which xTB gave no label.",
+        "An error that grows long before the end says that the model sends the molecule there; one that jumps at the "
+        "end says that it is lost only then. The last point is the collapse itself, which may be far from any "
+        "molecule, and a label that does not converge says nothing of the model.",
+    ),
+)
+"""Of each molecule, of the fine-grained errors of the forces."""
+MOLECULE_FIGURES = CHAIN_FIGURES | METRIC_FIGURES
+"""Of each molecule, in the order of the page."""
 
 STRUCTURE = "structure"
 """The figure of a model that is drawn for each of its liquids."""
@@ -271,6 +318,14 @@ MOLECULE_TABLES = _by_name(
         "Errors of the models",
         "Errors of the models by molecule, arm and set: force RMSE and MAE over all components and seeds, the lowest "
         "and the highest RMSE of a seed, the coefficient of determination, and the RMSE of the energy per atom.",
+    ),
+    Item(
+        "force_metrics",
+        "Tables",
+        "Fine-grained errors of the forces",
+        "Errors of the forces by molecule, arm, set and part (all atoms, an element, or a cluster of conformations), "
+        "means over the seeds: mean absolute error, mean over frames of the largest error, both divided by relative "
+        "atomic masses, and the share of bad points, of frames whose error exceeds the mean over all frames.",
     ),
     Item("labels", "Tables", "Labels", "Number of labelled frames by molecule, set and outcome."),
 )

@@ -21,7 +21,7 @@ from physembed.errors import PhysEmbedError
 from physembed.molecules.angles import angle_types, angle_values
 from physembed.molecules.bonds import bond_lengths as measured_lengths
 from physembed.molecules.bonds import bond_types
-from physembed.report.style import BLACK, GREY, LIGHT_GREY, ArmStyle, arm_styles, legend_above, new_figure
+from physembed.report.style import BLACK, GREY, LIGHT_GREY, ArmStyle, arm_styles, legend_above, new_figure, with_text
 from physembed.sampling.modifier import modifications_of
 
 BINS = 24
@@ -95,6 +95,8 @@ def bond_lengths(
     Raises:
         PhysEmbedError: the ranges of an arm lack a bond type of the bond table.
     """
+    if not after:
+        return with_text("no arm takes frames")
     return _distributions(LENGTHS, before, after, bonds, ranges, list(dict.fromkeys(bond_types(bonds))))
 
 
@@ -120,9 +122,7 @@ def bond_angles(
     for frames in after.values():
         counts.update({name: len(values) for name, values in modified_values(frames, ANGLES).items()})
     if not counts:
-        with new_figure(1.2) as figure:
-            figure.text(0.5, 0.5, "no arm bends angles", ha="center", va="center", fontsize=12)
-        return figure
+        return with_text("no arm bends angles")
     return _distributions(ANGLES, before, after, angles, ranges, [name for name, _ in counts.most_common(PANELS)])
 
 

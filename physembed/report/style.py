@@ -84,6 +84,13 @@ def new_figure(height_inches: float, width_inches: float = WIDTH_INCHES) -> Iter
         yield Figure(figsize=(width_inches, height_inches), layout="constrained")
 
 
+def with_text(text: str) -> Figure:
+    """A figure that only says why there is nothing to draw."""
+    with new_figure(1.2) as figure:
+        figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=12)
+    return figure
+
+
 def light_grid(axes: Axes, axis: Literal["x", "y"] = "y") -> None:
     """Faint grid lines to read values by."""
     axes.grid(axis=axis, color="#E3E3E3", linewidth=0.6)

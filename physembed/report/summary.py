@@ -71,15 +71,27 @@ def _percent(fraction: float) -> str:
 
 
 def change_in_words(arm: Mapping[str, Any]) -> str:
-    """What an arm does to its training frames, from its settings: `3 modified bonds per frame`."""
+    """What an arm does, from its settings: `3 modified bonds per frame, from off.model`."""
+    base = arm["base"]
+    begins = {
+        "file": base["file"] and f"from {Path(base['file']).name}",
+        "pretraining": base["pretraining"] and "pre-trained",
+        "arm": base["arm"] and f"from the models of {base['arm']}",
+    }
+    (begin,) = filter(None, begins.values()) if any(begins.values()) else ("",)
+    if arm["frames"] == 0:
+        return f"{'pre-trained models' if base['pretraining'] else Path(base['file']).name}, without training"
     counts = [
         f"{arm[key]} modified {what}{'s' if arm[key] > 1 else ''}"
         for key, what in (("bonds_per_frame", "bond"), ("angles_per_frame", "angle"))
         if arm[key]
     ]
-    if not counts:
-        return "unmodified frames"
-    return f"{' and '.join(counts)} per frame" + (", plus the unmodified ones" if arm["keep_unmodified"] else "")
+    frames = f"{' and '.join(counts)} per frame" if counts else "unmodified frames"
+    if arm["frames_of"]:
+        frames = f"frames of {arm['frames_of']}"
+    elif counts and arm["keep_unmodified"]:
+        frames += ", plus the unmodified ones"
+    return ", ".join(filter(None, (frames, begin)))
 
 
 SIGNIFICANT = 0.05

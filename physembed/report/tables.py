@@ -23,6 +23,7 @@ def paper_stability() -> pd.DataFrame:
 def stability_table(
     fractions: Mapping[str, pd.DataFrame],
     ledgers: Mapping[str, Mapping[str, pd.DataFrame]],
+    sources: Mapping[str, str | None],
     duration_ps: float,
     temperature_K: float,
 ) -> pd.DataFrame:
@@ -31,6 +32,7 @@ def stability_table(
     Args:
         fractions: from `physembed.analysis.survival.collapse_fractions` and `rearranged_runs`, by molecule.
         ledgers: the ledger of each set of labels, by molecule.
+        sources: the set on which each arm trains, None for an arm that trains on none.
         duration_ps: length of the runs.
         temperature_K: their temperature.
 
@@ -46,7 +48,10 @@ def stability_table(
         for name, table in fractions.items()
     ]
     ours = pd.concat(totals, ignore_index=True).assign(duration_ps=duration_ps, temperature_K=temperature_K)
-    ours["labels"] = [len(ledgers[molecule][arm]) for molecule, arm in zip(ours["molecule"], ours["arm"], strict=True)]
+    ours["labels"] = [
+        len(ledgers[molecule][source]) if (source := sources[arm]) else 0
+        for molecule, arm in zip(ours["molecule"], ours["arm"], strict=True)
+    ]
     paper = paper_stability().rename(columns=lambda name: name if name in ("molecule", "arm") else f"paper_{name}")
     columns = [
         "molecule", "arm", "labels", "runs", "collapsed", "fraction", "low", "high", "upper_one_sided", "inverted_runs",
@@ -91,6 +96,25 @@ def model_error_table(frames: Mapping[str, pd.DataFrame], forces: Mapping[str, p
                 }
             )
     return pd.DataFrame(rows)
+
+
+def force_metric_table(errors: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Fine-grained errors of the forces of each molecule and arm, means over the seeds.
+
+    Args:
+        errors: `physembed.analysis.force_metrics.metric_tables` of all arms of a molecule, with a column `arm`.
+
+    Returns:
+        molecule, arm, set, scope, part, seeds, frames, atoms, the metrics and `bad_points`.
+    """
+    tables = []
+    for molecule, of_molecule in errors.items():
+        groups = of_molecule.fillna({"part": ""}).groupby(["arm", "set", "scope", "part"], sort=False)
+        table = groups.mean(numeric_only=True).drop(columns="seed").reset_index()
+        table.insert(4, "seeds", groups["seed"].nunique().to_numpy())
+        table.insert(0, "molecule", molecule)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
 
 
 def ledger_table(ledgers: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:

@@ -30,6 +30,7 @@ from physembed.report.style import (
     legend_above,
     light_grid,
     new_figure,
+    with_text,
     wrapped,
 )
 
@@ -65,6 +66,8 @@ def training_curves(curves: pd.DataFrame) -> Figure:
             validation_loss, validation_rmse_force_meV_A).
     """
     arms = list(dict.fromkeys(curves["arm"]))
+    if not arms:
+        return with_text("No models are trained in this study.")
     styles = arm_styles(arms)
     with new_figure(3.3) as figure:
         errors, losses = figure.subplots(1, 2)
@@ -136,6 +139,12 @@ def force_parity(forces: pd.DataFrame) -> Figure:
             for column, name in enumerate(sets):
                 axes = panels[row, column]
                 chosen = forces[(forces["arm"] == arm) & (forces["set"] == name)]
+                axes.set_title(f"{wrapped(arm, 34)}, {name}")
+                axes.set_aspect("equal")
+                axes.set(xlim=limits, ylim=limits)
+                if chosen.empty:
+                    axes.text(0.5, 0.5, "no training frames", ha="center", color=GREY, transform=axes.transAxes)
+                    continue
                 x, y = force_components(chosen)
                 hexagons = axes.hexbin(
                     x, y, gridsize=HEXAGONS, extent=(*limits, *limits), mincnt=1, cmap="cividis_r", linewidths=0.2
@@ -144,8 +153,6 @@ def force_parity(forces: pd.DataFrame) -> Figure:
                 hexagons.set_rasterized(True)
                 drawn.append(hexagons)
                 axes.plot(limits, limits, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
-                axes.set_aspect("equal")
-                axes.set(xlim=limits, ylim=limits)
                 errors = force_errors(chosen)
                 axes.text(
                     0.04,
@@ -155,7 +162,6 @@ def force_parity(forces: pd.DataFrame) -> Figure:
                     va="top",
                     fontsize=8,
                 )
-                axes.set_title(f"{wrapped(arm, 34)}, {name}")
                 axes.xaxis.set_major_locator(MaxNLocator(5))
                 axes.yaxis.set_major_locator(MaxNLocator(5))
         norm = LogNorm(1, max(2, *(int(hexagons.get_array().max()) for hexagons in drawn)))

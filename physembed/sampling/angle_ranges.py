@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from physembed.config import Arm
+from physembed.config import Sampling
 from physembed.errors import PhysEmbedError
 from physembed.molecules.angles import angle_type, angle_types, angle_values
 from physembed.sampling.ranges import foreign_to, read_parameter_set
@@ -25,7 +25,7 @@ NARROW_DEGREES = 3.0
 
 
 def reference_angle_constant(
-    settings: Arm, bonds: pd.DataFrame, angles: pd.DataFrame, parameter_set: Literal["gaff", "gaff2"]
+    settings: Sampling, bonds: pd.DataFrame, angles: pd.DataFrame, parameter_set: Literal["gaff", "gaff2"]
 ) -> float:
     """k_ref in kcal/mol/rad^2, the force constant of the angle to which `settings.bend_degrees` applies.
 
@@ -61,13 +61,13 @@ def reference_angle_constant(
     return k_ref
 
 
-def effective_angle_constants(angles: pd.DataFrame, settings: Arm) -> np.ndarray:
+def effective_angle_constants(angles: pd.DataFrame, settings: Sampling) -> np.ndarray:
     """(n,) kcal/mol/rad^2 for each angle or type, multiplied by `settings.terminal_k_factor` for terminal ones."""
     k = angles["k_kcal_mol_rad2"].to_numpy(dtype=float)
     return np.where(angles["terminal"].to_numpy(dtype=bool), settings.terminal_k_factor * k, k)
 
 
-def angle_ranges(positions: np.ndarray, angles: pd.DataFrame, settings: Arm, reference_k: float) -> pd.DataFrame:
+def angle_ranges(positions: np.ndarray, angles: pd.DataFrame, settings: Sampling, reference_k: float) -> pd.DataFrame:
     """The sampled values of each angle type.
 
     Closing covers [theta_mean - limit, theta_min], opening [theta_max, theta_mean + limit], within 0 and 180 degrees,

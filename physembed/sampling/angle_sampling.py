@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from physembed.config import Arm
+from physembed.config import Sampling
 from physembed.errors import PhysEmbedError
 from physembed.molecules.angles import angle_types
 from physembed.molecules.bonds import bond_graph
@@ -46,7 +46,12 @@ class AngleSampler(Modifier[AngleModification]):
     kind, limits = "angle", "bend_degrees or bend_clash_margin_A"
 
     def __init__(
-        self, atomic_numbers: np.ndarray, bonds: pd.DataFrame, angles: pd.DataFrame, settings: Arm, ranges: pd.DataFrame
+        self,
+        atomic_numbers: np.ndarray,
+        bonds: pd.DataFrame,
+        angles: pd.DataFrame,
+        settings: Sampling,
+        ranges: pd.DataFrame,
     ) -> None:
         """Set up the sampler for a molecule.
 

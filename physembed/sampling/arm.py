@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 
-from physembed.config import Arm
+from physembed.config import Sampling
 from physembed.errors import PhysEmbedError
 from physembed.molecules.bonds import bond_lengths, bond_types
 from physembed.sampling.angle_ranges import angle_ranges, reference_angle_constant
@@ -40,7 +40,7 @@ class References:
 
     @classmethod
     def of(
-        cls, arm: Arm, bonds: pd.DataFrame, angles: pd.DataFrame, parameter_set: Literal["gaff", "gaff2"]
+        cls, arm: Sampling, bonds: pd.DataFrame, angles: pd.DataFrame, parameter_set: Literal["gaff", "gaff2"]
     ) -> References:
         """Results of `reference_force_constant` and `reference_angle_constant`, if the arm needs them.
 
@@ -71,7 +71,7 @@ def sample_frames(
     frames: Sequence[Atoms],
     bonds: pd.DataFrame,
     angles: pd.DataFrame,
-    settings: Arm,
+    settings: Sampling,
     seed: int | None,
     references: References | None = None,
 ) -> SampledFrames:

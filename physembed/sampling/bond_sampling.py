@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from physembed.config import Arm
+from physembed.config import Sampling
 from physembed.errors import PhysEmbedError
 from physembed.molecules.bonds import bond_graph, bond_types
 from physembed.sampling.geometry import BondMove, ClashCheck, TerminalGroup, terminal_atoms
@@ -44,7 +44,9 @@ class BondSampler(Modifier[BondModification]):
 
     kind, limits = "bond", "stretch_A or clash_margin_A"
 
-    def __init__(self, atomic_numbers: np.ndarray, bonds: pd.DataFrame, settings: Arm, ranges: pd.DataFrame) -> None:
+    def __init__(
+        self, atomic_numbers: np.ndarray, bonds: pd.DataFrame, settings: Sampling, ranges: pd.DataFrame
+    ) -> None:
         """Set up the sampler for a molecule.
 
         Args:

@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from physembed.config import Arm
+from physembed.config import Sampling
 from physembed.errors import PhysEmbedError
 from physembed.sampling.geometry import ClashCheck
 
@@ -25,7 +25,7 @@ def modifications_of(frame: Atoms, kind: Literal["bond", "angle"]) -> list[dict[
     return [item for item in json.loads(frame.info.get("modifications", "[]")) if kind in item]
 
 
-def drawn_turn(generator: np.random.Generator, settings: Arm) -> float:
+def drawn_turn(generator: np.random.Generator, settings: Sampling) -> float:
     """A rotation in degrees, uniform between the two `turn_degrees` of an arm, in either direction."""
     smallest, largest = settings.turn_degrees
     return float(generator.choice([-1, 1]) * generator.uniform(smallest, largest))
@@ -52,7 +52,7 @@ class Modifier[M: Modification](ABC):
     """The keys of an arm that determine the size of a modification and what counts as a clash."""
 
     def __init__(
-        self, types: list[str], atomic_numbers: np.ndarray, check: ClashCheck, wanted: int, settings: Arm
+        self, types: list[str], atomic_numbers: np.ndarray, check: ClashCheck, wanted: int, settings: Sampling
     ) -> None:
         """Set up.
 

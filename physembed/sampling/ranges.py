@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from parmed.amber import AmberParameterSet
 
-from physembed.config import Arm
+from physembed.config import Sampling
 from physembed.errors import PhysEmbedError
 from physembed.molecules.ambertools import amber_home
 from physembed.molecules.bonds import bond_lengths, bond_type, bond_types
@@ -20,7 +20,7 @@ from physembed.molecules.bonds import bond_lengths, bond_type, bond_types
 log = logging.getLogger(__name__)
 
 
-def reference_force_constant(settings: Arm, bonds: pd.DataFrame, parameter_set: Literal["gaff", "gaff2"]) -> float:
+def reference_force_constant(settings: Sampling, bonds: pd.DataFrame, parameter_set: Literal["gaff", "gaff2"]) -> float:
     """k_ref in kcal/mol/Å^2, the force constant of the bond to which `settings.stretch_A` applies.
 
     The first available of `settings.reference_k_kcal_mol_A2`, the force constant of `settings.reference_bond`
@@ -74,13 +74,13 @@ def foreign_to(parameters: AmberParameterSet, bonds: pd.DataFrame) -> str:
     return ""
 
 
-def effective_force_constants(bonds: pd.DataFrame, settings: Arm) -> np.ndarray:
+def effective_force_constants(bonds: pd.DataFrame, settings: Sampling) -> np.ndarray:
     """(n,) kcal/mol/Å^2 for each bond or bond type, multiplied by `settings.terminal_k_factor` for terminal ones."""
     k = bonds["k_kcal_mol_A2"].to_numpy(dtype=float)
     return np.where(bonds["terminal"].to_numpy(dtype=bool), settings.terminal_k_factor * k, k)
 
 
-def bond_ranges(positions: np.ndarray, bonds: pd.DataFrame, settings: Arm, reference_k: float) -> pd.DataFrame:
+def bond_ranges(positions: np.ndarray, bonds: pd.DataFrame, settings: Sampling, reference_k: float) -> pd.DataFrame:
     """The sampled lengths of each bond type.
 
     Compression goes over [compression * r_min, r_min], stretching over [r_max, r_mean + stretch_A * k_ref / k],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import product
 
+from physembed.config.arms import source_of, trained_arms, weights_frames
 from physembed.molecules.gromacs_text import included_files
 from physembed.report.catalogue import LIQUID_TABLES, MOLECULE_FIGURES, MOLECULE_TABLES, figures_of_model
 from physembed.stages.values import data_sets
@@ -44,20 +45,54 @@ def of_data_set(study: Study, molecule: str, seed: str, stage: str, name: str) -
 
 
 def labels_of_seed(study: Study, molecule: str, arm: str, seed: str) -> str:
-    """Labels of an arm, or of `validation`, in the data set of a seed."""
-    return of_data_set(study, molecule, seed, "labels", f"{arm}.xyz")
+    """Labels on which an arm trains, in the data set of a seed."""
+    return of_data_set(study, molecule, seed, "labels", f"{source_of(study.config, arm)}.xyz")
 
 
-def ranges_of_seed(study: Study, molecule: str, arm: str, seed: str, name: str) -> str:
-    """Ranges of an arm in the data set of a seed: `ranges.csv` of its bonds, or `angle_ranges.csv`."""
-    return of_data_set(study, molecule, seed, "bond_sampling", f"{arm}_{name}")
+def training_set(study: Study, molecule: str, arm: str, seed: str) -> str:
+    """These labels, or what becomes of them where frames are weighted."""
+    if weights_frames(study.config, arm):
+        return _results(study, molecule, "training", arm, f"seed{seed}", "weighted.xyz")
+    return labels_of_seed(study, molecule, arm, seed)
+
+
+def first_model(study: Study, molecule: str, arm: str, seed: str) -> str | list[str]:
+    """The model whose errors say how frames are weighted; no file where these follow from the clusters alone."""
+    by_errors = study.config.arms[arm].training.weighting == "bad_points"
+    return base_model(study, molecule, arm, seed) if by_errors else []
+
+
+def ranges_of_seed(study: Study, molecule: str, arm: str, seed: str, name: str) -> str | list[str]:
+    """Ranges of an arm in the data set of a seed: `ranges.csv` of its bonds, or `angle_ranges.csv`.
+
+    No file of an arm that takes no frames.
+    """
+    source = source_of(study.config, arm)
+    return of_data_set(study, molecule, seed, "bond_sampling", f"{source}_{name}") if source else []
+
+
+def of_data_sets(study: Study, molecule: str, arm: str, stage: str, name: str) -> list[str]:
+    """A file of the frames of an arm in each data set; none of an arm that takes no frames."""
+    source = source_of(study.config, arm)
+    folders = data_sets(study) if source else []
+    return [_results(study, molecule, stage, f"{folder}{source}{name}") for folder in folders]
+
+
+def base_model(study: Study, molecule: str, arm: str, seed: str) -> str | list[str]:
+    """What the model of an arm begins as; no file of one that begins with random weights."""
+    base = study.config.arms[arm].base
+    if base.pretraining:
+        return _results(study, molecule, "pretraining", f"seed{seed}", "mace.model")
+    if base.arm:
+        return _results(study, molecule, "training", base.arm, f"seed{seed}", "mace.model")
+    return base.file or []
 
 
 def committees(study: Study) -> list[str]:
-    """The models of each arm as one file; of a single seed there is no committee."""
+    """The trained models of each arm as one file; of a single seed there is no committee."""
     if len(study.config.training.seeds) < 2:
         return []
-    pairs = product([molecule.name for molecule in study.molecules], study.config.arm_names)
+    pairs = product([molecule.name for molecule in study.molecules], trained_arms(study.config))
     return [_results(study, molecule, "training", arm, "committee.pt") for molecule, arm in pairs]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from physembed.config.molecules import leaves_frames
+from physembed.config import Sampling
+from physembed.config.arms import pretraining_of, trained_arms, training_of
 from physembed.stages.values import Settings, data_sets, plain, task_seed
 from physembed.study import Study
 
@@ -41,15 +42,15 @@ def starts(study: Study, molecule: str, data_set: str) -> Settings:
 
 
 def bond_sampling(study: Study, molecule: str, arm: str, data_set: str) -> Settings:
-    """The arm without its training, and the parameter set in which its reference bond and angle are looked up.
+    """How many frames the arm takes and how it samples them, and the parameter set of its reference bond and angle.
 
     Includes a seed if the arm draws random numbers, which one that leaves the frames unmodified does not.
     """
     settings = study.config.arms[arm]
     return {
-        "arm": plain(settings, without=("training",)),
+        "arm": plain(settings, only=("frames", *Sampling.model_fields)),
         "parameter_set": study.config.topology.parameter_set,
-        "seed": None if leaves_frames(settings) else task_seed(study, "bond_sampling", molecule, arm, data_set),
+        "seed": task_seed(study, "bond_sampling", molecule, arm, data_set) if settings.changes_frames else None,
     }
 
 
@@ -58,13 +59,29 @@ def labels(study: Study, molecule: str) -> Settings:
     return {"labels": plain(study.config.labels), "multiplicity": study.structures[molecule].multiplicity}
 
 
+def pretraining_frames(study: Study, molecule: str) -> Settings:
+    """The MD, the sampling, and the cap on forces."""
+    return {
+        "pretraining": plain(study.config.pretraining, without=("training",)),
+        "gaff_md": plain(study.config.gaff_md, without=("temperature_K", "duration_ps")),
+        "max_force_eV_A": study.config.labels.max_force_eV_A,
+        "parameter_set": study.config.topology.parameter_set,
+        "seed": task_seed(study, "pretraining", molecule),
+    }
+
+
+def pretraining(study: Study, seed: str) -> Settings:
+    """As `training`."""
+    return {"training": plain(pretraining_of(study.config), without=("seeds",)), "seed": int(seed)}
+
+
 def training(study: Study, arm: str, seed: str) -> Settings:
     """The trainer's settings with the arm's own values.
 
     Without the list of seeds, so that adding a seed does not affect existing models.
     """
-    own = study.config.arms[arm].training.model_dump(mode="json", exclude_none=True)
-    return {"training": plain(study.config.training, without=("seeds",)) | own, "seed": int(seed)}
+    by_element = {"by_element": True} if study.config.arms[arm].training.weighting == "elements" else {}
+    return {"training": plain(training_of(study.config, arm), without=("seeds",)), "seed": int(seed)} | by_element
 
 
 def committee(study: Study) -> Settings:
@@ -72,9 +89,43 @@ def committee(study: Study) -> Settings:
     return {}
 
 
-def evaluation(study: Study) -> Settings:
+def conformations(study: Study, molecule: str) -> Settings:
+    """The number of clusters."""
+    return {"clusters": study.config.metrics.clusters, "seed": task_seed(study, "conformations", molecule)}
+
+
+def weights(study: Study, arm: str) -> Settings:
+    """What the weights follow from, and the precision of the models."""
+    return {"weighting": study.config.arms[arm].training.weighting, "dtype": study.config.training.dtype}
+
+
+def given_model(study: Study) -> Settings:
+    """Nothing: the file is the input."""
+    return {}
+
+
+def evaluation(study: Study, arm: str) -> Settings:
+    """The precision, the seeds that share a data set, in the order of the files, and whether the arm is trained."""
+    return {
+        "dtype": study.config.training.dtype,
+        "seeds": list(data_sets(study).values()),
+        "trained": arm in trained_arms(study.config),
+    }
+
+
+def force_metrics(study: Study) -> Settings:
     """The precision, and the seeds that share a data set, in the order of the files."""
     return {"dtype": study.config.training.dtype, "seeds": list(data_sets(study).values())}
+
+
+def before_collapse(study: Study, molecule: str) -> Settings:
+    """How many runs and frames, and what the labels are told."""
+    return plain(study.config.metrics, only=("collapses", "frames_before")) | {
+        "labels": plain(study.config.labels),
+        "multiplicity": study.structures[molecule].multiplicity,
+        "dtype": study.config.training.dtype,
+        "seeds": study.config.training.seeds,
+    }
 
 
 def stability(study: Study, molecule: str, arm: str, seed: str) -> Settings:

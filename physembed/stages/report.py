@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from physembed.config.arms import sampling_arms, source_of, trained_arms
 from physembed.stages.values import Settings
 from physembed.study import Study
 
 
 def figures(study: Study) -> Settings:
-    """Arms, seeds and conditions of the runs; without other molecules, which do not affect these figures."""
+    """Arms, those trained, those with frames of their own, seeds and conditions of the runs.
+
+    No other molecules, which change nothing in the figures of this one.
+    """
     return {
         "arms": study.config.arm_names,
+        "trained": trained_arms(study.config),
+        "sampled": sampling_arms(study.config),
         "seeds": study.config.training.seeds,
         "duration_ps": study.config.stability.duration_ps,
         "temperature_K": study.config.stability.temperature_K,
     }
+
+
+def metric_figures(study: Study) -> Settings:
+    """Arms, in the order of the files."""
+    return {"arms": study.config.arm_names}
 
 
 def viewer(study: Study) -> Settings:
@@ -22,8 +33,12 @@ def viewer(study: Study) -> Settings:
 
 
 def tables(study: Study) -> Settings:
-    """As for the figures, with the molecules."""
-    return {"molecules": [molecule.name for molecule in study.molecules], **figures(study)}
+    """As the figures, with the molecules, and on whose frames each arm trains, None for one that trains on none."""
+    return {
+        "molecules": [molecule.name for molecule in study.molecules],
+        "sources": {arm: source_of(study.config, arm) for arm in study.config.arm_names},
+        **figures(study),
+    }
 
 
 def summary(study: Study) -> Settings:

@@ -10,7 +10,7 @@ import yaml
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
-from physembed.config import Arm, Config, load
+from physembed.config import Arm, Config, arms, load
 from physembed.config.documents import json_schema, markdown_table, readme
 from physembed.durations import frame_count
 from physembed.errors import PhysEmbedError
@@ -145,6 +145,90 @@ BAD = [
     ),
     ("{arms: {a: {training: {repulsion: zbll}}}}", "arms.a.training.repulsion", "'zbll'", "must be 'none' or 'zbl'"),
     ("{arms: {a: {training: {num_channels: 8}}}}", "arms.a.training.num_channels", "8", "unknown key"),
+    # recipes that contradict themselves
+    ("{arms: {a: {frames: 0}}}", "arms.a.frames", "0", "needs models to run: give base.file or base.pretraining"),
+    (
+        "{arms: {a: {frames: 0, bonds_per_frame: 2, base: {file: a.model}}}}",
+        "arms.a.bonds_per_frame",
+        "2",
+        "takes no frames (frames: 0)",
+    ),
+    (
+        "{arms: {a: {base: {file: a.model, pretraining: true}}}}",
+        "arms.a.base",
+        "['file', 'pretraining']",
+        "one of these; remove the others",
+    ),
+    ("{arms: {a: {base: {sha256: %s}}}}" % ("a" * 64), "arms.a.base.sha256", f"'{'a' * 64}'", "there is no base.file"),
+    ("{arms: {a: {base: {sha256: abc}}}}", "arms.a.base.sha256", "'abc'", "must be a SHA-256"),
+    ("{arms: {a: {}, b: {base: {arm: aa}}}}", "arms.b.base.arm", "'aa'", "no such arm; did you mean 'a'?"),
+    ("{arms: {b: {base: {arm: b}}}}", "arms.b.base.arm", "'b'", "is the arm itself"),
+    ("{arms: {a: {}, b: {frames: 0, base: {arm: a}}}}", "arms.b.frames", "0", "run the models of a once more"),
+    (
+        "{arms: {a: {}, b: {base: {arm: a}}, c: {base: {arm: b}}}}",
+        "arms.c.base.arm",
+        "'b'",
+        "begins as the models of a; name that arm",
+    ),
+    (
+        "{arms: {a: {base: {pretraining: true}, training: {repulsion: zbl}}}}",
+        "arms.a.training.repulsion",
+        "'zbl'",
+        "keep what these are made of",
+    ),
+    ("{arms: {a: {}, b: {frames_of: c}}}", "arms.b.frames_of", "'c'", "no such arm"),
+    ("{arms: {a: {}, b: {frames_of: a}, c: {frames_of: b}}}", "arms.c.frames_of", "'b'", "no frames of its own"),
+    (
+        "{arms: {a: {}, b: {frames_of: a, angles_per_frame: 1}}}",
+        "arms.b.angles_per_frame",
+        "1",
+        "takes the frames of a as they are",
+    ),
+    (
+        "{arms: {a: {frames: 8, training: {batch_size: 4}}, b: {frames_of: a}}}",
+        "arms.b.frames_of",
+        "'a'",
+        "fewer frames (8) than a batch (training.batch_size 10)",
+    ),
+    ("{arms: {b: {training: {steps_of: c}}}}", "arms.b.training.steps_of", "'c'", "no such arm"),
+    (
+        "{arms: {a: {}, b: {training: {steps_of: a, epochs: 5}}}}",
+        "arms.b.training.steps_of",
+        "'a'",
+        "epochs are given as well",
+    ),
+    (
+        "{arms: {a: {}, b: {training: {steps_of: a}}, c: {training: {steps_of: b}}}}",
+        "arms.c.training.steps_of",
+        "'b'",
+        "no number of epochs of its own",
+    ),
+    (
+        "{arms: {a: {training: {weighting: bad_points}}}}",
+        "arms.a.training.weighting",
+        "'bad_points'",
+        "give base.arm, or another base",
+    ),
+    ("{arms: {a: {training: {weighting: cluster}}}}", "arms.a.training.weighting", "'cluster'", "'clusters'"),
+    (
+        "{pretraining: {training: {weighting: elements}}, arms: {a: {base: {pretraining: true}}}}",
+        "pretraining.training.weighting",
+        "'elements'",
+        "is for arms; remove it",
+    ),
+    ("{metrics: {clusters: 46}}", "metrics.clusters", "46", "more than there are training frames (frames.train 45)"),
+    (
+        "{pretraining: {frames: 20, training: {batch_size: 50}}, arms: {a: {base: {pretraining: true}}}}",
+        "pretraining.frames",
+        "20",
+        "fewer training frames (38) than a batch (50)",
+    ),
+    (
+        "{pretraining: {turn_degrees: [30, 15]}, arms: {a: {base: {pretraining: true}}}}",
+        "pretraining.turn_degrees",
+        "[30.0, 15.0]",
+        "smaller angle",
+    ),
     ("{stability: {duration_ps: 0.0005}}", "stability.duration_ps", "0.0005", "shorter than one step"),
     ("{stability: {duration_ps: 0.05}}", "stability.record_interval_fs", "100.0", "longer than the run"),
     ("{stability: {record_interval_fs: 2.5}}", "stability.record_interval_fs", "2.5", "whole multiple"),
@@ -231,6 +315,37 @@ def test_whole_numbers_serve_as_numbers() -> None:
 )
 def test_edges_are_accepted(settings: dict[str, Any]) -> None:
     load(settings)
+
+
+def test_what_follows_from_a_recipe() -> None:
+    """Training sets, settings and gradient steps of arms: 45 frames in batches of 10 are 4 steps an epoch."""
+    config = load({
+        "arms": {
+            "plain": {"bonds_per_frame": 0},
+            "twice": {"keep_unmodified": True, "frames": 20},
+            "given": {"frames": 0, "base": {"file": "x.model"}},
+            "tuned": {"frames_of": "plain", "base": {"file": "x.model"}, "training": {"clip_grad": 5.0}},
+            "pretrained": {"frames_of": "twice", "base": {"pretraining": True}, "training": {"epochs": 100}},
+            "control": {"frames_of": "twice", "training": {"steps_of": "pretrained"}},
+            "on": {"frames_of": "plain", "base": {"arm": "plain"}, "training": {"epochs": 10, "learning_rate": 0.1}},
+        },
+    })  # fmt: skip
+    assert config.arm_names == ["plain", "twice", "tuned", "pretrained", "control", "on", "given"]
+    assert arms.trained_arms(config) == config.arm_names[:-1]
+    assert arms.sampling_arms(config) == ["plain", "twice"]
+    assert {name: arms.training_frames(config, name) for name in config.arm_names} == {
+        "plain": 45, "twice": 40, "tuned": 45, "pretrained": 40, "control": 40, "on": 45, "given": 0
+    }  # fmt: skip
+    assert arms.training_of(config, "plain") == config.training
+    tuned = arms.training_of(config, "tuned")
+    assert (tuned.learning_rate, tuned.ema_decay, tuned.clip_grad) == (pytest.approx(0.001), 0.999, 5.0)
+    assert arms.training_of(config, "on").learning_rate == 0.1
+    # 1900 of 2000 frames of pre-training train: 190 steps in each of 50 epochs, then 100 epochs of 4.
+    steps = 50 * 190 + 100 * 4
+    assert arms.gradient_steps(config, "pretrained") == arms.gradient_steps(config, "control") == steps
+    assert arms.training_of(config, "control").epochs == steps / 4
+    assert arms.training_of(config, "control").learning_rate == config.training.learning_rate
+    assert arms.gradient_steps(config, "on") == 1000 * 4 + 10 * 4
 
 
 def test_frame_count() -> None:

@@ -32,6 +32,7 @@ from physembed.config import Arm
 from physembed.errors import PhysEmbedError
 from physembed.molecules.angles import COLUMNS as ANGLE_COLUMNS
 from physembed.molecules.bonds import COLUMNS as BOND_COLUMNS
+from physembed.report import metric_figures
 from physembed.report.catalogue import MODEL_FIGURES, MOLECULE_FIGURES
 from physembed.report.sampling_figures import bond_angles, bond_lengths
 from physembed.report.style import arm_styles, save
@@ -45,7 +46,13 @@ from physembed.report.summary import (
     write_summary,
 )
 from physembed.report.survival_figures import collapse_causes, collapse_fraction, conditions_differ, survival
-from physembed.report.tables import ledger_table, model_error_table, paper_stability, stability_table
+from physembed.report.tables import (
+    force_metric_table,
+    ledger_table,
+    model_error_table,
+    paper_stability,
+    stability_table,
+)
 from physembed.report.training_figures import (
     BEND,
     STRETCH,
@@ -212,6 +219,47 @@ class Made:
             pd.DataFrame(frames, columns=of_frames.split()), pd.concat(forces),
         )  # fmt: skip
 
+    @property
+    def errors(self) -> pd.DataFrame:
+        """Two elements and three clusters, the last of which has no validation frame."""
+        parts = [("element", "C"), ("element", "H"), ("cluster", "0"), ("cluster", "1"), ("cluster", "2")]
+        return pd.DataFrame([
+            {"arm": arm, "seed": seed, "set": name, "scope": scope, "part": part, "mae_meV_A": 20.0 * row + seed,
+             "bad_points": 0.25 if scope == "cluster" else np.nan}
+            for arm in self.arms for seed in self.seeds for name in ("train", "validation")
+            for row, (scope, part) in enumerate(parts, 1) if (name, part) != ("validation", "2")
+        ])  # fmt: skip
+
+    @property
+    def map(self) -> pd.DataFrame:
+        """Places of 20 training frames and 50 frames of the runs of each arm."""
+        rng = np.random.default_rng(1)
+        tables = [
+            pd.DataFrame({"arm": arm, "kind": kind, "cluster": numbers % 3, "unexplored": numbers % 2})
+            for arm in self.arms for kind, numbers in (("train", np.arange(20)), ("run", np.arange(50)))
+        ]  # fmt: skip
+        table = pd.concat(tables, ignore_index=True)
+        return table.assign(x=rng.normal(size=len(table)), y=rng.normal(size=len(table)))
+
+    @property
+    def explored(self) -> pd.DataFrame:
+        """The first arm has no known training frames."""
+        table = pd.DataFrame([{"arm": arm, "seed": seed} for arm in self.arms for seed in self.seeds])
+        known = (table["arm"] != self.arms[0]).map({True: 1.0, False: np.nan})
+        return table.assign(
+            unexplored_share=0.1 * table["seed"] * known, mean_force_inside_eV_A=1.0 * known,
+            mean_force_outside_eV_A=2.0 * known,
+        )  # fmt: skip
+
+    @property
+    def collapses(self) -> pd.DataFrame:
+        """One run of each arm and seed, whose last frame has no label."""
+        return pd.DataFrame([
+            {"arm": arm, "seed": seed, "replica": 0, "time_before_fs": 100.0 * back,
+             "label": "ok" if back else "refused", "force_mae_meV_A": 1000.0 / back if back else np.nan}
+            for arm in self.arms for seed in self.seeds for back in range(10, -1, -1)
+        ])  # fmt: skip
+
     def draw(self, molecule: str = "paracetamol", duration_ps: float | None = None) -> dict[str, Figure]:
         """Every figure of a molecule."""
         comparison, fractions = compare_arms(self.runs), collapse_fractions(self.runs)
@@ -227,6 +275,10 @@ class Made:
             "error_by_stretch": error_by_stretch(self.frames),
             "label_ledger": label_ledger(self.ledgers),
             "reliability": reliability_diagram(reliability(self.forces), self.arms),
+            "fine_errors": metric_figures.fine_errors(self.errors),
+            "conformations": metric_figures.conformation_map(self.map, np.array([0.5, 0.25])),
+            "explored": metric_figures.explored_shares(self.explored),
+            "before_collapse": metric_figures.errors_before_collapse(self.collapses),
         }
 
 
@@ -461,6 +513,37 @@ def test_bent_frames_are_not_unmodified_ones() -> None:
     assert "/ degrees" not in words(error_by_stretch(frames.assign(bend_degrees=np.nan)))
 
 
+def test_fine_errors_are_means_over_seeds(made: Made) -> None:
+    figure = metric_figures.fine_errors(made.errors)
+    train_elements, train_clusters, _, validation_clusters = figure.axes
+    # Both arms have the same: 20 and 40 meV/Å and the mean of the seeds, 3.
+    assert sorted(bar.get_height() for bar in train_elements.patches) == [23, 23, 43, 43]
+    assert len(train_clusters.patches) == 6 and len(validation_clusters.patches) == 4
+    assert words(figure).count("25") == 10
+    assert [tick.get_text() for tick in train_clusters.get_xticklabels()] == ["1", "2", "3"]
+
+
+def test_explored_and_ends_say_what_is_not_known(made: Made) -> None:
+    figure = metric_figures.explored_shares(made.explored)
+    assert words(figure).count("training frames not known") == 1
+    shares = [line.get_xdata() for line in figure.axes[0].lines]
+    np.testing.assert_allclose(shares[1], 0.1 * np.array(made.seeds))
+    ends = metric_figures.errors_before_collapse(made.collapses)
+    crosses = [line for line in ends.axes[0].lines if line.get_marker() == "x"]
+    assert [len(line.get_xdata()) for line in crosses] == [len(made.seeds)] * len(made.arms)
+    assert "adaptive: 5 runs" in words(ends)
+    assert "no run collapsed" in words(metric_figures.errors_before_collapse(made.collapses[:0]))
+    frames = metric_figures.conformation_map(made.map, np.array([0.5, 0.25])).axes[0].lines
+    assert sum(len(line.get_xdata()) for line in frames) == 70
+
+
+def test_force_metrics_are_means_over_seeds(made: Made) -> None:
+    table = force_metric_table({"paracetamol": made.errors})
+    assert set(table["seeds"]) == {5} and len(table) == 2 * (5 + 4)
+    row = table.query("arm == 'adaptive' and set == 'train' and part == 'H'").iloc[0]
+    assert row["mae_meV_A"] == 43 and np.isnan(row["bad_points"])
+
+
 def test_ledger_bars_add_up(made: Made) -> None:
     counts = ledger_counts(made.ledgers)
     assert (counts.sum(axis=1) == 45).all()
@@ -483,8 +566,11 @@ def test_tables_of_the_study(made: Made) -> None:
     fractions = with_rearrangements(made.runs)
     few = made.ledgers | {"adaptive": made.ledgers["adaptive"][:30]}
     ledgers = {"paracetamol": made.ledgers, "ethanol": few}
-    stability = stability_table({"paracetamol": fractions, "ethanol": fractions}, ledgers, 2.0, 800.0)
+    of_molecules = {"paracetamol": fractions, "ethanol": fractions}
+    stability = stability_table(of_molecules, ledgers, SOURCES, 2.0, 800.0)
     assert list(stability["labels"]) == [45, 45, 45, 30]  # rejected ones count
+    shared = stability_table(of_molecules, ledgers, {"original": None, "adaptive": "original"}, 2.0, 800.0)
+    assert list(shared["labels"]) == [0, 45, 0, 45]
     assert list(stability["molecule"]) == ["paracetamol", "paracetamol", "ethanol", "ethanol"]
     assert list(stability["paper_collapsed_percent"][:2]) == [77, 0]
     assert stability["paper_collapsed_percent"][2:].isna().all()
@@ -513,6 +599,7 @@ def runs_with(*collapsed: int, seeds: int = 2) -> MoleculeSummary:
 
 
 CHANGES = {"original": "unmodified frames", "adaptive": "3 modified bonds per frame"}
+SOURCES = {"original": "original", "adaptive": "adaptive"}
 
 
 def test_answer_in_a_sentence() -> None:
@@ -542,10 +629,15 @@ def test_the_headline_follows_the_test_over_seeds() -> None:
         ({}, "1 modified bond per frame"),
         ({"bonds_per_frame": 3, "angles_per_frame": 1}, "3 modified bonds and 1 modified angle per frame"),
         ({"keep_unmodified": True}, "1 modified bond per frame, plus the unmodified ones"),
+        ({"frames": 0, "base": {"file": "models/off.model"}}, "off.model, without training"),
+        ({"frames": 0, "base": {"pretraining": True}}, "pre-trained models, without training"),
+        ({"frames_of": "adaptive", "base": {"pretraining": True}}, "frames of adaptive, pre-trained"),
+        ({"bonds_per_frame": 0, "base": {"file": "models/off.model"}}, "unmodified frames, from off.model"),
+        ({"base": {"arm": "original"}}, "1 modified bond per frame, from the models of original"),
     ],
 )
 def test_what_an_arm_does_in_words(settings: dict[str, Any], words: str) -> None:
-    assert change_in_words(Arm(**settings).model_dump()) == words
+    assert change_in_words(Arm.model_validate(settings).model_dump()) == words
 
 
 def test_cautions_name_what_limits_the_result() -> None:
@@ -603,7 +695,7 @@ def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str
     molecule = MoleculeSummary(name, fractions, compare_arms(made.runs), svgs)
     part = MoleculesPart(
         [molecule],
-        stability=stability_table({name: fractions}, {name: made.ledgers}, 2.0, 800.0),
+        stability=stability_table({name: fractions}, {name: made.ledgers}, SOURCES, 2.0, 800.0),
         model_errors=model_error_table({name: made.frames}, {name: made.forces}),
         ledger=ledger_table({name: made.ledgers}),
         duration_ps=2.0,

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from mace import modules
 
 from physembed import stages
 from physembed.config import Section
@@ -20,6 +22,7 @@ from physembed.report.catalogue import captions
 from physembed.stages import inputs
 from physembed.stages.values import data_sets
 from physembed.study import Study, load_study
+from tests.unit.models_for_tests import random_mace
 from tests.unit.own_topology import TYPES, write_own_topology
 
 PROJECT = ROOT.parent
@@ -110,9 +113,13 @@ SEED = {"summary"}  # it shows the whole configuration
         ("gaff_md__duration_ps", 900.0, {"gaff_md"}),
         ("frames__starts", 19, {"starts"}),
         ("frames__train", 44, {"frames", "starts"}),
-        ("labels__accuracy", 0.5, {"labels", "reference_labels"}),
+        ("labels__accuracy", 0.5, {"labels", "reference_labels", "before_collapse"}),
         ("training__epochs", 7, {"training"}),
-        ("training__seeds", [1, 2, 3], {"evaluation", "survival", "figures", "viewer", "tables"}),
+        (
+            "training__seeds",
+            [1, 2, 3],
+            {"evaluation", "force_metrics", "before_collapse", "survival", "figures", "viewer", "tables"},
+        ),
         ("stability__duration_ps", 50.0, {"stability", "figures", "tables"}),
         ("topology__charges", "gasteiger", {"gaff_topology"}),
         ("gaff_npt__duration_ps", 100.0, {"gaff_npt"}),
@@ -153,8 +160,63 @@ def test_what_an_arm_trains_otherwise_changes_no_frames(study_of: Callable[..., 
     assert given(of_arm(training=own), "training") == plain | {"training": plain["training"] | own}
 
 
+def test_a_recipe_names_its_files(study_of: Callable[..., Study], tmp_path: Path) -> None:
+    """Frames of another arm, a model to begin with, and an arm that is trained on nothing."""
+    torch.save(random_mace((1, 6, 8, 9)), "some.model")
+    study = study_of(arms={
+        "adaptive": {},
+        "tuned": {"frames_of": "adaptive", "base": {"file": "some.model"}},
+        "pretrained": {"base": {"pretraining": True}},
+        "on": {"frames_of": "adaptive", "base": {"arm": "adaptive"}},
+        "given": {"frames": 0, "base": {"file": "some.model"}},
+    })  # fmt: skip
+    folder = "results/paper/coffee"
+    begins = {arm: inputs.base_model(study, "coffee", arm, "2") for arm in study.config.arms}
+    assert begins == {
+        "adaptive": [], "tuned": "some.model", "pretrained": f"{folder}/pretraining/seed2/mace.model",
+        "on": f"{folder}/training/adaptive/seed2/mace.model", "given": "some.model",
+    }  # fmt: skip
+    assert inputs.labels_of_seed(study, "coffee", "tuned", "2") == f"{folder}/labels/adaptive.xyz"
+    ranges = {"stage": "bond_sampling", "name": "_ranges.csv"}
+    assert inputs.of_data_sets(study, "coffee", "on", **ranges) == [f"{folder}/bond_sampling/adaptive_ranges.csv"]
+    assert inputs.of_data_sets(study, "coffee", "given", **ranges) == []
+    assert inputs.ranges_of_seed(study, "coffee", "given", "2", "ranges.csv") == []
+    assert stages.tables(study)["sources"] == {
+        "adaptive": "adaptive", "pretrained": "pretrained", "tuned": "adaptive", "on": "adaptive", "given": None
+    }  # fmt: skip
+
+
+def test_files_that_models_begin_as_are_checked_first(study_of: Callable[..., Study]) -> None:
+    def refusal(module: torch.nn.Module, **recipe: Any) -> str:
+        torch.save(module, "some.model")  # of the molecules, methanol and hydrogen fluoride
+        recipe.setdefault("base", {"file": "some.model"})
+        with pytest.raises(PhysEmbedError) as raised:
+            study_of(arms={"a": recipe})
+        return str(raised.value)
+
+    key = "config: arms.a.base.file: some.model: "
+    assert refusal(random_mace((1, 6))) == f"{key}the model does not know O of molecule coffee (it has H, C)"
+    assert refusal(random_mace()) == f"{key}the model does not know F of molecule own (it has H, C, O)"
+    plain = random_mace((1, 6, 8, 9))
+    plain.__class__ = modules.MACE
+    assert refusal(plain).startswith(f"{key}holds MACE, and MACE's trainer goes on from ScaleShiftMACE alone")
+    study_of(arms={"a": {"frames": 0, "base": {"file": "some.model"}}})
+    other = {"file": "some.model", "sha256": "0" * 64}
+    assert "it is another file than the one that was meant" in refusal(random_mace((1, 6, 8, 9)), base=other)
+    assert refusal(plain, base={"file": "no.model"}).endswith("no.model: there is no such file")
+
+
 def test_a_seed_goes_to_stages_that_draw(study_of: Callable[..., Study]) -> None:
-    drawing = {"molecule", "gaff_md", "frames", "starts", "bond_sampling", "stability"}
+    drawing = {
+        "molecule",
+        "gaff_md",
+        "frames",
+        "starts",
+        "bond_sampling",
+        "pretraining_frames",
+        "conformations",
+        "stability",
+    }
     of_liquids = {"box", "gaff_npt", "reference_frames", "scan", "npt", "viscosity_run", "certificate"}
     assert changed(study_of(), study_of(seed=1)) == drawing | of_liquids | SEED
     # The seeds of the trainers are in the configuration.
@@ -235,13 +297,15 @@ def test_seeds_share_a_data_set_or_have_their_own(study_of: Callable[..., Study]
         == f"{base}/bond_sampling/seed3/adaptive_ranges.csv"
     )
     assert inputs.frames_to_label(own, "coffee", "adaptive", "seed3/") == f"{base}/bond_sampling/seed3/adaptive.xyz"
-    assert stages.evaluation(own)["seeds"] == [[3], [7]]
+    assert stages.evaluation(own, "adaptive")["seeds"] == [[3], [7]]
     drawn = [stages.frames(own, "coffee", folder)["seed"] for folder in data_sets(own)]
     drawn += [stages.bond_sampling(own, "coffee", "adaptive", folder)["seed"] for folder in data_sets(own)]
     assert len(set(drawn)) == 4
     # Starts are drawn after the frames of the same data set, so no frame is used twice.
     assert stages.starts(own, "coffee", "seed3/")["seed"] == stages.frames(own, "coffee", "seed3/")["seed"]
-    assert changed(common, own) == {"evaluation"} | SEED, "what is there of the common data set stays as it is"
+    assert changed(common, own) == {"evaluation", "force_metrics"} | SEED, (
+        "what is there of the common data set stays as it is"
+    )
 
 
 # Contents of the code hashes

@@ -46,10 +46,14 @@ def counts(rows: Rows) -> dict[str, int]:
 def batches(molecules: int, arms: int, seeds: int) -> dict[str, int]:
     """The batches of work of the molecule workflow: one job each, whatever the number of frames and replicas."""
     models = molecules * arms * seeds
-    once = ("molecule", "gaff_topology", "gaff_md", "frames", "starts", "survival", "figures", "viewer")
+    once = (
+        "molecule", "gaff_topology", "gaff_md", "frames", "starts", "conformations", "survival", "figures",
+        "metric_figures", "viewer",
+    )  # fmt: skip
     return (
         dict.fromkeys(once, molecules)
-        | {"bond_sampling": molecules * arms, "labels": molecules * (arms + 1), "evaluation": molecules * arms}
+        | dict.fromkeys(("bond_sampling", "evaluation", "force_metrics", "before_collapse"), molecules * arms)
+        | {"labels": molecules * (arms + 1)}
         | {"training": models, "stability": models, "tables": 1, "summary": 1}
         | ({"committee": molecules * arms} if seeds > 1 else {})
     )

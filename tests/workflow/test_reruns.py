@@ -18,7 +18,7 @@ import pytest
 from .conftest import CONFIG, Checkout, copy_repository
 
 REPORT = {"figures", "tables", "summary"}
-AFTER_STABILITY = {"survival", "viewer"} | REPORT
+AFTER_STABILITY = {"survival", "viewer", "force_metrics", "before_collapse", "metric_figures"} | REPORT
 AFTER_TRAINING = {"committee", "evaluation", "stability"} | AFTER_STABILITY
 
 
@@ -88,7 +88,8 @@ def test_more_starts_retrain_nothing(copy_of_finished: Checkout) -> None:
 def test_a_data_set_for_each_seed_reruns_no_gaff(copy_of_finished: Checkout) -> None:
     copy_of_finished.edit(CONFIG, "  starts: 3", "  starts: 3\n  per_seed: true")
     planned = copy_of_finished.planned()
-    assert set(planned) == {"frames", "starts", "bond_sampling", "labels", "training"} | AFTER_TRAINING
+    drawn = {"frames", "starts", "conformations", "bond_sampling", "labels"}
+    assert set(planned) == drawn | {"training"} | AFTER_TRAINING
     # Two seeds, two arms, and the validation frames of each seed.
     assert [planned[rule] for rule in ("frames", "bond_sampling", "labels", "training")] == [2, 4, 6, 4]
     copy_of_finished.edit(CONFIG, "per_seed: true", "per_seed: false")

@@ -15,6 +15,8 @@ rule bond_sampling:
         "results/{study}/{molecule}/logs/{data_set}bond_sampling_{arm}.log",
     benchmark:
         "results/{study}/{molecule}/benchmarks/{data_set}bond_sampling_{arm}.tsv"
+    wildcard_constraints:
+        arm=one_of(SAMPLED),
     conda:
         "../../envs/physembed.yaml"
     threads: 1

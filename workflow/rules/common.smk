@@ -3,6 +3,7 @@
 import re
 
 from physembed import stages
+from physembed.config.arms import sampling_arms, trained_arms, weights_frames
 from physembed.engine.cards import visible_cards
 from physembed.files import check_writable
 from physembed.provenance import code_hash
@@ -14,6 +15,10 @@ from physembed.study import load_study
 STUDY = in_one_line(load_study, config)
 MOLECULES = [molecule.name for molecule in STUDY.molecules]
 ARMS = STUDY.config.arm_names
+TRAINED = trained_arms(STUDY.config)
+SAMPLED = sampling_arms(STUDY.config)
+WEIGHTED = [name for name in TRAINED if weights_frames(STUDY.config, name)]
+GIVEN = [name for name in ARMS if name not in TRAINED]
 SEEDS = STUDY.config.training.seeds
 DATA_SETS = list(data_sets(STUDY))
 MODELS = [model.name for model in STUDY.models]
@@ -31,7 +36,7 @@ wildcard_constraints:
     study=re.escape(STUDY.config.study),
     molecule=one_of(STUDY.structures),
     arm=one_of(ARMS),
-    labelled=one_of(["validation", *ARMS]),
+    labelled=one_of(["validation", *SAMPLED]),
     seed=one_of(map(str, SEEDS)),
     data_set="|" + one_of(filter(None, DATA_SETS)),
     liquid=one_of(STUDY.liquids),

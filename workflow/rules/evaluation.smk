@@ -7,21 +7,14 @@ rule evaluation:
             "results/{{study}}/{{molecule}}/training/{{arm}}/seed{seed}/mace.model",
             seed=SEEDS,
         ),
-        train=expand(
-            "results/{{study}}/{{molecule}}/labels/{data_set}{{arm}}.xyz",
-            data_set=DATA_SETS,
-        ),
+        train=given(inputs.of_data_sets, stage="labels", name=".xyz"),
         validation=expand(
             "results/{{study}}/{{molecule}}/labels/{data_set}validation.xyz",
             data_set=DATA_SETS,
         ),
-        ranges=expand(
-            "results/{{study}}/{{molecule}}/bond_sampling/{data_set}{{arm}}_ranges.csv",
-            data_set=DATA_SETS,
-        ),
-        angle_ranges=expand(
-            "results/{{study}}/{{molecule}}/bond_sampling/{data_set}{{arm}}_angle_ranges.csv",
-            data_set=DATA_SETS,
+        ranges=given(inputs.of_data_sets, stage="bond_sampling", name="_ranges.csv"),
+        angle_ranges=given(
+            inputs.of_data_sets, stage="bond_sampling", name="_angle_ranges.csv"
         ),
     output:
         frames="results/{study}/{molecule}/evaluation/{arm}_frames.csv",

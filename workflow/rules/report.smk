@@ -9,24 +9,24 @@ rule figures:
         angles="results/{study}/{molecule}/topology/angles.csv",
         sampled=expand(
             f"results/{{{{study}}}}/{{{{molecule}}}}/bond_sampling/{DATA_SETS[0]}{{arm}}.xyz",
-            arm=ARMS,
+            arm=SAMPLED,
         ),
         ranges=expand(
             f"results/{{{{study}}}}/{{{{molecule}}}}/bond_sampling/{DATA_SETS[0]}{{arm}}_ranges.csv",
-            arm=ARMS,
+            arm=SAMPLED,
         ),
         angle_ranges=expand(
             f"results/{{{{study}}}}/{{{{molecule}}}}/bond_sampling/{DATA_SETS[0]}{{arm}}_angle_ranges.csv",
-            arm=ARMS,
+            arm=SAMPLED,
         ),
         ledgers=expand(
             "results/{{study}}/{{molecule}}/labels/{data_set}{labelled}_ledger.csv",
-            labelled=["validation", *ARMS],
+            labelled=["validation", *SAMPLED],
             data_set=DATA_SETS,
         ),
         curves=expand(
             "results/{{study}}/{{molecule}}/training/{arm}/seed{seed}/curve.csv",
-            arm=ARMS,
+            arm=TRAINED,
             seed=SEEDS,
         ),
         frame_errors=expand(
@@ -46,11 +46,11 @@ rule figures:
                 item,
                 molecule="{molecule}",
             )
-            for item in catalogue.MOLECULE_FIGURES.values()
+            for item in catalogue.CHAIN_FIGURES.values()
         },
         png=expand(
             "results/{{study}}/figures/{{molecule}}/{name}.png",
-            name=catalogue.MOLECULE_FIGURES,
+            name=catalogue.CHAIN_FIGURES,
         ),
         reliability_table="results/{study}/figures/{molecule}/reliability.csv",
         provenance="results/{study}/figures/{molecule}/provenance.json",
@@ -116,10 +116,15 @@ rule tables:
             molecule=MOLECULES,
             arm=ARMS,
         ),
+        errors=expand(
+            "results/{{study}}/{molecule}/metrics/{arm}_errors.csv",
+            molecule=MOLECULES,
+            arm=ARMS,
+        ),
         ledgers=expand(
             "results/{{study}}/{molecule}/labels/{data_set}{labelled}_ledger.csv",
             molecule=MOLECULES,
-            labelled=["validation", *ARMS],
+            labelled=["validation", *SAMPLED],
             data_set=DATA_SETS,
         ),
     output:

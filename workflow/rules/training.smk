@@ -1,10 +1,39 @@
 """MACE training: one model per arm and seed, and the models of an arm as one file."""
 
 
+rule weights:
+    input:
+        labels=given(inputs.labels_of_seed),
+        bonds="results/{study}/{molecule}/topology/bonds.csv",
+        conformations="results/{study}/{molecule}/conformations/conformations.npz",
+        model=given(inputs.first_model),
+    output:
+        frames="results/{study}/{molecule}/training/{arm}/seed{seed}/weighted.xyz",
+        provenance="results/{study}/{molecule}/training/{arm}/seed{seed}/weights_provenance.json",
+    log:
+        "results/{study}/{molecule}/logs/weights_{arm}_seed{seed}.log",
+    benchmark:
+        "results/{study}/{molecule}/benchmarks/weights_{arm}_seed{seed}.tsv"
+    wildcard_constraints:
+        arm=one_of(WEIGHTED),
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime="20m",
+    params:
+        settings=given(stages.weights),
+        code=code("weights.py"),
+    script:
+        "../scripts/weights.py"
+
+
 rule training:
     input:
-        train=given(inputs.labels_of_seed),
-        validation=given(inputs.labels_of_seed, arm="validation"),
+        train=given(inputs.training_set),
+        validation=given(inputs.of_data_set, stage="labels", name="validation.xyz"),
+        base=given(inputs.base_model),
     output:
         model="results/{study}/{molecule}/training/{arm}/seed{seed}/mace.model",
         curve="results/{study}/{molecule}/training/{arm}/seed{seed}/curve.csv",
@@ -13,6 +42,8 @@ rule training:
         "results/{study}/{molecule}/logs/training_{arm}_seed{seed}.log",
     benchmark:
         "results/{study}/{molecule}/benchmarks/training_{arm}_seed{seed}.tsv"
+    wildcard_constraints:
+        arm=one_of(TRAINED),
     conda:
         "../../envs/physembed.yaml"
     threads: 1
@@ -27,6 +58,31 @@ rule training:
         restart="results/{study}/restart/training/{molecule}/{arm}/seed{seed}",
     script:
         "../scripts/training.py"
+
+
+rule given_model:
+    input:
+        model=given(inputs.base_model),
+    output:
+        model="results/{study}/{molecule}/training/{arm}/seed{seed}/mace.model",
+        provenance="results/{study}/{molecule}/training/{arm}/seed{seed}/provenance.json",
+    log:
+        "results/{study}/{molecule}/logs/given_model_{arm}_seed{seed}.log",
+    benchmark:
+        "results/{study}/{molecule}/benchmarks/given_model_{arm}_seed{seed}.tsv"
+    wildcard_constraints:
+        arm=one_of(GIVEN),
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime="10m",
+    params:
+        settings=given(stages.given_model),
+        code=code("given_model.py"),
+    script:
+        "../scripts/given_model.py"
 
 
 rule committee:

@@ -14,12 +14,14 @@ with stage(snakemake):
     torch.set_num_threads(snakemake.threads)
     settings, paths = snakemake.params.settings, snakemake.input
     models = iter(paths.models)
-    data_sets = zip(paths.train, paths.validation, paths.ranges, paths.angle_ranges, strict=True)
+    of_arm = (paths.train, paths.ranges, paths.angle_ranges) if settings["trained"] else ()
     parts = []
-    for seeds, (train, validation, *ranges) in zip(settings["seeds"], data_sets, strict=True):
-        own = {seed: load_isolated(next(models), "cpu", settings["dtype"]) for seed in seeds}
-        sets = {"train": ase.io.read(train, ":"), "validation": ase.io.read(validation, ":")}
-        parts.append(evaluate(own, sets, *map(read_table, ranges)))
+    for seeds, validation, *own in zip(settings["seeds"], paths.validation, *of_arm, strict=True):
+        loaded = {seed: load_isolated(next(models), "cpu", settings["dtype"]) for seed in seeds}
+        train, *ranges = own or [None]
+        sets = {"train": train, "validation": validation} if train else {"validation": validation}
+        labelled = {name: ase.io.read(path, ":") for name, path in sets.items()}
+        parts.append(evaluate(loaded, labelled, *map(read_table, ranges)))
     frames, forces = numbered_through(parts)
     frames.to_csv(snakemake.output.frames, index=False)
     forces.to_parquet(snakemake.output.forces, index=False)

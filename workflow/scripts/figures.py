@@ -18,16 +18,16 @@ with stage(snakemake):
     settings, paths = snakemake.params.settings, snakemake.input
     arms, conditions = settings["arms"], (settings["duration_ps"], settings["temperature_K"])
     paper = paper_stability().query("molecule == @snakemake.wildcards.molecule")
-    ledgers = read_by_set(paths.ledgers, ["validation", *arms])
-    sampled = {arm: ase.io.read(path, ":") for arm, path in zip(arms, paths.sampled, strict=True)}
+    ledgers = read_by_set(paths.ledgers, ["validation", *settings["sampled"]])
+    sampled = {arm: ase.io.read(path, ":") for arm, path in zip(settings["sampled"], paths.sampled, strict=True)}
     ranges, angle_ranges = (
-        {arm: read_table(path) for arm, path in zip(arms, files, strict=True)}
+        {arm: read_table(path) for arm, path in zip(sampled, files, strict=True)}
         for files in (paths.ranges, paths.angle_ranges)
     )
     train = ase.io.read(paths.train, ":")
-    curves = read_by_arm_and_seed(paths.curves, arms, settings["seeds"])
+    curves = read_by_arm_and_seed(paths.curves, settings["trained"], settings["seeds"])
     comparison, forces = read_table(paths.comparison), read_by_arm(paths.forces, arms)
-    trusted = reliability(forces)
+    trusted = reliability(forces[forces["arm"].isin(settings["trained"])])
     trusted.to_csv(snakemake.output.reliability_table, index=False)
     figures = {
         "bond_lengths": sampling_figures.bond_lengths(train, sampled, read_bond_table(paths.bonds), ranges),

@@ -30,7 +30,8 @@ with stage(snakemake):
     limits = settings.bond_tolerance_A, settings.overlap_margin_A
     detector = CollapseDetector(bonds, means, lengths, *limits, device=device)
     model = load_isolated(snakemake.input.model, device, settings.dtype)
-    ranges = SampledRanges(read_table(snakemake.input.ranges), read_table(snakemake.input.angle_ranges))
+    sampled = [snakemake.input.ranges, snakemake.input.angle_ranges]
+    ranges = SampledRanges(*map(read_table, sampled)) if all(sampled) else None
     changes = Rearrangements(bonds, starts[0].numbers, lengths)
     runs = StabilityCohorts(
         model, starts, detector, ranges, changes, settings,

@@ -1,4 +1,4 @@
-"""Labelled frames -> a MACE model and its training curve."""
+"""Labelled frames, and the model to begin with if there is one -> a MACE model and its training curve."""
 
 from physembed.stage import stage
 
@@ -18,6 +18,8 @@ with stage(snakemake):
         snakemake.input.train,
         snakemake.input.validation,
         seed=settings["seed"],
+        base=snakemake.input.base or None,
+        by_element=settings.get("by_element", False),
         restart=restart,
         model_file=snakemake.output.model,
     )
