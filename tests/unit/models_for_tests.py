@@ -16,7 +16,8 @@ ELEMENTS = (1, 6, 8)
 
 
 def made_once[**P](make: Callable[P, torch.nn.Module]) -> Callable[P, torch.nn.Module]:
-    """A function that makes a model once for the same arguments, and gives copies of it, at a tenth of the time.
+    """A function that makes a model once for the same arguments and default precision, and gives copies of it, at a
+    tenth of the time.
 
     Torch's random numbers go on as if each were made anew.
     """
@@ -24,7 +25,7 @@ def made_once[**P](make: Callable[P, torch.nn.Module]) -> Callable[P, torch.nn.M
 
     @wraps(make)
     def copied(*args: P.args, **options: P.kwargs) -> torch.nn.Module:
-        key = repr((args, sorted(options.items())))
+        key = repr((args, sorted(options.items()), torch.get_default_dtype()))
         if key not in made:
             made[key] = make(*args, **options), torch.get_rng_state()
         model, random = made[key]
