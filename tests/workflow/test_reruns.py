@@ -188,4 +188,6 @@ def test_killed_run_goes_on_with_finished_jobs_kept(copy_of_finished: Checkout) 
     assert copy_of_finished.snakemake("--unlock").returncode == 0
     planned = copy_of_finished.planned()
     assert not {"molecule", "gaff_topology", "gaff_md", "frames", "bond_sampling"} & set(planned)
-    assert planned["training"] == 4
+    # The labels of one arm may be there long before those of the other, and a model of it trained.
+    trained = len(list(made.glob("training/*/seed*/provenance.json")))
+    assert 4 - trained <= planned["training"] <= 4
