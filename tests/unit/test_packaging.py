@@ -38,7 +38,7 @@ def imported(folder: str) -> set[str]:
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.partition(".")[0])
-    return found - set(sys.stdlib_module_names) - {"physembed", "tests"}
+    return found - set(sys.stdlib_module_names) - {"physembed", "tests", "workflow"}
 
 
 @pytest.mark.parametrize(
