@@ -145,6 +145,8 @@ def test_inputs_that_count_otherwise_than_by_their_content() -> None:
     assert resuming() == {
         "gaff_md": {},
         "gaff_npt": {},
+        "pretraining_frames": {},
+        "pretraining": {},
         "training": {},
         "liquid_training": {},
         "stability": {"starts": "None"},  # cohorts are named by the geometries of their starts
