@@ -15,7 +15,7 @@ from physembed.report.published import SHOWN_OF_MOLECULES, cpu_times, markdown_t
 from physembed.report.style import save
 from physembed.report.summary import MoleculesPart, MoleculeSummary, answer, headline
 from physembed.report.tables import ledger_table, model_error_table, stability_table
-from tests.unit.test_report import CHANGES, Made, with_rearrangements
+from tests.unit.test_report import CHANGES, SOURCES, Made, with_rearrangements
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def part(tmp_path_factory: pytest.TempPathFactory) -> MoleculesPart:
     fractions = with_rearrangements(made.runs)
     return MoleculesPart(
         [MoleculeSummary(name, fractions, compare_arms(made.runs), figures)],
-        stability=stability_table({name: fractions}, {name: made.ledgers}, 2.0, 800.0),
+        stability=stability_table({name: fractions}, {name: made.ledgers}, SOURCES, 2.0, 800.0),
         model_errors=model_error_table({name: made.frames}, {name: made.forces}),
         ledger=ledger_table({name: made.ledgers}),
         duration_ps=2.0,
