@@ -190,4 +190,4 @@ def test_killed_run_goes_on_with_finished_jobs_kept(copy_of_finished: Checkout) 
     assert not {"molecule", "gaff_topology", "gaff_md", "frames", "bond_sampling"} & set(planned)
     # The labels of one arm may be there long before those of the other, and a model of it trained.
     trained = len(list(made.glob("training/*/seed*/provenance.json")))
-    assert 4 - trained <= planned["training"] <= 4
+    assert 4 - trained <= planned.get("training", 0) <= 4
