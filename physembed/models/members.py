@@ -111,6 +111,18 @@ class Member:
         return SumCalculator([mace, CSOCalculator(own.parameters, own.convention, own.cutoffs)])
 
 
+def named_files(files: Files, what: str = "model") -> list[str]:
+    """The files one by one.
+
+    Raises:
+        PhysEmbedError: there is none.
+    """
+    named = [str(file) for file in ([files] if isinstance(files, str | Path) else files)]
+    if not named:
+        raise PhysEmbedError(f"{what}: no file is named; give one, or those of a committee")
+    return named
+
+
 def load_members(files: Files, what: str = "model") -> list[Member]:
     """The models in a file, or in several, on the CPU.
 
@@ -119,12 +131,10 @@ def load_members(files: Files, what: str = "model") -> list[Member]:
     Raises:
         PhysEmbedError: no file is named, or one holds no model; or the models cannot form a committee (`check_alike`).
     """
-    named = [files] if isinstance(files, str | Path) else list(files)
-    if not named:
-        raise PhysEmbedError(f"{what}: no file is named; give one, or those of a committee")
+    named = named_files(files, what)
     for file in named:
         check_file(what, file, None)
-    members = [member for file in named for member in _members(load_pickle(file, "cpu", what), str(file), what)]
+    members = [member for file in named for member in _members(load_pickle(file, "cpu", what), file, what)]
     check_alike(members)
     return members
 

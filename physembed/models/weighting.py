@@ -1,8 +1,4 @@
-"""What counts how much in a training: clusters of conformations by weights of frames, elements by the loss.
-
-Frames are weighted by `config_weight`, by which MACE multiplies their errors of energy and forces. The loss takes the
-place of MACE's own in its trainer, which stays as it is.
-"""
+"""A loss in which all elements count the same, in the place of MACE's own in its trainer, which stays as it is."""
 
 from __future__ import annotations
 
@@ -10,43 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from mace.modules.loss import weighted_mean_squared_error_energy
-from numpy.typing import NDArray
 from torch import Tensor
-
-Array = NDArray[np.float64]
-WEIGHTS = (0.5, 3.0)
-"""Smallest and largest weight by bad points."""
-
-
-def by_clusters(clusters: NDArray[np.int64]) -> Array:
-    """(n_frames,) weights with which each cluster that has frames counts the same.
-
-    The weighted mean of errors is then the mean over the clusters of their mean errors (F_mae(k) of Wang et al.).
-
-    Args:
-        clusters: (n_frames,) cluster of each frame.
-    """
-    found, index, counts = np.unique(clusters, return_inverse=True, return_counts=True)
-    return np.asarray(len(clusters) / (len(found) * counts[index]))
-
-
-def by_bad_points(clusters: NDArray[np.int64], errors: Array) -> Array:
-    """(n_frames,) weights in proportion to the ratio of bad points of each cluster, kept within `WEIGHTS`.
-
-    The ratio is the share of the frames of a cluster whose error exceeds the mean over all frames.
-
-    Args:
-        clusters: (n_frames,) cluster of each frame.
-        errors: (n_frames,) mean force error of each frame, from a first model.
-    """
-    bad = errors > errors.mean()
-    if not bad.any():
-        return np.ones(len(errors))
-    ratios = np.array([bad[clusters == cluster].mean() for cluster in clusters])
-    return np.asarray(np.clip(ratios / ratios.mean(), *WEIGHTS))
 
 
 class BalancedElementsLoss(torch.nn.Module):

@@ -73,12 +73,13 @@ def _percent(fraction: float) -> str:
 def change_in_words(arm: Mapping[str, Any]) -> str:
     """What an arm does, from its settings: `3 modified bonds per frame, from off.model`."""
     base = arm["base"]
-    begins = {
-        "file": base["file"] and f"from {Path(base['file']).name}",
-        "pretraining": base["pretraining"] and "pre-trained",
-        "arm": base["arm"] and f"from the models of {base['arm']}",
-    }
-    (begin,) = filter(None, begins.values()) if any(begins.values()) else ("",)
+    begin = ""
+    if base["file"]:
+        begin = f"from {Path(base['file']).name}"
+    elif base["pretraining"]:
+        begin = "pre-trained"
+    elif base["arm"]:
+        begin = f"from the models of {base['arm']}"
     if arm["frames"] == 0:
         return f"{'pre-trained models' if base['pretraining'] else Path(base['file']).name}, without training"
     counts = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
@@ -66,10 +66,8 @@ class Modifier[M: Modification](ABC):
         self.types, self.atomic_numbers, self.check = types, atomic_numbers, check
         self.wanted, self.tries, self.even = wanted, settings.tries, settings.draws == "even"
         self.draws, self.rejected = 0, 0
-        self.made: Counter[str] = Counter()
-        """Modifications of each type so far."""
-        self.made_in: Counter[tuple[str, str]] = Counter()
-        """Modifications of each type in each segment so far."""
+        self.made: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """Modifications so far, by type and segment."""
 
     def favour(self, weights: np.ndarray, rows: Sequence[int]) -> np.ndarray:
         """Weights of draws, with `draws: even` ten times smaller for each change that the type of a row has had.
@@ -79,7 +77,7 @@ class Modifier[M: Modification](ABC):
             rows: (n_draws,) rows of the table.
         """
         if self.even:
-            weights = weights * EVEN ** -np.array([self.made[self.types[row]] for row in rows], float)
+            weights = weights * EVEN ** -np.array([self.made[self.types[row]].total() for row in rows], float)
         return weights / weights.sum()
 
     def chance(self, row: int, segments: tuple[str, str], probability: float) -> float:
@@ -92,9 +90,9 @@ class Modifier[M: Modification](ABC):
         """
         if not self.even:
             return probability
-        types = self.types[row]
+        made = self.made[self.types[row]]
         shares = np.array([probability, 1 - probability])
-        excess = np.array([self.made_in[types, segment] for segment in segments]) - shares * self.made[types]
+        excess = np.array([made[segment] for segment in segments]) - shares * made.total()
         weights = shares * EVEN**-excess
         return float(weights[0] / weights.sum())
 
@@ -137,8 +135,7 @@ class Modifier[M: Modification](ABC):
             if self.check.worst(proposed) is None:
                 records.append(self.record(current, modification))
                 done.append(modification.row)
-                self.made[self.types[modification.row]] += 1
-                self.made_in[self.types[modification.row], modification.segment] += 1
+                self.made[self.types[modification.row]][modification.segment] += 1
                 current = proposed
         if len(done) < self.wanted:
             raise PhysEmbedError(self._complaint(positions, name, done, tried))

@@ -8,31 +8,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from physembed.analysis.survival import compare_arms
 from physembed.errors import PhysEmbedError
 from physembed.report.page import Table
 from physembed.report.published import SHOWN_OF_MOLECULES, cpu_times, markdown_table, publish
 from physembed.report.style import save
 from physembed.report.summary import MoleculesPart, MoleculeSummary, answer, headline
-from physembed.report.tables import ledger_table, model_error_table, stability_table
-from tests.unit.test_report import CHANGES, SOURCES, Made, with_rearrangements
+from tests.unit.test_report import CHANGES, Made, part_of
 
 
 @pytest.fixture(scope="module")
 def part(tmp_path_factory: pytest.TempPathFactory) -> MoleculesPart:
-    made, name, folder = Made(), "paracetamol", tmp_path_factory.mktemp("figures")
-    figures = {key: save(figure, folder / key)[0] for key, figure in made.draw().items()}
-    fractions = with_rearrangements(made.runs)
-    return MoleculesPart(
-        [MoleculeSummary(name, fractions, compare_arms(made.runs), figures)],
-        stability=stability_table({name: fractions}, {name: made.ledgers}, SOURCES, 2.0, 800.0),
-        model_errors=model_error_table({name: made.frames}, {name: made.forces}),
-        ledger=ledger_table({name: made.ledgers}),
-        duration_ps=2.0,
-        temperature_K=800.0,
-        per_seed=False,
-        changes=CHANGES,
-    )
+    made, folder = Made(), tmp_path_factory.mktemp("figures")
+    return part_of(made, "paracetamol", {key: save(figure, folder / key)[0] for key, figure in made.draw().items()})
 
 
 def written(part: MoleculesPart, folder: Path) -> Path:

@@ -690,11 +690,11 @@ class Page(HTMLParser):
         assert self.style and "url(" not in self.style and "@import" not in self.style
 
 
-def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str, Path]) -> None:
-    name, fractions = "<b>x & y", with_rearrangements(made.runs)
-    molecule = MoleculeSummary(name, fractions, compare_arms(made.runs), svgs)
-    part = MoleculesPart(
-        [molecule],
+def part_of(made: Made, name: str, svgs: dict[str, Path]) -> MoleculesPart:
+    """What the page shows of the made-up study of one molecule of that name."""
+    fractions = with_rearrangements(made.runs)
+    return MoleculesPart(
+        [MoleculeSummary(name, fractions, compare_arms(made.runs), svgs)],
         stability=stability_table({name: fractions}, {name: made.ledgers}, SOURCES, 2.0, 800.0),
         model_errors=model_error_table({name: made.frames}, {name: made.forces}),
         ledger=ledger_table({name: made.ledgers}),
@@ -703,6 +703,12 @@ def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str
         per_seed=False,
         changes=CHANGES,
     )
+
+
+def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str, Path]) -> None:
+    name = "<b>x & y"
+    part = part_of(made, name, svgs)
+    (molecule,) = part.molecules
     arguments: dict[str, Any] = {
         "study": "demo", "settings": {"training": {"seeds": [1, 2]}, "study": "demo"}, "versions": {"torch": "2.11.0"},
         "with_figures": True,
@@ -723,7 +729,7 @@ def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str
     assert len(source) < 50_000
     with pytest.raises(PhysEmbedError, match="figure 'survival' is missing"):
         figures = {key: path for key, path in svgs.items() if key != "survival"}
-        without = MoleculeSummary(name, fractions, compare_arms(made.runs), figures)
+        without = replace(molecule, figures=figures)
         write_summary(tmp_path / "no.html", replace(part, molecules=[without]), [], **arguments)
     assert not (tmp_path / "no.html").exists()
 

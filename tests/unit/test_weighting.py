@@ -9,9 +9,10 @@ import pytest
 import torch
 from mace import modules
 
+from physembed.analysis.frame_weights import by_bad_points, by_clusters
 from physembed.models.loss_gradient import substituted
 from physembed.models.training import train
-from physembed.models.weighting import BalancedElementsLoss, balanced_elements, by_bad_points, by_clusters
+from physembed.models.weighting import BalancedElementsLoss, balanced_elements
 from physembed.trajectory import write_trajectory
 
 from .test_loss_gradient import batch, double, frames, mace

@@ -9,9 +9,9 @@ with stage(snakemake) as log:
     import torch
 
     from physembed.analysis.conformations import Conformations, Features
+    from physembed.analysis.frame_weights import by_bad_points, by_clusters
     from physembed.engine.mace import load_isolated
     from physembed.models.evaluation import predict
-    from physembed.models.weighting import by_bad_points, by_clusters
     from physembed.molecules.bonds import read_bond_table
     from physembed.trajectory import write_trajectory
 

@@ -69,6 +69,13 @@ def _exp_of(x: Any) -> Any:
 
 
 @compiled
+def _add(row: Array, values: tuple[float, ...]) -> None:
+    """Add as many values to a row."""
+    for i in range(len(values)):
+        row[i] += values[i]
+
+
+@compiled
 def sort_rows(kind: Array, n_kinds: int, starts: Array, second: Array, image: Array, out: Array, ends: Array) -> None:
     """Order the pairs of each atom by the elements of their partners.
 
@@ -368,13 +375,7 @@ def energies(
                 fx += sx
                 fy += sy
                 fz += sz
-                of_system = virial[system[atom]]
-                of_system[0] += xx
-                of_system[1] += yy
-                of_system[2] += zz
-                of_system[3] += yz
-                of_system[4] += xz
-                of_system[5] += xy
+                _add(virial[system[atom]], (xx, yy, zz, yz, xz, xy))
                 sums[system[atom], 0] += total0
                 sums[system[atom], 1] += total1
                 if by_coordination.size:
@@ -384,9 +385,7 @@ def energies(
                     for i in range(n):
                         by_coordination[others[i]] += share[i] * c6_second[i]
                     own += total0
-            forces[atom, 0] += fx
-            forces[atom, 1] += fy
-            forces[atom, 2] += fz
+            _add(forces[atom], (fx, fy, fz))
             if by_coordination.size:
                 by_coordination[atom] += own
 
@@ -421,7 +420,7 @@ def pull(
     for chunk in range(first, last):
         forces, virial = all_forces[chunk], virials[chunk]
         for atom in dealt[bounds[chunk] : bounds[chunk + 1]]:
-            own, of_system = by_coordination[atom], virial[system[atom]]
+            own = by_coordination[atom]
             for k in range(n_kinds):
                 begin = ends[atom * n_kinds + k]
                 sx = sy = sz = xx = yy = zz = yz = xz = xy = zero
@@ -443,12 +442,5 @@ def pull(
                     forces[other, 0] -= px
                     forces[other, 1] -= py
                     forces[other, 2] -= pz
-                forces[atom, 0] += sx
-                forces[atom, 1] += sy
-                forces[atom, 2] += sz
-                of_system[0] += xx
-                of_system[1] += yy
-                of_system[2] += zz
-                of_system[3] += yz
-                of_system[4] += xz
-                of_system[5] += xy
+                _add(forces[atom], (sx, sy, sz))
+                _add(virial[system[atom]], (xx, yy, zz, yz, xz, xy))
