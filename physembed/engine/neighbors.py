@@ -489,7 +489,7 @@ class PaddedList:
                 self.make(positions, cell, pbc, system_idx)
         vectors = positions.index_select(0, self._second) - positions.index_select(0, self._first) + self._beyond
         cells = cell.index_select(0, system_idx).index_select(0, self._first)
-        return self._first, self._second, vectors + torch.einsum("pi,pij->pj", self._shifts, cells)
+        return self._first, self._second, vectors + (self._shifts[:, :, None] * cells).sum(dim=1)
 
     def make(self, positions: Tensor, cell: Tensor, pbc: Tensor, system_idx: Tensor) -> None:
         """Search the pairs of this structure."""

@@ -7,6 +7,7 @@ rolled back, so no step is accepted in which a pair could have been missing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -17,6 +18,10 @@ from physembed.engine.graphs import Replayed
 
 CHUNK = 25
 """Maximum number of steps between two verifications of the lists."""
+MARGIN = 0.8
+"""Fraction of what is left of a skin that the next steps may be expected to use."""
+FORGOTTEN = 0.8
+"""Factor per chunk by which an earlier, faster use of the skin is forgotten."""
 
 
 class List(Protocol):
@@ -47,8 +52,8 @@ class ListedSteps:
         self._generator: torch.Generator = state.rng
         self._replayed: Replayed | None = None
         self._replayed_on: list[tuple[int, int]] = []
-        self._chunk = CHUNK
-        self._used = 0.0
+        self._used = self._growth = 0.0
+        self._fresh = False
         self.taken_back = 0
         self._renew()
 
@@ -57,43 +62,51 @@ class ListedSteps:
         if not self._lists:
             self._repeat(steps)
             return
-        fresh = False
         while steps:
-            if self._used >= 1.0:
+            chunk = min(steps, CHUNK)
+            if self._expected_to_last() < chunk and not self._fresh:
                 self._renew()
-                fresh = True
-            chunk = min(steps, self._chunk)
-            before, drawn = [tensor.clone() for tensor in self._changed], self._generator.get_state()
+            chunk = max(min(chunk, self._expected_to_last()), 1)
+            state = self._state_of_steps()
+            before, drawn = [tensor.clone() for tensor in state], self._generator.get_state()
             try:
                 self._repeat(chunk)
+                used = self._used_fraction()
             except torch.cuda.OutOfMemoryError as error:
-                self._put_back(before, drawn)
+                self._put_back(state, before, drawn)
                 self._replayed = None
                 if not hasattr(self._model, "fewer_at_once"):
                     raise
                 self._model.fewer_at_once(error)
-                self._used = 1.0
+                self._renew()
                 continue
-            used = self._used_fraction()
+            growth = (used - self._used) / chunk
             if used < 1.0:
-                steps, fresh = steps - chunk, False
-                self._chunk = min(2 * self._chunk, CHUNK)
-                # Rebuild now if the lists would probably not last another chunk.
-                growth = max(used - self._used, 0.0) / chunk
-                self._used = 1.0 if used + growth * self._chunk >= 1.0 else used
+                self._growth, self._used, self._fresh = max(growth, FORGOTTEN * self._growth), used, False
+                steps -= chunk
                 continue
             self.taken_back += 1
-            self._put_back(before, drawn)
-            if not fresh:
-                self._used = 1.0
-            elif chunk > 1:
-                self._chunk = chunk // 2
-            else:
+            self._put_back(state, before, drawn)
+            if not self._fresh:
+                self._growth = max(self._growth, min(growth, 1.0))
+                self._renew()
+            elif chunk == 1:
                 self._attended_step()
                 steps -= 1
+            else:  # at most half as many steps with these lists
+                self._growth = min(max(growth, 2 * MARGIN * (1 - self._used) / chunk), 1.0)
 
-    def _put_back(self, before: list[Tensor], drawn: Tensor) -> None:
-        for tensor, value in zip(self._changed, before, strict=True):
+    def _expected_to_last(self) -> int:
+        """Number of steps for which the lists will probably last."""
+        left = MARGIN * (1 - self._used)
+        return int(left / self._growth) if CHUNK * self._growth > left else CHUNK * (left > 0)
+
+    def _state_of_steps(self) -> list[Tensor]:
+        """All tensors that a step changes."""
+        return [*self._changed, *(held.used for held in self._lists)]
+
+    def _put_back(self, state: list[Tensor], before: list[Tensor], drawn: Tensor) -> None:
+        for tensor, value in zip(state, before, strict=True):
             tensor.copy_(value)
         self._generator.set_state(drawn)
 
@@ -101,8 +114,7 @@ class ListedSteps:
         lists = self._lists
         used_on = [(id(held), held.allocations) for held in lists]
         if self._replayed is None or self._replayed_on != used_on:
-            state = [*self._changed, *(held.used for held in lists)]
-            self._replayed = Replayed(self._step, self._captured, state, self._generator)
+            self._replayed = Replayed(self._step, self._captured, self._state_of_steps(), self._generator)
             self._replayed_on = used_on
         for held in lists:
             held.attended = False
@@ -115,7 +127,7 @@ class ListedSteps:
     def _attended_step(self) -> None:
         """Take one step, verifying the lists and rebuilding them if necessary: for motion too fast for any list."""
         self._step()
-        self._used = self._used_fraction()
+        self._used = min(self._used_fraction(), 1.0)
 
     @property
     def _lists(self) -> Sequence[List]:
@@ -125,10 +137,10 @@ class ListedSteps:
     def _renew(self) -> None:
         if hasattr(self._model, "make_lists"):
             self._model.make_lists(self._state)
-        self._used = self._used_fraction()
+        self._used, self._fresh = min(self._used_fraction(), 1.0), True
 
     def _used_fraction(self) -> float:
-        """Largest fraction of a skin in use; NaN counts as stale. The host synchronises with the device only here."""
+        """Largest fraction of a skin in use; infinite for NaN. The host synchronises with the device only here."""
         lists = self._lists
         used = float(torch.stack([held.used for held in lists]).amax()) if lists else 0.0
-        return used if used < 1.0 else 1.0
+        return math.inf if math.isnan(used) else used
