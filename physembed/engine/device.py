@@ -14,12 +14,15 @@ CPU_SYSTEMS = 20
 """Molecules evaluated at once on a CPU; 100 at once took 10 to 25 % longer per molecule."""
 
 
-def resolve_device(device: str) -> str:
+def resolve_device(device: str | torch.device) -> str:
     """Replace `auto` by `cuda` if there is a GPU, otherwise by `cpu` with a warning; check other values.
 
     Raises:
-        PhysEmbedError: if `cuda` is requested but there is no GPU.
+        PhysEmbedError: if `cuda` is requested but there is no GPU, or if it is none of `auto`, `cpu` and `cuda`.
     """
+    device = str(device)
+    if device not in ("auto", "cpu", "cuda"):
+        raise PhysEmbedError(f"device: {device!r}: use auto, cpu or cuda; CUDA_VISIBLE_DEVICES selects the GPU")
     if device == "auto":
         if torch.cuda.is_available():
             return "cuda"

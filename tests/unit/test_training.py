@@ -359,6 +359,9 @@ def test_devices(monkeypatch, caplog):
     assert len(caplog.messages) == 1 and caplog.messages[0].startswith("no GPU")
     with pytest.raises(PhysEmbedError, match="'cuda' is set"):
         resolve_device("cuda")
+    assert resolve_device(torch.device("cpu")) == "cpu"
+    with pytest.raises(PhysEmbedError, match="'cuda:1': use auto, cpu or cuda; CUDA_VISIBLE_DEVICES"):
+        resolve_device("cuda:1")
 
 
 class Central(ModelInterface):
