@@ -263,19 +263,39 @@ def _seed_permutation(scores_a: np.ndarray, scores_b: np.ndarray) -> tuple[float
     return (as_extreme + 1) / (MAX_ASSIGNMENTS + 1), max(smallest, 1 / (MAX_ASSIGNMENTS + 1)), MAX_ASSIGNMENTS
 
 
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """(n,) p-values corrected for their number, so that the chance of any false positive stays below the level.
+
+    The k-th smallest of n is multiplied by n - k + 1; none becomes smaller than one before it, or larger than 1.
+    S. Holm, Scand. J. Stat. 1979, 6, 65.
+    """
+    order = np.argsort(p_values)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(np.maximum.accumulate(np.arange(len(p_values), 0, -1) * p_values[order]), 1)
+    return corrected
+
+
+def _seeds_required(comparisons: int) -> int:
+    """Seeds per arm with which the permutation test can reach significance after correction for so many pairs."""
+    seeds = 1
+    while comparisons * 2 / math.comb(2 * seeds, seeds) >= 1 - CONFIDENCE:
+        seeds += 1
+    return seeds
+
+
 def compare_arms(runs: pd.DataFrame) -> pd.DataFrame:
     """Log-rank test of each pair of arms, together with a permutation test whose units are the seeds.
 
-    Both test whether the collapse times of two arms could come from the same distribution, two-sided, without
-    correction for the number of pairs. The log-rank test treats each run as independent (N. Mantel, Cancer
-    Chemother. Rep. 1966, 50, 163). The permutation test uses the same O - E and assigns whole seeds to the
-    arms in every possible way; its p-value cannot fall below `smallest_p_value_seeds`.
+    Both test whether the collapse times of two arms could come from the same distribution, two-sided. The log-rank
+    test treats each run as independent (N. Mantel, Cancer Chemother. Rep. 1966, 50, 163). The permutation test uses
+    the same O - E and assigns whole seeds to the arms in every possible way; its p-value cannot fall below
+    `smallest_p_value_seeds`. The p-values of either test are also given corrected for the number of pairs (`holm`).
 
     Returns:
         arm_a, arm_b; observed_minus_expected (collapses of arm_a; positive: arm_a collapses more); statistic
         (log-rank chi-squared, one degree of freedom) and p_value; seeds_a, seeds_b, assignments,
-        p_value_seeds, smallest_p_value_seeds; note (empty, or what limits the comparison). No rows if there is
-        only one arm.
+        p_value_seeds, smallest_p_value_seeds; comparisons (number of pairs), p_value_holm and p_value_seeds_holm
+        (corrected for it); note (empty, or what limits the comparison). No rows if there is only one arm.
     """
     columns = [
         "arm_a", "arm_b", "observed_minus_expected", "statistic", "p_value", "seeds_a", "seeds_b",
@@ -301,15 +321,30 @@ def compare_arms(runs: pd.DataFrame) -> pd.DataFrame:
                     "whenever runs of both arms were left, all or none of them collapsed: no difference to test"
                 )
         p_value_seeds, smallest, assignments = _seed_permutation(seeds_a, seeds_b)
-        if smallest > 1 - CONFIDENCE:
-            notes.append(f"with this few seeds no p-value can be below {smallest:.2g}")
         rows.append(
             [
                 arm_a, arm_b, seeds_a.sum(), statistic, p_value, len(seeds_a), len(seeds_b),
                 assignments, p_value_seeds, smallest, "; ".join(notes),
             ]
         )  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+    return _corrected(pd.DataFrame(rows, columns=columns))
+
+
+def _corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """The comparison of arms with the corrected p-values, and a note where seeds are too few for any to be small."""
+    count = len(table)
+    level, smallest = 1 - CONFIDENCE, table["smallest_p_value_seeds"]
+    if count > 1 and count * smallest.min() >= level:
+        limit = (
+            f"corrected for {count} comparisons, no p-value over seeds can be below "
+            f"{min(1, count * smallest.min()):.2g} with this few seeds ({_seeds_required(count)} per arm are needed)"
+        )
+        limits = [limit] * count
+    else:
+        limits = [f"with this few seeds no p-value can be below {p:.2g}" if p > level else "" for p in smallest]
+    notes = ["; ".join(filter(None, pair)) for pair in zip(table["note"], limits, strict=True)]
+    corrected = {f"{name}_holm": holm(table[name].to_numpy(dtype=float)) for name in ("p_value", "p_value_seeds")}
+    return table.drop(columns="note").assign(comparisons=count, **corrected, note=notes)
 
 
 def collapse_causes(runs: pd.DataFrame) -> pd.DataFrame:

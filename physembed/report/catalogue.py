@@ -61,6 +61,7 @@ CHAIN_FIGURES = _by_name(
         "The band is log-log, and exact where no run or every run collapsed.\n\n"
         "The log-rank test treats each run as independent, which runs of one model are not. The permutation test moves "
         "whole seeds between the arms and is the more reliable one; with few seeds it cannot give a small p-value. "
+        "With more than two arms the p-values are corrected for the number of pairs (Holm). "
         "Look for curves of one arm that agree: a single deviating thin line is one bad model.",
     ),
     Item(

@@ -17,7 +17,7 @@ from physembed.report import liquid_summary
 from physembed.report.catalogue import MOLECULE_FIGURES, MOLECULE_TABLES
 from physembed.report.liquid_summary import ModelSummary
 from physembed.report.page import Table, embedded, flatten
-from physembed.report.survival_figures import conditions_differ, format_p
+from physembed.report.survival_figures import comparisons_shown, conditions_differ, format_p
 from physembed.report.tables import paper_stability
 from physembed.report.training_figures import LEDGER_COLOURS
 
@@ -96,25 +96,31 @@ def change_in_words(arm: Mapping[str, Any]) -> str:
 
 
 SIGNIFICANT = 0.05
-"""p over seeds below which the arms are reported as different."""
+"""p over seeds, corrected for the number of pairs of arms, below which the arms are reported as different."""
 
 
 def headline(molecule: MoleculeSummary) -> str:
     """The result for a molecule, in one sentence without test statistics.
 
-    The arms that modify their frames are compared with the first arm by the test over seeds. Without a first arm that
-    leaves its frames unmodified, or with one arm only, the sentence counts the surviving runs.
+    The other arms are compared with the first one by the test over seeds, corrected for the number of all pairs. With
+    one arm only, the sentence counts the surviving runs.
     """
     totals = molecule.fractions[molecule.fractions["seed"].astype(str) == "all"].to_dict("records")
     first, *others = totals
     if not others:
         return f"{first['runs'] - first['collapsed']} of {first['runs']} runs of {first['arm']} survive."
-    seeds = {
-        frozenset((row["arm_a"], row["arm_b"])): row["p_value_seeds"] for row in molecule.comparison.to_dict("records")
-    }
+    pairs = molecule.comparison.to_dict("records")
+    seeds = {frozenset((row["arm_a"], row["arm_b"])): row["p_value_seeds_holm"] for row in pairs}
     different = [row for row in others if seeds.get(frozenset((first["arm"], row["arm"])), 1.0) < SIGNIFICANT]
+    corrected = f", corrected for {len(pairs)} comparisons (Holm)," if len(pairs) > 1 else ""
+    if corrected and len(pairs) * min(row["smallest_p_value_seeds"] for row in pairs) >= SIGNIFICANT:
+        best = min(totals, key=lambda row: row["fraction"])
+        return (
+            f"With this few seeds the test over seeds{corrected} cannot tell any two arms apart; the fewest runs "
+            f"collapse with {best['arm']}: {best['collapsed']} of {best['runs']}."
+        )
     if not different:
-        return f"The test over seeds shows no difference between {first['arm']} and {_listed(others)}."
+        return f"The test over seeds{corrected} shows no difference between {first['arm']} and {_listed(others)}."
     best = min(different, key=lambda row: row["fraction"])
     verb = "survive longer" if best["fraction"] < first["fraction"] else "collapse sooner"
     return (
@@ -149,13 +155,14 @@ def answer(molecule: MoleculeSummary, changes: Mapping[str, str]) -> str:
             f"({_percent(row['fraction'])}, {interval}{_percent(row['low'])} to {_percent(row['high'])})"
         )
     sentence = ", ".join(parts)
-    for row in molecule.comparison.to_dict("records"):
+    pairs, correction = comparisons_shown(molecule.comparison)
+    for row in pairs:
         pair = "" if len(totals) == 2 else f"{row['arm_a']} against {row['arm_b']} "
         sentence += (
-            f"; {pair}{format_p(row['p_value_seeds'])} over seeds ({row['seeds_a']} + {row['seeds_b']} models); "
-            f"log-rank {format_p(row['p_value'])} over runs of these models only"
+            f"; {pair}{format_p(row['p_value_seeds_holm'])} over seeds ({row['seeds_a']} + {row['seeds_b']} models); "
+            f"log-rank {format_p(row['p_value_holm'])} over runs of these models only"
         )
-    return sentence + "."
+    return sentence + (f"; {correction}." if correction else ".")
 
 
 def cautions(molecule: MoleculeSummary, duration_ps: float, temperature_K: float, *, per_seed: bool) -> list[str]:
@@ -188,8 +195,8 @@ def cautions(molecule: MoleculeSummary, duration_ps: float, temperature_K: float
             "All seeds share one data set: the test over seeds applies to this data set only, and another one may "
             "give a different result (frames.per_seed draws one for each seed)."
         )
-    notes = [str(row["note"]) for row in molecule.comparison.fillna({"note": ""}).to_dict("records") if row["note"]]
-    sentences += [f"{note[0].upper()}{note[1:]}." for note in dict.fromkeys(notes)]
+    notes = "; ".join(molecule.comparison["note"].fillna("")).split("; ")
+    sentences += [f"{note[0].upper()}{note[1:]}." for note in dict.fromkeys(filter(None, notes))]
     return sentences
 
 

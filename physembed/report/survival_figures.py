@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -29,13 +32,39 @@ def format_p(p_value: float) -> str:
     return "p < 0.0001" if p_value < 1e-4 else f"p = {p_value:.2g}"
 
 
+PAIRS_SHOWN = 6
+"""Maximum number of pairs of arms whose p-values are written out: all of up to four arms."""
+
+
+def comparisons_shown(comparison: pd.DataFrame) -> tuple[list[dict[Hashable, Any]], str]:
+    """Pairs of arms whose p-values are written out, and what has to be said of their number.
+
+    Args:
+        comparison: from `physembed.analysis.survival.compare_arms`.
+
+    Returns:
+        all pairs, or, if there are more than `PAIRS_SHOWN`, those with the smallest p-values over seeds, and over runs
+        where these are equal; and `p-values corrected for 3 comparisons (Holm)`, empty for a single pair.
+    """
+    count = len(comparison)
+    if count < 2:
+        return comparison.to_dict("records"), ""
+    text = f"p-values corrected for {count} comparisons (Holm)"
+    if count > PAIRS_SHOWN:
+        comparison = comparison.sort_values(["p_value_seeds_holm", "p_value_holm"], kind="stable")[:PAIRS_SHOWN]
+        text += f", the {PAIRS_SHOWN} smallest of which are given; survival/comparison.csv has all"
+    return comparison.to_dict("records"), text
+
+
 def comparison_lines(comparison: pd.DataFrame) -> list[str]:
     """One line per pair of arms: both p-values of `physembed.analysis.survival.compare_arms`, over seeds first."""
-    return [
-        f"{row['arm_a']} against {row['arm_b']}: {format_p(row['p_value_seeds'])} over {row['seeds_a']} + "
-        f"{row['seeds_b']} seeds; log-rank {format_p(row['p_value'])} over runs of these models only"
-        for row in comparison.to_dict("records")
+    pairs, correction = comparisons_shown(comparison)
+    lines = [
+        f"{row['arm_a']} against {row['arm_b']}: {format_p(row['p_value_seeds_holm'])} over {row['seeds_a']} + "
+        f"{row['seeds_b']} seeds; log-rank {format_p(row['p_value_holm'])} over runs of these models only"
+        for row in pairs
     ]
+    return [*lines, *([correction] if correction else [])]
 
 
 def survival(curves: pd.DataFrame, comparison: pd.DataFrame, duration_ps: float) -> Figure:

@@ -45,7 +45,13 @@ from physembed.report.summary import (
     headline,
     write_summary,
 )
-from physembed.report.survival_figures import collapse_causes, collapse_fraction, conditions_differ, survival
+from physembed.report.survival_figures import (
+    collapse_causes,
+    collapse_fraction,
+    comparison_lines,
+    conditions_differ,
+    survival,
+)
 from physembed.report.tables import (
     force_metric_table,
     ledger_table,
@@ -620,6 +626,47 @@ def test_the_headline_follows_the_test_over_seeds() -> None:
         "Models of adaptive survive longer than those of original: 8 of 40 runs collapse, 36 of 40 there."
     )
     assert headline(runs_with(18)) == "2 of 20 runs of original survive."
+
+
+def several(seeds: int, *chances: float) -> MoleculeSummary:
+    """Arms of a study with more than one pair, of whose runs such shares collapse, seed by seed."""
+    rows = [
+        (f"arm{arm}", seed, run, run < 20 * chance, 10.0 + run if run < 20 * chance else 2000.0)
+        for arm, chance in enumerate(chances) for seed in range(seeds) for run in range(20)
+    ]  # fmt: skip
+    runs = pd.DataFrame(rows, columns=["arm", "seed", "replica", "collapsed", "time_fs"])
+    return MoleculeSummary("paracetamol", collapse_fractions(runs), compare_arms(runs), {})
+
+
+def test_several_pairs_are_corrected_and_the_page_says_so() -> None:
+    three, changes = several(6, 0.9, 0.1, 0.1), {f"arm{index}": "changed" for index in range(12)}
+    text = answer(three, changes).replace("\N{NO-BREAK SPACE}", " ")
+    # 3 x 2/924
+    assert "arm0 against arm1 p = 0.0065 over seeds (6 + 6 models)" in text
+    assert text.endswith("; p-values corrected for 3 comparisons (Holm).")
+    assert headline(three).startswith("Models of arm1 survive longer than those of arm0")
+    assert headline(several(6, 0.5, 0.5, 0.5)) == (
+        "The test over seeds, corrected for 3 comparisons (Holm), shows no difference between arm0 and arm1 or arm2."
+    )
+    *pairs, last = comparison_lines(three.comparison)
+    assert len(pairs) == 3 and last == "p-values corrected for 3 comparisons (Holm)"
+    assert "Holm" not in "".join(comparison_lines(runs_with(18, 4).comparison))
+
+
+def test_of_many_pairs_those_with_the_smallest_p_values_are_written_out() -> None:
+    many, changes = several(5, *[0.9] * 9, 0.1), {f"arm{index}": "changed" for index in range(12)}
+    *pairs, last = comparison_lines(many.comparison)
+    assert len(pairs) == 6 and all("arm9: p = 0.36 over" in line for line in pairs)
+    assert "corrected for 45 comparisons (Holm), the 6 smallest of which are given" in last
+    assert answer(many, changes).count("log-rank") == 6
+    # 45 x 2/252 = 0.36: no difference can be shown, however large, which is another thing than to show none.
+    assert headline(many) == (
+        "With this few seeds the test over seeds, corrected for 45 comparisons (Holm), cannot tell any two arms apart; "
+        "the fewest runs collapse with arm9: 10 of 100."
+    )
+    limits = cautions(many, 100.0, 800.0, per_seed=False)
+    (seeds,) = [sentence for sentence in limits if "few seeds" in sentence]
+    assert seeds.startswith("Corrected for 45 comparisons, no p-value over seeds can be below 0.36")
 
 
 @pytest.mark.parametrize(
