@@ -144,6 +144,8 @@ class Arm(Sampling):
 
     frames: Annotated[int, Field(ge=0)] | None = None
     """Training frames that it takes, the first of those drawn; `null` for all; 0: models are run as they begin."""
+    labels: Annotated[list[Count], Field(min_length=1)] | None = None
+    """Numbers of labels: in place of this arm there is one arm `<name>_<number>` for each, with the first frames."""
     frames_of: Name | None = None
     """Arm whose labelled frames it trains on, in place of frames of its own."""
     base: Base = Base()
@@ -198,6 +200,13 @@ def source_of(config: Config, name: str) -> str | None:
     """The arm on whose labelled frames an arm trains; None for one that trains on none."""
     arm = config.arms[name]
     return None if arm.frames == 0 else arm.frames_of or name
+
+
+def labelled_sets(config: Config, name: str) -> list[str]:
+    """The sets of labelled frames behind the models of an arm: its own, and that of the models that they begin as."""
+    base = config.arms[name].base.arm
+    sources = [source_of(config, arm) for arm in (name, base) if arm]
+    return list(dict.fromkeys(source for source in sources if source))
 
 
 def training_frames(config: Config, name: str) -> int:
@@ -264,8 +273,9 @@ def arm_clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
             yield problem
     if problems:
         return  # what follows is computed from the names of arms
-    for name in config.arms:
-        yield from _batch_clashes(name, config)
+    for name, arm in config.arms.items():
+        field = "frames" if arm.frames else "frames_of"
+        yield from batch_clashes(name, config, key=f"arms.{name}", field=field, value=getattr(arm, field))
         yield from _sampling_clashes(f"arms.{name}", config.arms[name])
     if pretrains(config):
         yield from _pretraining_clashes(config)
@@ -311,35 +321,46 @@ def _base_clashes(name: str, config: Config) -> Iterator[tuple[str, Any, str]]:
 
 def _frames_clashes(name: str, config: Config) -> Iterator[tuple[str, Any, str]]:
     arm, key = config.arms[name], f"arms.{name}"
-    sampling = [field for field in Sampling.model_fields if field in arm.model_fields_set]
+    # A complete configuration, as archives hold it, states the defaults too.
+    stated = [field for field in Arm.model_fields if getattr(arm, field) != Arm.model_fields[field].get_default()]
+    sampling = [field for field in stated if field in Sampling.model_fields]
     if arm.frames == 0:
         if not arm.base.given:
             yield f"{key}.frames", 0, "an arm without frames needs models to run: give base.file or base.pretraining"
-        for field in (*sampling, *(field for field in ("frames_of", "training") if field in arm.model_fields_set)):
+        for field in (*sampling, *(field for field in ("labels", "frames_of", "training") if field in stated)):
             yield f"{key}.{field}", getattr(arm, field), "the arm takes no frames (frames: 0); remove it, or take some"
     elif other := arm.frames_of:
         if problem := _other_arm(config, name, other):
             yield f"{key}.frames_of", other, problem
         elif config.arms[other].frames_of or config.arms[other].frames == 0:
             yield f"{key}.frames_of", other, "has no frames of its own; name an arm that has"
-        for field in (*sampling, *(["frames"] if arm.frames else [])):
+        for field in (*sampling, *(field for field in ("frames", "labels") if field in stated)):
             yield f"{key}.{field}", getattr(arm, field), f"the arm takes the frames of {other} as they are; remove it"
 
 
-def _batch_clashes(name: str, config: Config) -> Iterator[tuple[str, Any, str]]:
-    arm, key, taken = config.arms[name], f"arms.{name}", config.frames.train
+def batch_clashes(name: str, config: Config, *, key: str, field: str, value: Any) -> Iterator[tuple[str, Any, str]]:
+    """Key, value and problem of an arm that takes more frames than there are, or fewer than a batch.
+
+    Args:
+        name: the arm.
+        config: the configuration.
+        key: the arm's key in the configuration.
+        field: what says under this key how many frames it takes.
+        value: the value of this field.
+    """
+    arm, taken = config.arms[name], config.frames.train
     count = training_frames(config, name)
     batch = arm.training.batch_size
     if arm.frames and arm.frames > taken:
-        problem = f"more than there are (frames.train {taken}); lower it or raise frames.train"
-        yield f"{key}.frames", arm.frames, problem
+        more = f"needs {arm.frames} frames, more" if value != arm.frames else "more"
+        problem = f"{more} than there are (frames.train {taken}); lower it or raise frames.train"
+        yield f"{key}.{field}", value, problem
     elif batch and arm.frames != 0 and batch > count:
         yield f"{key}.training.batch_size", batch, f"larger than the arm's training set ({count} frames)"
     elif (arm.frames or arm.frames_of) and not batch and config.training.batch_size > count:
-        field = "frames" if arm.frames else "frames_of"
         whole = f"fewer frames ({count}) than a batch" if arm.frames_of else "fewer than a batch"
         problem = f"{whole} (training.batch_size {config.training.batch_size}); set {key}.training.batch_size"
-        yield f"{key}.{field}", getattr(arm, field), problem
+        yield f"{key}.{field}", value, problem
 
 
 def _sampling_clashes(key: str, settings: Sampling) -> Iterator[tuple[str, Any, str]]:

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from physembed.config.arms import Arm, Pretraining, arm_clashes, kind_of
 from physembed.config.base import PATTERNS, Name, Positive, Section, Seed
 from physembed.config.files import BY_NAME
+from physembed.config.label_numbers import label_number_clashes, with_label_numbers
 from physembed.config.liquids import (
     NPT,
     Certificate,
@@ -94,7 +95,9 @@ class Config(Section):
 
 
 def load(config: dict[str, Any]) -> Config:
-    """Check a merged configuration. An arm or a model whose value is null is dropped.
+    """Check a merged configuration.
+
+    An arm or a model whose value is null is dropped; an arm with several numbers of labels becomes one arm for each.
 
     Raises:
         PhysEmbedError: one line that names the key and the value.
@@ -109,7 +112,7 @@ def load(config: dict[str, Any]) -> Config:
     else:
         problems = [f"{key}: {shown(value)}: {problem}" for key, value, problem in _clashes(checked)]
         if not problems:
-            return checked
+            return with_label_numbers(checked)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     raise PhysEmbedError(f"config: {problems[0]}{more}")
 
@@ -119,7 +122,8 @@ def _clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
     yield from _clashing_names(config)
     yield from liquid_clashes(config)
     yield from molecule_clashes(config)
-    yield from arm_clashes(config)
+    problems = list(arm_clashes(config))
+    yield from problems or label_number_clashes(config)
 
 
 def _clashing_names(config: Config) -> Iterator[tuple[str, Any, str]]:

@@ -12,6 +12,7 @@ from snakemake.utils import update_config
 
 from physembed.config import Arm, Config, arms, load
 from physembed.config.documents import json_schema, markdown_table, readme
+from physembed.config.label_numbers import label_series
 from physembed.durations import frame_count
 from physembed.errors import PhysEmbedError
 from physembed.study import load_study
@@ -142,6 +143,48 @@ BAD = [
         "arms.few.training.batch_size",
         "10",
         "larger than the arm's training set (9 frames)",
+    ),
+    # several numbers of labels
+    ("{arms: {a: {labels: 20}}}", "arms.a.labels", "20", "must be a list"),
+    ("{arms: {a: {labels: []}}}", "arms.a.labels", "[]", "at least 1"),
+    ("{arms: {a: {labels: [10, 0]}}}", "arms.a.labels.1", "0", "must be at least 1"),
+    ("{arms: {a: {labels: [10, 46]}}}", "arms.a.labels", "46", "more than there are (frames.train 45); lower it"),
+    (
+        "{arms: {a: {labels: [20, 92], keep_unmodified: true}}}",
+        "arms.a.labels",
+        "92",
+        "needs 46 frames, more than there are (frames.train 45)",
+    ),
+    ("{arms: {a: {labels: [20, 25], keep_unmodified: true}}}", "arms.a.labels", "25", "give an even number"),
+    ("{arms: {a: {labels: [9]}}}", "arms.a.labels", "9", "fewer than a batch (training.batch_size 10); set arms.a.tr"),
+    (
+        "{arms: {a: {labels: [9], training: {batch_size: 3}}, b: {frames_of: a}}}",
+        "arms.b.frames_of",
+        "'a'",
+        "fewer frames (9) than a batch (training.batch_size 10); set arms.b.training.batch_size",
+    ),
+    ("{arms: {a: {labels: [10, 20, 10]}}}", "arms.a.labels", "10", "is listed twice"),
+    ("{arms: {a: {labels: [10], frames: 20}}}", "arms.a.labels", "[10]", "also has frames: 20; remove one"),
+    (
+        "{arms: {a: {frames: 0, base: {file: x.model}, labels: [10]}}}",
+        "arms.a.labels",
+        "[10]",
+        "takes no frames (frames: 0)",
+    ),
+    ("{arms: {a: {}, b: {frames_of: a, labels: [10]}}}", "arms.b.labels", "[10]", "takes the frames of a as they are"),
+    ("{arms: {a: {labels: [10]}, A_10: {}}}", "arms.a.labels", "10", "makes an arm a_10, but there is one already"),
+    ("{arms: {%s: {labels: [10]}}}" % ("a" * 62), f"arms.{'a' * 62}.labels", "10", "more than 64 characters"),
+    (
+        "{arms: {a: {labels: [10, 20]}, b: {base: {arm: a}}}}",
+        "arms.b.base.arm",
+        "'a'",
+        "one arm a for each number of labels in [10, 20]; give b the same `labels`",
+    ),
+    (
+        "{arms: {a: {labels: [10, 20]}, b: {labels: [10], training: {steps_of: a}}}}",
+        "arms.b.training.steps_of",
+        "'a'",
+        "one arm a for each number of labels in [10, 20]",
     ),
     ("{arms: {a: {training: {repulsion: zbll}}}}", "arms.a.training.repulsion", "'zbll'", "must be 'none' or 'zbl'"),
     ("{arms: {a: {training: {num_channels: 8}}}}", "arms.a.training.num_channels", "8", "unknown key"),
@@ -346,6 +389,60 @@ def test_what_follows_from_a_recipe() -> None:
     assert arms.training_of(config, "control").epochs == steps / 4
     assert arms.training_of(config, "control").learning_rate == config.training.learning_rate
     assert arms.gradient_steps(config, "on") == 1000 * 4 + 10 * 4
+
+
+def test_an_arm_of_several_numbers_of_labels_becomes_one_arm_for_each() -> None:
+    """So does an arm that takes its frames, and each names the one with the same number."""
+    config = load({
+        "arms": {
+            "plain": {"bonds_per_frame": 0},
+            "bent": {"angles_per_frame": 1, "labels": [10, 40]},
+            "twice": {"keep_unmodified": True, "labels": [10, 40], "training": {"batch_size": 5}},
+            "pretrained": {"frames_of": "bent", "base": {"pretraining": True}},
+            "control": {"frames_of": "bent", "training": {"steps_of": "pretrained"}},
+            "reweighted": {"frames_of": "bent", "base": {"arm": "bent"}, "training": {"weighting": "bad_points"}},
+        },
+    })  # fmt: skip
+    made = [f"{name}_{labels}" for name in ("bent", "twice", "pretrained", "control", "reweighted")
+            for labels in (10, 40)]  # fmt: skip
+    assert config.arm_names == ["plain", *made]
+    bent = Arm(angles_per_frame=1)
+    assert config.arms["bent_10"] == bent.model_copy(update={"frames": 10})
+    frames = {name: arm.frames for name, arm in config.arms.items() if arm.frames}
+    assert frames == {"bent_10": 10, "bent_40": 40, "twice_10": 5, "twice_40": 20}
+    assert {name: arms.training_frames(config, name) for name in made} == {
+        name: int(name.rpartition("_")[2]) for name in made
+    }
+    assert config.arms["pretrained_40"].frames_of == config.arms["reweighted_40"].base.arm == "bent_40"
+    assert config.arms["control_10"].training.steps_of == "pretrained_10"
+    assert not any(arm.labels for arm in config.arms.values())
+    # as an archive has it, complete
+    assert load(config.model_dump(mode="json")) == config
+
+
+def test_arms_that_differ_in_their_number_of_labels_only_are_series() -> None:
+    config = load({
+        "arms": {
+            "plain": {"bonds_per_frame": 0},
+            "few": {"angles_per_frame": 1, "frames": 20},
+            "bent": {"angles_per_frame": 1},
+            "stretched": {"labels": [10, 20]},
+            "on": {"frames_of": "stretched", "base": {"arm": "stretched"}},
+            "wide": {"stretch_A": 0.3, "frames": 10},  # another recipe
+            "again": {"bonds_per_frame": 0, "draws": "random"},  # as many frames as plain
+            "given": {"frames": 0, "base": {"pretraining": True}},
+        },
+        "training": {"batch_size": 5},
+    })  # fmt: skip
+    assert label_series(config) == {
+        "few": "bent", "bent": "bent", "stretched_10": "stretched", "stretched_20": "stretched", "on_10": "on",
+        "on_20": "on",
+    }  # fmt: skip
+    assert label_series(Config()) == {}
+    assert arms.labelled_sets(config, "on_20") == ["stretched_20"]
+    assert arms.labelled_sets(config, "given") == []
+    begun = load({"arms": {"a": {}, "b": {"base": {"arm": "a"}, "frames": 20}}})
+    assert arms.labelled_sets(begun, "b") == ["b", "a"]
 
 
 def test_frame_count() -> None:
