@@ -210,7 +210,21 @@ METRIC_FIGURES = _by_name(
     ),
 )
 """Of each molecule, of the fine-grained errors of the forces."""
-MOLECULE_FIGURES = CHAIN_FIGURES | METRIC_FIGURES
+LABEL_FIGURES = _by_name(
+    Item(
+        "survival_against_labels",
+        "Stability",
+        "Survival against labels",
+        "Fraction of runs that survive to their end, for arms that differ in their number of labels only. Bars: exact "
+        "(Clopper-Pearson) 95 % intervals over runs; dots: the seeds.",
+        "Every label counts that was spent on the training frames behind a model, including rejected ones and those of "
+        "the models that it began as. Arms with as many labels stand side by side; the horizontal axis is logarithmic. "
+        "The intervals treat runs as independent, which runs of one model are not: trust the scatter of the dots where "
+        "it is larger. ``survival_against_labels.csv`` beside the figure has the numbers.",
+    ),
+)
+"""Of each molecule, in studies in which arms differ in their number of labels only."""
+MOLECULE_FIGURES = LABEL_FIGURES | CHAIN_FIGURES | METRIC_FIGURES
 """Of each molecule, in the order of the page."""
 
 STRUCTURE = "structure"
@@ -373,6 +387,11 @@ OVERVIEW = Item(
     "seeds and versions. The figures are under the other headings of this report; ``results/<study>/summary.html`` "
     "is the same page including all of them, and needs no other file.",
 )
+
+
+def figures_of_molecule(*, label_series: bool) -> list[str]:
+    """Names of the figures of a molecule, in the order of the page, with or without those of numbers of labels."""
+    return [name for name in MOLECULE_FIGURES if label_series or name not in LABEL_FIGURES]
 
 
 def figures_of_model(liquids: Sequence[str], *, trained: bool) -> list[str]:

@@ -20,7 +20,7 @@ from physembed.report.liquid_summary import ModelSummary
 from physembed.report.page import Table
 from physembed.report.summary import MoleculesPart, MoleculeSummary, answer, cautions, headline, molecule_tables
 
-SHOWN_OF_MOLECULES = ("survival", "collapse_causes", "training_curves")
+SHOWN_OF_MOLECULES = ("survival_against_labels", "survival", "collapse_causes", "training_curves")
 SHOWN_OF_MODELS = ("densities", "density_scan", "density_traces", "green_kubo")
 """Figures that the page shows, of those in the catalogue."""
 PACKAGES = ("physembed", "torch", "mace-torch", "tblite", "openmm", "torch-sim-atomistic", "numba", "snakemake")
@@ -86,7 +86,7 @@ def _molecule(molecule: MoleculeSummary, part: MoleculesPart, folder: _Folder) -
         *(
             folder.figure(molecule.figures[name], f"{molecule.name}_{name}", item.title, item.caption)
             for name, item in MOLECULE_FIGURES.items()
-            if name in SHOWN_OF_MOLECULES
+            if name in SHOWN_OF_MOLECULES and name in molecule.figures
         ),
         "\n".join(f"- {sentence}" for sentence in limits),
     ]

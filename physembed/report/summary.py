@@ -14,7 +14,7 @@ import pandas as pd
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.report import liquid_summary
-from physembed.report.catalogue import MOLECULE_FIGURES, MOLECULE_TABLES
+from physembed.report.catalogue import LABEL_FIGURES, MOLECULE_FIGURES, MOLECULE_TABLES
 from physembed.report.liquid_summary import ModelSummary
 from physembed.report.page import Table, embedded, flatten
 from physembed.report.survival_figures import comparisons_shown, conditions_differ, format_p
@@ -35,7 +35,7 @@ class MoleculeSummary:
     comparison: pd.DataFrame
     """From `physembed.analysis.survival.compare_arms`."""
     figures: Mapping[str, Path]
-    """SVG file of each figure, by its name in `catalogue.MOLECULE_FIGURES`."""
+    """SVG file of each figure, by its name in `catalogue.MOLECULE_FIGURES`; a study may lack its `LABEL_FIGURES`."""
     movies: Mapping[str, Any] | None = None
     """Data of the viewer (`physembed.report.viewer`); None if no replica collapsed."""
 
@@ -254,7 +254,8 @@ def molecule_tables(part: MoleculesPart) -> list[Table]:
 
 def _molecule(molecule: MoleculeSummary, part: MoleculesPart, with_figures: bool) -> dict[str, Any]:
     """Template variables of a molecule."""
-    if wrong := sorted(set(MOLECULE_FIGURES) ^ set(molecule.figures)):
+    required = set(MOLECULE_FIGURES) - set(LABEL_FIGURES)
+    if wrong := sorted((required - set(molecule.figures)) | (set(molecule.figures) - set(MOLECULE_FIGURES))):
         raise PhysEmbedError(
             f"report: {molecule.name}: figure {wrong[0]!r} is missing or unknown; known: {', '.join(MOLECULE_FIGURES)}"
         )
@@ -267,9 +268,9 @@ def _molecule(molecule: MoleculeSummary, part: MoleculesPart, with_figures: bool
         "figures": [
             {"title": item.title, "caption": item.caption, "uri": embedded(molecule.figures[name]), "name": name}
             for name, item in MOLECULE_FIGURES.items()
-            if with_figures
+            if with_figures and name in molecule.figures
         ],
-        "lead": "survival",
+        "lead": next(name for name in (*LABEL_FIGURES, "survival") if name in molecule.figures),
     }
 
 

@@ -5,7 +5,7 @@ The functions take the tables of each molecule by its name, in the order of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 import numpy as np
@@ -20,10 +20,20 @@ def paper_stability() -> pd.DataFrame:
         return pd.read_csv(handle, comment="#")
 
 
+def labels_spent(ledgers: Mapping[str, pd.DataFrame], sources: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Labels spent on the training frames behind the models of each arm, rejected ones included.
+
+    Args:
+        ledgers: the ledger of each set of labels.
+        sources: the sets behind each arm (`physembed.config.arms.labelled_sets`), none for one that trains on none.
+    """
+    return {arm: sum(len(ledgers[name]) for name in sets) for arm, sets in sources.items()}
+
+
 def stability_table(
     fractions: Mapping[str, pd.DataFrame],
     ledgers: Mapping[str, Mapping[str, pd.DataFrame]],
-    sources: Mapping[str, str | None],
+    sources: Mapping[str, Sequence[str]],
     duration_ps: float,
     temperature_K: float,
 ) -> pd.DataFrame:
@@ -32,14 +42,14 @@ def stability_table(
     Args:
         fractions: from `physembed.analysis.survival.collapse_fractions` and `rearranged_runs`, by molecule.
         ledgers: the ledger of each set of labels, by molecule.
-        sources: the set on which each arm trains, None for an arm that trains on none.
+        sources: the sets behind each arm, as for `labels_spent`.
         duration_ps: length of the runs.
         temperature_K: their temperature.
 
     Returns:
-        molecule, arm, labels (spent on the arm's training frames, rejected ones included), runs, collapsed, fraction,
-        low, high (exact two-sided 95 % interval), upper_one_sided (exact 95 % limit), inverted_runs, cis_trans_runs,
-        new_contact_runs (runs with such a rearrangement, which is no collapse), duration_ps, temperature_K;
+        molecule, arm, labels (spent on the frames behind its models, rejected ones included), runs, collapsed,
+        fraction, low, high (exact two-sided 95 % interval), upper_one_sided (exact 95 % limit), inverted_runs,
+        cis_trans_runs, new_contact_runs (runs with such a rearrangement, no collapse), duration_ps, temperature_K;
         paper_runs, paper_collapsed_percent, paper_duration_ps and paper_temperature_K, empty where the paper has no
         such molecule and arm.
     """
@@ -48,10 +58,8 @@ def stability_table(
         for name, table in fractions.items()
     ]
     ours = pd.concat(totals, ignore_index=True).assign(duration_ps=duration_ps, temperature_K=temperature_K)
-    ours["labels"] = [
-        len(ledgers[molecule][source]) if (source := sources[arm]) else 0
-        for molecule, arm in zip(ours["molecule"], ours["arm"], strict=True)
-    ]
+    spent = {molecule: labels_spent(of_molecule, sources) for molecule, of_molecule in ledgers.items()}
+    ours["labels"] = [spent[molecule][arm] for molecule, arm in zip(ours["molecule"], ours["arm"], strict=True)]
     paper = paper_stability().rename(columns=lambda name: name if name in ("molecule", "arm") else f"paper_{name}")
     columns = [
         "molecule", "arm", "labels", "runs", "collapsed", "fraction", "low", "high", "upper_one_sided", "inverted_runs",

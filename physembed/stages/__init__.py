@@ -54,6 +54,7 @@ from physembed.stages.report import (
     metric_figures,
     structure_figure,
     summary,
+    survival_against_labels,
     tables,
     viewer,
 )
@@ -96,6 +97,7 @@ __all__ = [
     "structure_figure",
     "summary",
     "survival",
+    "survival_against_labels",
     "tables",
     "training",
     "tuning",

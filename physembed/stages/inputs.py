@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from itertools import product
 
 from physembed.config.arms import source_of, trained_arms, weights_frames
+from physembed.config.label_numbers import label_series
 from physembed.molecules.gromacs_text import included_files
-from physembed.report.catalogue import LIQUID_TABLES, MOLECULE_FIGURES, MOLECULE_TABLES, figures_of_model
+from physembed.report.catalogue import LIQUID_TABLES, MOLECULE_TABLES, figures_of_model, figures_of_molecule
 from physembed.stages.values import data_sets
 from physembed.study import Study
 
@@ -160,7 +161,7 @@ def _tables(study: Study, names: Iterable[str]) -> dict[str, str]:
 
 def _of_molecules(study: Study) -> dict[str, str | list[str]]:
     names = [molecule.name for molecule in study.molecules]
-    drawn = product(names, MOLECULE_FIGURES)
+    drawn = product(names, figures_of_molecule(label_series=bool(label_series(study.config))))
     return {
         "fractions": [_results(study, name, "survival/collapse_fractions.csv") for name in names],
         "comparisons": [_results(study, name, "survival/comparison.csv") for name in names],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from physembed.config.arms import sampling_arms, source_of, trained_arms
-from physembed.stages.values import Settings
+from physembed.config.arms import labelled_sets, sampling_arms, trained_arms
+from physembed.config.label_numbers import label_series
+from physembed.stages.values import Settings, data_sets
 from physembed.study import Study
 
 
@@ -32,11 +33,24 @@ def viewer(study: Study) -> Settings:
     return {"arms": study.config.arm_names, "seeds": study.config.training.seeds}
 
 
+def survival_against_labels(study: Study) -> Settings:
+    """Arms that differ only in their number of labels, the labels behind them, and the conditions of the runs."""
+    series = label_series(study.config)
+    return {
+        "series": series,
+        "sources": {arm: labelled_sets(study.config, arm) for arm in series},
+        "sampled": sampling_arms(study.config),
+        "data_sets": len(data_sets(study)),
+        "duration_ps": study.config.stability.duration_ps,
+        "temperature_K": study.config.stability.temperature_K,
+    }
+
+
 def tables(study: Study) -> Settings:
-    """As the figures, with the molecules, and on whose frames each arm trains, None for one that trains on none."""
+    """As the figures, with the molecules, and the sets of labels behind the models of each arm."""
     return {
         "molecules": [molecule.name for molecule in study.molecules],
-        "sources": {arm: source_of(study.config, arm) for arm in study.config.arm_names},
+        "sources": {arm: labelled_sets(study.config, arm) for arm in study.config.arm_names},
         **figures(study),
     }
 

@@ -64,7 +64,9 @@ def test_a_missing_figure_is_named_and_no_page_is_left(part: MoleculesPart, tmp_
     figures = {key: tmp_path / f"{key}.svg" for key in part.molecules[0].figures}
     molecule = part.molecules[0]
     missing = MoleculesPart(**{**vars(part), "molecules": [MoleculeSummary(**{**vars(molecule), "figures": figures})]})
-    with pytest.raises(PhysEmbedError, match=r"demo: .*survival\.png is missing; run the study to its end first"):
+    with pytest.raises(
+        PhysEmbedError, match=r"demo: .*survival_against_labels\.png is missing; run the study to its end first"
+    ):
         written(missing, tmp_path)
     assert not (tmp_path / "docs" / "demo.md").exists()
 

@@ -25,6 +25,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
+from scipy import stats
 
 from physembed.analysis.reliability import reliability
 from physembed.analysis.survival import collapse_fractions, compare_arms, rearranged_runs, survival_curves
@@ -33,7 +34,8 @@ from physembed.errors import PhysEmbedError
 from physembed.molecules.angles import COLUMNS as ANGLE_COLUMNS
 from physembed.molecules.bonds import COLUMNS as BOND_COLUMNS
 from physembed.report import metric_figures
-from physembed.report.catalogue import MODEL_FIGURES, MOLECULE_FIGURES
+from physembed.report.catalogue import MODEL_FIGURES, MOLECULE_FIGURES, figures_of_molecule
+from physembed.report.label_figures import survival_against_labels, survival_table
 from physembed.report.sampling_figures import bond_angles, bond_lengths
 from physembed.report.style import arm_styles, save
 from physembed.report.summary import (
@@ -45,6 +47,7 @@ from physembed.report.summary import (
     headline,
     write_summary,
 )
+from physembed.report.summary import _molecule as summary_of_molecule
 from physembed.report.survival_figures import (
     collapse_causes,
     collapse_fraction,
@@ -54,6 +57,7 @@ from physembed.report.survival_figures import (
 )
 from physembed.report.tables import (
     force_metric_table,
+    labels_spent,
     ledger_table,
     model_error_table,
     paper_stability,
@@ -226,6 +230,13 @@ class Made:
         )  # fmt: skip
 
     @property
+    def by_labels(self) -> pd.DataFrame:
+        """The arms as if they were the same with 10, 20, ... labels; the last of three is a series of its own."""
+        last = {self.arms[-1]: "another kind of arm"} if len(self.arms) > 2 else {}
+        labels = {arm: 10 * 2**index for index, arm in enumerate(self.arms)}
+        return survival_table(collapse_fractions(self.runs), dict.fromkeys(self.arms, "adaptive") | last, labels)
+
+    @property
     def errors(self) -> pd.DataFrame:
         """Two elements and three clusters, the last of which has no validation frame."""
         parts = [("element", "C"), ("element", "H"), ("cluster", "0"), ("cluster", "1"), ("cluster", "2")]
@@ -276,6 +287,7 @@ class Made:
             "survival": survival(survival_curves(self.runs), comparison, self.duration_ps),
             "collapse_fraction": collapse_fraction(fractions, paper, duration, 800.0),
             "collapse_causes": collapse_causes(self.runs),
+            "survival_against_labels": survival_against_labels(self.by_labels, duration, 800.0),
             "training_curves": training_curves(self.curves),
             "force_parity": force_parity(self.forces),
             "error_by_stretch": error_by_stretch(self.frames),
@@ -445,6 +457,55 @@ def test_conditions_are_compared() -> None:
     assert conditions_differ(paper[:0], 1.0, 300.0) == ""
 
 
+def test_survival_against_labels_has_exact_intervals() -> None:
+    """Clopper and Pearson's limits are quantiles of beta distributions; the seeds stand beside their arm."""
+    chances = {"bent_10": 0.6, "bent_45": 0.1, "other": 0.5, "plain_10": 0.9, "plain_45": 1.0}
+    made = Made(tuple(chances), chances=tuple(chances.values()))
+    series = {arm: arm.rpartition("_")[0] for arm in ("plain_45", "plain_10", "bent_45", "bent_10")}
+    labels = {arm: int(arm.rpartition("_")[2]) for arm in series}
+    table = survival_table(collapse_fractions(made.runs), series, labels)
+    assert list(table.columns) == "series arm labels seed runs survived fraction low high".split()
+    totals = table[table["seed"] == "all"]
+    assert totals["arm"].tolist() == ["plain_10", "plain_45", "bent_10", "bent_45"]
+    for row in table.to_dict("records"):
+        of_arm = made.runs[made.runs["arm"] == row["arm"]]
+        of_seed = of_arm if row["seed"] == "all" else of_arm[of_arm["seed"] == int(row["seed"])]
+        n, k = len(of_seed), int((~of_seed["collapsed"]).sum())
+        assert (row["runs"], row["survived"]) == (n, k)
+        assert row["fraction"] == pytest.approx(k / n)
+        assert row["low"] == pytest.approx(stats.beta.ppf(0.025, k, n - k + 1) if k else 0)
+        assert row["high"] == pytest.approx(stats.beta.ppf(0.975, k + 1, n - k) if k < n else 1)
+    figure = survival_against_labels(table, 100.0, 800.0)
+    (axes,) = figure.axes
+    lines = {str(container.get_label()): container.lines[0] for container in axes.containers}
+    assert list(lines) == ["plain", "bent"]
+    for name, line in lines.items():
+        np.testing.assert_allclose(line.get_ydata(orig=False), totals.loc[totals["series"] == name, "fraction"])
+        np.testing.assert_allclose(line.get_xdata(orig=False), [10, 45], rtol=0.1)
+    dots = [line for line in axes.lines if line.get_marker() == "o" and line.get_markersize() == 3]
+    assert sum(len(line.get_xdata()) for line in dots) == 4 * len(made.seeds)
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["10", "45"]
+
+
+def test_labels_are_those_spent() -> None:
+    """Rejected labels count, and those of the models that an arm begins as."""
+    ledgers = {"bent_10": pd.DataFrame({"status": ["ok"] * 8 + ["force_cap"] * 2}), "plain": pd.DataFrame({"a": [1]})}
+    spent = labels_spent(ledgers, {"bent_10": ["bent_10"], "on_10": ["plain", "bent_10"], "given": []})
+    assert spent == {"bent_10": 10, "on_10": 11, "given": 0}
+
+
+def test_a_study_of_labels_begins_with_their_figure(made: Made, svgs: dict[str, Path]) -> None:
+    def names(figures: dict[str, Path]) -> list[str]:
+        molecule = replace(part_of(made, "x", svgs).molecules[0], figures=figures)
+        shown = summary_of_molecule(molecule, part_of(made, "x", svgs), True)
+        return [shown["lead"], *(figure["name"] for figure in shown["figures"])]
+
+    with_labels, without = figures_of_molecule(label_series=True), figures_of_molecule(label_series=False)
+    assert names(svgs) == ["survival_against_labels", *with_labels]
+    assert names({name: svgs[name] for name in without}) == ["survival", *without]
+    assert set(with_labels) - set(without) == {"survival_against_labels"}
+
+
 def test_causes_add_up_to_the_collapses() -> None:
     made = Made(types=16, seeds=tuple(range(1, 11)))
     figure = collapse_causes(made.runs)
@@ -575,8 +636,10 @@ def test_tables_of_the_study(made: Made) -> None:
     of_molecules = {"paracetamol": fractions, "ethanol": fractions}
     stability = stability_table(of_molecules, ledgers, SOURCES, 2.0, 800.0)
     assert list(stability["labels"]) == [45, 45, 45, 30]  # rejected ones count
-    shared = stability_table(of_molecules, ledgers, {"original": None, "adaptive": "original"}, 2.0, 800.0)
+    shared = stability_table(of_molecules, ledgers, {"original": [], "adaptive": ["original"]}, 2.0, 800.0)
     assert list(shared["labels"]) == [0, 45, 0, 45]
+    begun = {"original": ["original"], "adaptive": ["adaptive", "original"]}  # the models of another arm, trained on
+    assert list(stability_table(of_molecules, ledgers, begun, 2.0, 800.0)["labels"]) == [45, 90, 45, 75]
     assert list(stability["molecule"]) == ["paracetamol", "paracetamol", "ethanol", "ethanol"]
     assert list(stability["paper_collapsed_percent"][:2]) == [77, 0]
     assert stability["paper_collapsed_percent"][2:].isna().all()
@@ -605,7 +668,7 @@ def runs_with(*collapsed: int, seeds: int = 2) -> MoleculeSummary:
 
 
 CHANGES = {"original": "unmodified frames", "adaptive": "3 modified bonds per frame"}
-SOURCES = {"original": "original", "adaptive": "adaptive"}
+SOURCES = {"original": ["original"], "adaptive": ["adaptive"]}
 
 
 def test_answer_in_a_sentence() -> None:

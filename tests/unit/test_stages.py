@@ -120,7 +120,7 @@ SEED = {"summary"}  # it shows the whole configuration
             [1, 2, 3],
             {"evaluation", "force_metrics", "before_collapse", "survival", "figures", "viewer", "tables"},
         ),
-        ("stability__duration_ps", 50.0, {"stability", "figures", "tables"}),
+        ("stability__duration_ps", 50.0, {"stability", "figures", "tables", "survival_against_labels"}),
         ("topology__charges", "gasteiger", {"gaff_topology"}),
         ("gaff_npt__duration_ps", 100.0, {"gaff_npt"}),
         ("gaff_npt__packing_density_g_cm3", 0.5, {"box"}),
@@ -182,7 +182,7 @@ def test_a_recipe_names_its_files(study_of: Callable[..., Study], tmp_path: Path
     assert inputs.of_data_sets(study, "coffee", "given", **ranges) == []
     assert inputs.ranges_of_seed(study, "coffee", "given", "2", "ranges.csv") == []
     assert stages.tables(study)["sources"] == {
-        "adaptive": "adaptive", "pretrained": "pretrained", "tuned": "adaptive", "on": "adaptive", "given": None
+        "adaptive": ["adaptive"], "pretrained": ["pretrained"], "tuned": ["adaptive"], "on": ["adaptive"], "given": []
     }  # fmt: skip
 
 
@@ -303,7 +303,7 @@ def test_seeds_share_a_data_set_or_have_their_own(study_of: Callable[..., Study]
     assert len(set(drawn)) == 4
     # Starts are drawn after the frames of the same data set, so no frame is used twice.
     assert stages.starts(own, "coffee", "seed3/")["seed"] == stages.frames(own, "coffee", "seed3/")["seed"]
-    assert changed(common, own) == {"evaluation", "force_metrics"} | SEED, (
+    assert changed(common, own) == {"evaluation", "force_metrics", "survival_against_labels"} | SEED, (
         "what is there of the common data set stays as it is"
     )
 

@@ -31,3 +31,40 @@ rule survival:
         code=code("survival.py"),
     script:
         "../scripts/survival.py"
+
+
+rule survival_against_labels:
+    input:
+        fractions="results/{study}/{molecule}/survival/collapse_fractions.csv",
+        ledgers=expand(
+            "results/{{study}}/{{molecule}}/labels/{data_set}{labelled}_ledger.csv",
+            labelled=SAMPLED,
+            data_set=DATA_SETS,
+        ),
+    output:
+        **{
+            item.name: reported(
+                "results/{study}/figures/{molecule}/{name}.svg",
+                item,
+                molecule="{molecule}",
+            )
+            for item in catalogue.LABEL_FIGURES.values()
+        },
+        png="results/{study}/figures/{molecule}/survival_against_labels.png",
+        table="results/{study}/figures/{molecule}/survival_against_labels.csv",
+        provenance="results/{study}/figures/{molecule}/labels_provenance.json",
+    log:
+        "results/{study}/{molecule}/logs/survival_against_labels.log",
+    benchmark:
+        "results/{study}/{molecule}/benchmarks/survival_against_labels.tsv"
+    conda:
+        "../../envs/physembed.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime="10m",
+    params:
+        settings=given(stages.survival_against_labels),
+        code=code("survival_against_labels.py"),
+    script:
+        "../scripts/survival_against_labels.py"
