@@ -474,6 +474,33 @@ def test_demo_differs_in_all_that_it_states(monkeypatch: pytest.MonkeyPatch) -> 
             assert value != default[section].get(key), f"{section}.{key} is the default"
 
 
+@pytest.mark.parametrize("path", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
+def test_each_overlay_is_a_study_of_its_own_and_is_documented(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    merged = load_configfile(CONFIG / "config.yaml")
+    update_config(merged, load_configfile(path))
+    load_study(merged)
+    names = [load_configfile(other)["study"] for other in CONFIG.glob("*.yaml")]
+    assert names.count(merged["study"]) == 1
+    assert f"`{path.name}`" in (CONFIG / "README.md").read_text(encoding="utf-8")
+
+
+def test_remedies_are_compared_at_equal_labels() -> None:
+    """All arms train on 45 frames; pairs that differ in one thing only share their labelled frames."""
+    merged = load_configfile(CONFIG / "config.yaml")
+    update_config(merged, load_configfile(CONFIG / "remedies.yaml"))
+    config = load(merged)
+    assert set(config.arm_names) == {
+        "original", "adaptive", "angles", "bent", "even", "repelled", "pretrained", "control", "reweighted", "balanced"
+    }  # fmt: skip
+    assert {arms.training_frames(config, name) for name in config.arm_names} == {45}
+    shared = {name: arms.source_of(config, name) for name in ("pretrained", "control", "reweighted", "balanced")}
+    assert shared == {"pretrained": "bent", "control": "bent", "reweighted": "adaptive", "balanced": "adaptive"}
+    # 45 frames in batches of 5: whole epochs come within one epoch of the steps of pre-training and training.
+    steps = {name: arms.gradient_steps(config, name) for name in ("pretrained", "control")}
+    assert 0 <= steps["control"] - steps["pretrained"] < 9
+
+
 def test_schema_and_readme_are_in_step_with_the_models() -> None:
     """After a change of the models run `python -m physembed.config.documents`."""
     assert (CONFIG / "schema.json").read_text(encoding="utf-8") == json_schema()

@@ -57,3 +57,24 @@ def test_other_beginnings(copy_of_finished: Checkout) -> None:
     page = (study.root / "results/minimal/summary.html").read_text()
     assert "given.model, without training" in page and "frames of adaptive, pre-trained" in page
     assert study.planned() == {}
+
+
+def test_a_study_of_the_number_of_labels(copy_of_finished: Checkout) -> None:
+    """One more arm with half the labels: only that arm is made, and the figure compares it with the existing one."""
+    study, folder = copy_of_finished, copy_of_finished.root / "results/minimal"
+    few = "  bare: {bonds_per_frame: 0, labels: [4]}\n"
+    study.edit(CONFIG, "    angles_per_frame: 1\n", f"    angles_per_frame: 1\n{few}")
+    planned = study.planned()
+    once = {"bond_sampling": 1, "labels": 1, "training": 2, "stability": 2, "survival_against_labels": 1}
+    assert {rule: planned[rule] for rule in once} == once
+    done = study.snakemake("--cores", "2")
+    assert done.returncode == 0, done.stderr[-6000:]
+    table = pd.read_csv(folder / "figures/methanol/survival_against_labels.csv")
+    totals = table[table["seed"] == "all"]
+    assert totals[["series", "arm", "labels", "runs"]].to_numpy().tolist() == [
+        ["original", "bare_4", 4, 6], ["original", "original", 8, 6]
+    ]  # fmt: skip
+    assert len(ase.io.read(folder / "methanol/labels/bare_4.xyz", ":")) == 4
+    page = (folder / "summary.html").read_text()
+    assert "Survival against labels" in page and "corrected for 3 comparisons (Holm)" in page
+    assert study.planned() == {}
