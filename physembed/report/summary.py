@@ -59,7 +59,7 @@ class MoleculesPart:
     per_seed: bool
     """Whether each seed has its own data set."""
     changes: Mapping[str, str]
-    """What each arm does to its training frames, in words."""
+    """What each arm does, in words."""
 
 
 def _percent(fraction: float) -> str:
@@ -68,6 +68,15 @@ def _percent(fraction: float) -> str:
     digits = 1 if 0 < percent < 1 or 99 < percent < 100 else 0
     # No line break before the sign.
     return f"{percent:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+WEIGHTING = {
+    "equal": "",
+    "elements": "elements count the same",
+    "clusters": "clusters count the same",
+    "bad_points": "clusters weighted by bad points",
+}
+"""What counts how much in the loss of an arm, in words."""
 
 
 def change_in_words(arm: Mapping[str, Any]) -> str:
@@ -87,12 +96,23 @@ def change_in_words(arm: Mapping[str, Any]) -> str:
         for key, what in (("bonds_per_frame", "bond"), ("angles_per_frame", "angle"))
         if arm[key]
     ]
-    frames = f"{' and '.join(counts)} per frame" if counts else "unmodified frames"
     if arm["frames_of"]:
-        frames = f"frames of {arm['frames_of']}"
-    elif counts and arm["keep_unmodified"]:
-        frames += ", plus the unmodified ones"
-    return ", ".join(filter(None, (frames, begin)))
+        parts = [f"frames of {arm['frames_of']}"]
+    else:
+        parts = [
+            f"{' and '.join(counts)} per frame" if counts else "unmodified frames",
+            "plus the unmodified ones" if counts and arm["keep_unmodified"] else "",
+            "drawn evenly" if counts and arm["draws"] == "even" else "",
+            f"first {arm['frames']} frames" if arm["frames"] else "",
+        ]
+    training = arm["training"]
+    parts += [
+        begin,
+        f"as many steps as {training['steps_of']}" if training["steps_of"] else "",
+        "with a ZBL repulsion" if training["repulsion"] == "zbl" else "",
+        WEIGHTING[training["weighting"]],
+    ]
+    return ", ".join(filter(None, parts))
 
 
 SIGNIFICANT = 0.05
