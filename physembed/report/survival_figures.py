@@ -52,7 +52,7 @@ def comparisons_shown(comparison: pd.DataFrame) -> tuple[list[dict[Hashable, Any
     text = f"p-values corrected for {count} comparisons (Holm)"
     if count > PAIRS_SHOWN:
         comparison = comparison.sort_values(["p_value_seeds_holm", "p_value_holm"], kind="stable")[:PAIRS_SHOWN]
-        text += f", the {PAIRS_SHOWN} smallest of which are given; survival/comparison.csv has all"
+        text += f": the {PAIRS_SHOWN} smallest, survival/comparison.csv has all"
     return comparison.to_dict("records"), text
 
 
@@ -194,6 +194,8 @@ def collapse_fraction(fractions: pd.DataFrame, paper: pd.DataFrame, duration_ps:
 
 CAUSES_SHOWN = 16
 """Maximum number of causes shown; further ones are combined."""
+CAUSES_IN_A_ROW = 4
+"""Maximum number of arms beside each other in the figure of causes."""
 CAUSE_COLOURS = {
     "inside": (ORANGE, "inside the sampled range"),
     "outside": (BLUE, "outside it"),
@@ -230,8 +232,13 @@ def collapse_causes(runs: pd.DataFrame) -> Figure:
         rest = counts.iloc[CAUSES_SHOWN - 1 :]
         counts = counts.iloc[: CAUSES_SHOWN - 1].copy()
         counts.loc[f"{len(rest)} others"] = rest.sum()
-    with new_figure(1.25 + 0.23 * len(counts)) as figure:
-        panels = figure.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)[0]
+    columns = min(len(arms), CAUSES_IN_A_ROW)
+    rows = -(-len(arms) // columns)
+    with new_figure(0.65 + rows * (0.6 + 0.23 * len(counts))) as figure:
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes in grid.flat[len(arms) :]:
+            axes.remove()
+        panels = grid.flat[: len(arms)]
         for axes, arm in zip(panels, arms, strict=True):
             light_grid(axes, "x")
             left = np.zeros(len(counts))
@@ -243,10 +250,13 @@ def collapse_causes(runs: pd.DataFrame) -> Figure:
             total, count = int((runs["arm"] == arm).sum()), int((collapsed["arm"] == arm).sum())
             if count == 0:
                 axes.text(0.5, 0.5, "none collapsed", ha="center", va="center", color=GREY, transform=axes.transAxes)
-            axes.set_title(f"{wrapped(arm, 60 // len(arms))}\n{count} of {total}")
+            axes.set_title(f"{wrapped(arm, 60 // columns)}\n{count} of {total}")
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.set_xlim(left=0)
-        panels[0].set_ylabel("first to fail")
+        for row in grid:
+            row[0].set_ylabel("first to fail")
+        for axes in panels[-columns:]:  # the lowest of each column
+            axes.tick_params(labelbottom=True)
         # The most frequent cause comes first, at the top.
         panels[0].set_ylim(len(counts) - 0.4, -0.6)
         figure.supxlabel("number of runs", fontsize=9)

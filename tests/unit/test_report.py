@@ -513,6 +513,10 @@ def test_causes_add_up_to_the_collapses() -> None:
         drawn = sum(bar.get_width() for bar in axes.patches)
         assert drawn == made.runs.loc[made.runs["arm"] == arm, "collapsed"].sum()
     assert re.search(r"^\d+ others$", words(figure), re.MULTILINE)
+    # more arms than stand beside each other
+    many = Made(tuple(f"arm{index}" for index in range(6)), chances=(0.5,) * 6)
+    panels = [axes.get_title().split("\n") for axes in collapse_causes(many.runs).axes]
+    assert panels == [[arm, f"{many.runs.query('arm == @arm')['collapsed'].sum()} of 100"] for arm in many.arms]
     none = made.runs[~made.runs["collapsed"]]
     assert words(collapse_causes(none)) == f"no collapse in {len(none)} runs"
 
@@ -720,7 +724,7 @@ def test_of_many_pairs_those_with_the_smallest_p_values_are_written_out() -> Non
     many, changes = several(5, *[0.9] * 9, 0.1), {f"arm{index}": "changed" for index in range(12)}
     *pairs, last = comparison_lines(many.comparison)
     assert len(pairs) == 6 and all("arm9: p = 0.36 over" in line for line in pairs)
-    assert "corrected for 45 comparisons (Holm), the 6 smallest of which are given" in last
+    assert last == "p-values corrected for 45 comparisons (Holm): the 6 smallest, survival/comparison.csv has all"
     assert answer(many, changes).count("log-rank") == 6
     # 45 x 2/252 = 0.36: no difference can be shown, however large, which is another thing than to show none.
     assert headline(many) == (
