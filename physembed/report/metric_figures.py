@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
@@ -102,7 +103,11 @@ def fine_errors(errors: pd.DataFrame) -> Figure:
                 axes.set_title(f"{name}, by {scope}")
             row[0].set_ylabel("mean error / (meV/Å)")
         legend_above(
-            figure, [Line2D([], [], color=s.colour, marker="s", linestyle="", label=a) for a, s in styles.items()]
+            figure,
+            [
+                Patch(facecolor=style.colour, hatch=style.hatch, edgecolor="white", linewidth=0, label=arm)
+                for arm, style in styles.items()
+            ],
         )
     return figure
 
@@ -118,7 +123,10 @@ def _bars(axes: Axes, table: pd.DataFrame, styles: dict[str, ArmStyle]) -> None:
             if rows.empty:
                 continue
             mean = rows["mae_meV_A"].mean()
-            axes.bar(place + shift, mean, 0.92 * width, color=style.colour, alpha=0.75)
+            axes.bar(
+                place + shift, mean, 0.92 * width, facecolor=style.colour, alpha=0.75, hatch=style.hatch,
+                edgecolor="white", linewidth=0,
+            )  # fmt: skip
             axes.plot(np.full(len(rows), place + shift), rows["mae_meV_A"], ".", color=BLACK, markersize=3)
             if rows["bad_points"].notna().any():
                 axes.annotate(

@@ -62,6 +62,11 @@ class ArmStyle:
     marker: str
     line: Literal["-", "--", ":"]
 
+    @property
+    def hatch(self) -> str:
+        """Pattern of areas, which tells arms of the same colour apart."""
+        return {"-": "", "--": "////", ":": "...."}[self.line]
+
 
 def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
     """Style of each arm, in the order of the study: the same in every figure with the same arms."""
@@ -70,7 +75,8 @@ def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
     return {
         arm: ArmStyle(
             colours[index % len(colours)],
-            markers[index % len(markers)],
+            # shifted when colours come again, so that points can be told apart too
+            markers[(index + index // len(colours)) % len(markers)],
             lines[index // len(colours) % len(lines)],
         )
         for index, arm in enumerate(dict.fromkeys(arms))

@@ -78,7 +78,7 @@ def survival(curves: pd.DataFrame, comparison: pd.DataFrame, duration_ps: float)
     arms = list(dict.fromkeys(curves["arm"]))
     styles = arm_styles(arms)
     lines = comparison_lines(comparison)
-    with new_figure(3.5 + 0.17 * len(lines)) as figure:
+    with new_figure(3.5 + 0.17 * len(lines) + 0.09 * max(0, len(arms) - 4)) as figure:
         axes = figure.subplots()
         light_grid(axes)
         for (arm, seed), curve in curves.groupby(["arm", "seed"], sort=False):

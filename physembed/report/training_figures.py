@@ -69,7 +69,7 @@ def training_curves(curves: pd.DataFrame) -> Figure:
     if not arms:
         return with_text("No models are trained in this study.")
     styles = arm_styles(arms)
-    with new_figure(3.3) as figure:
+    with new_figure(3.3 + 0.17 * max(0, len(arms) - 2)) as figure:
         errors, losses = figure.subplots(1, 2)
         handles = []
         for arm in arms:
@@ -77,13 +77,13 @@ def training_curves(curves: pd.DataFrame) -> Figure:
             for _, whole in of_arm.groupby("seed"):
                 curve = thinned(whole.drop(columns=["arm", "seed"]))
                 look = {"color": style.colour, "alpha": 0.75, "linewidth": 1.0}
-                errors.plot(curve["epoch"], curve["validation_rmse_force_meV_A"], **look)
+                errors.plot(curve["epoch"], curve["validation_rmse_force_meV_A"], linestyle=style.line, **look)
                 losses.plot(curve["epoch"], curve["train_loss"], linestyle="-", **look)
                 losses.plot(curve["epoch"], curve["validation_loss"], linestyle=":", **look)
             last = of_arm.sort_values("epoch").groupby("seed")["validation_rmse_force_meV_A"].last()
             seeds = f"median of {len(last)} seeds" if len(last) > 1 else "1 seed"
             label = f"{arm}: {last.median():.0f} meV/Å at the end ({seeds})"
-            handles.append(Line2D([], [], color=style.colour, label=label))
+            handles.append(Line2D([], [], color=style.colour, linestyle=style.line, label=label))
         for axes in (errors, losses):
             light_grid(axes)
             plain_log_axis(axes)

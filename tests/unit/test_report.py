@@ -373,7 +373,8 @@ def test_axes_carry_units(made: Made) -> None:
 
 def test_arms_keep_their_look_and_can_be_told_apart() -> None:
     styles = arm_styles([f"arm{index}" for index in range(12)])
-    assert len({(style.colour, style.line) for style in styles.values()}) == 12
+    for also in ("line", "marker", "hatch"):
+        assert len({(style.colour, getattr(style, also)) for style in styles.values()}) == 12
     assert arm_styles(["arm0", "arm1", "arm0"]) == {name: styles[name] for name in ("arm0", "arm1")}
 
 
