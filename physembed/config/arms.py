@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -23,6 +24,18 @@ from physembed.config.base import (
     Section,
     Sha256,
     Temperature,
+)
+from physembed.config.learning import (
+    Learning,
+    all_rounds,
+    arm_of,
+    learning_clashes,
+    learns,
+    models_of,
+    recipe,
+    round_name,
+    round_of,
+    rounds_of,
 )
 from physembed.config.messages import nearest
 from physembed.config.molecules import Repulsion, Training
@@ -152,6 +165,8 @@ class Arm(Sampling):
     """What its models begin as."""
     training: ArmTraining = ArmTraining()
     """What it trains otherwise than the section `training` says."""
+    learning: Learning = Learning()
+    """Rounds of active learning."""
 
 
 class Pretraining(Sampling):
@@ -182,8 +197,14 @@ def kind_of(arm: Arm) -> int:
 
 
 def sampling_arms(config: Config) -> list[str]:
-    """Arms with frames and labels of their own."""
-    return [name for name in config.arm_names if source_of(config, name) == name]
+    """Arms with frames and labels of their own, those of rounds of learning aside."""
+    return [name for name in config.arm_names if sampled_by(config, name) == name]
+
+
+def label_sets(config: Config) -> list[str]:
+    """All sets of training labels: of arms with frames of their own, and of the last round of those that learn."""
+    learned = [rounds_of(config, name)[-1] for name in config.arm_names if learns(config, name)]
+    return sampling_arms(config) + learned
 
 
 def trained_arms(config: Config) -> list[str]:
@@ -191,31 +212,60 @@ def trained_arms(config: Config) -> list[str]:
     return [name for name in config.arm_names if config.arms[name].frames != 0]
 
 
+def trained_at_once(config: Config) -> list[str]:
+    """Arms that are trained without rounds, and round 0 of others where it is not another arm."""
+    names = [name for name in trained_arms(config) if not learns(config, name)]
+    first = [models_of(config, name, 0) for name in config.arm_names if learns(config, name)]
+    return names + [name for name in first if name not in names]
+
+
+def trained_in_rounds(config: Config) -> list[str]:
+    """Rounds of learning, and the arms that have them, whose models are those of their last round."""
+    return all_rounds(config) + [name for name in config.arm_names if learns(config, name)]
+
+
+def trained_before(config: Config, name: str) -> str:
+    """The round before a round; the last round of an arm."""
+    arm, number = arm_of(name), round_of(config, name)
+    return models_of(config, arm, number - 1 if name != arm else number)
+
+
 def pretrains(config: Config) -> bool:
     """Whether models of any arm begin as those of the pre-training."""
     return any(arm.base.pretraining for arm in config.arms.values())
 
 
+def sampled_by(config: Config, name: str) -> str | None:
+    """The arm whose frames an arm, or a round, begins with; None for one that takes none."""
+    arm = recipe(config, name)
+    return None if arm.frames == 0 else arm.frames_of or arm_of(name)
+
+
 def source_of(config: Config, name: str) -> str | None:
-    """The arm on whose labelled frames an arm trains; None for one that trains on none."""
-    arm = config.arms[name]
-    return None if arm.frames == 0 else arm.frames_of or name
+    """The set of labels on which an arm, or a round, trains: of an arm or of a round; None for one without any."""
+    number = round_of(config, name)
+    return round_name(arm_of(name), number) if number else sampled_by(config, name)
 
 
 def labelled_sets(config: Config, name: str) -> list[str]:
-    """The sets of labelled frames behind the models of an arm: its own, and that of the models that they begin as."""
+    """The sets of labelled frames behind the models of an arm: its own, and that of the models that they begin as.
+
+    The set of a round of learning has the one that it began with in it.
+    """
     base = config.arms[name].base.arm
-    sources = [source_of(config, arm) for arm in (name, base) if arm]
-    return list(dict.fromkeys(source for source in sources if source))
+    sources = [source for arm in (name, base) if arm and (source := source_of(config, arm))]
+    within = [sampled_by(config, source) for source in sources if source not in config.arms]
+    return [source for source in dict.fromkeys(sources) if source not in within]
 
 
 def training_frames(config: Config, name: str) -> int:
-    """Frames in the training set of an arm, if no label is rejected."""
-    source = source_of(config, name)
+    """Frames in the training set of an arm or of a round, if no label is rejected."""
+    source = sampled_by(config, name)
     if source is None:
         return 0
     arm = config.arms[source]
-    return arm.sampled(min(arm.frames or config.frames.train, config.frames.train))
+    learned = round_of(config, name) * recipe(config, name).learning.labels_per_round
+    return arm.sampled(min(arm.frames or config.frames.train, config.frames.train)) + learned
 
 
 def pretraining_frames(config: Config) -> int:
@@ -226,7 +276,7 @@ def pretraining_frames(config: Config) -> int:
 
 def training_of(config: Config, name: str) -> Training:
     """The settings with which the models of an arm are trained."""
-    arm = config.arms[name]
+    arm = recipe(config, name)
     settings = config.training
     if arm.base.given:
         values = {"learning_rate": settings.learning_rate * FINE_TUNING["learning_rate"]}
@@ -251,12 +301,12 @@ def _own(training: ArmTraining) -> dict[str, Any]:
 
 def weights_frames(config: Config, name: str) -> bool:
     """Whether the training frames of an arm have weights of their own."""
-    return config.arms[name].training.weighting in ("clusters", "bad_points")
+    return recipe(config, name).training.weighting in ("clusters", "bad_points")
 
 
 def gradient_steps(config: Config, name: str) -> int:
     """Gradient steps behind a model of an arm, those of what it began as included as far as this study made them."""
-    base, settings = config.arms[name].base, training_of(config, name)
+    base, settings = recipe(config, name).base, training_of(config, name)
     steps = settings.epochs * (training_frames(config, name) // settings.batch_size)
     if base.pretraining:
         before = pretraining_of(config)
@@ -268,7 +318,8 @@ def arm_clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
     """Key, value and problem of each value of an arm that is sound alone but not beside the others."""
     problems = 0
     for name in config.arms:
-        for problem in (*_base_clashes(name, config), *_frames_clashes(name, config)):
+        of_arm = _base_clashes(name, config), _frames_clashes(name, config), learning_clashes(name, config)
+        for problem in chain.from_iterable(of_arm):
             problems += 1
             yield problem
     if problems:
@@ -334,6 +385,8 @@ def _frames_clashes(name: str, config: Config) -> Iterator[tuple[str, Any, str]]
             yield f"{key}.frames_of", other, problem
         elif config.arms[other].frames_of or config.arms[other].frames == 0:
             yield f"{key}.frames_of", other, "has no frames of its own; name an arm that has"
+        elif config.arms[other].learning.rounds:
+            yield f"{key}.frames_of", other, "adds frames in rounds of learning; name an arm without"
         for field in (*sampling, *(field for field in ("frames", "labels") if field in stated)):
             yield f"{key}.{field}", getattr(arm, field), f"the arm takes the frames of {other} as they are; remove it"
 
@@ -349,7 +402,7 @@ def batch_clashes(name: str, config: Config, *, key: str, field: str, value: Any
         value: the value of this field.
     """
     arm, taken = config.arms[name], config.frames.train
-    count = training_frames(config, name)
+    count = training_frames(config, round_name(name, 0))
     batch = arm.training.batch_size
     if arm.frames and arm.frames > taken:
         more = f"needs {arm.frames} frames, more" if value != arm.frames else "more"

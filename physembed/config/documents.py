@@ -87,7 +87,9 @@ def _table(fields: list[tuple[str, dict[str, Any]]]) -> str:
         unit = next((unit for end, unit in UNITS.items() if key.endswith(end)), "")
         given = field.get("default", "none: required")
         default = json.dumps(given) if not isinstance(given, str) else given
-        lines.append(f"| `{key}` | `{default}` | {unit} | {_values(field)} | {field['description']} |")
+        lines.append(
+            f"| `{key}` | `{default}` | {unit} | {_values(field)} | {' '.join(field['description'].split())} |"
+        )
     return "\n".join(lines) + "\n"
 
 

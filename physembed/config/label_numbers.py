@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from physembed.config.arms import Arm, Sampling, batch_clashes, source_of
+from physembed.config.arms import Arm, Sampling, batch_clashes, labelled_sets, source_of
 from physembed.config.base import NAME_MAX_LENGTH
 
 if TYPE_CHECKING:
@@ -102,11 +102,13 @@ def label_series(config: Config) -> dict[str, str]:
     """Arms that differ from others only in their number of labels, with the name of the series to which each belongs.
 
     The name is what `labels` makes arms of, `bent` of `bent_10` and `bent_20`, or else that of the arm with the most
-    labels. Arms that run models as they are given belong to no series.
+    labels. Arms that run models as they are given belong to no series, nor do those behind which there are rounds of
+    learning, whose labels are more than their frames.
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for name in config.arm_names:
-        if source_of(config, name):
+        sets = labelled_sets(config, name)
+        if sets and all(source in config.arms for source in sets):
             groups[repr(_recipe(config, name))].append(name)
     series: dict[str, str] = {}
     for names in groups.values():

@@ -47,7 +47,7 @@ class Jobs(Section):
     """How jobs are run; nothing here changes a result or reruns a job."""
 
     max_walltime_hours: Positive | None = None
-    """A stability, scan, NPT or viscosity job that runs longer saves its state and ends; the next call resumes it."""
+    """A stability, learning, scan, NPT or viscosity job that runs longer saves its state; the next call resumes it."""
     per_gpu: Annotated[int, Field(ge=1, le=100)] = 1
     """Jobs that share a GPU of this machine, such as trainings and stability runs of several seeds."""
 

@@ -18,11 +18,12 @@ from physembed.study import Study
 
 ORDER = (
     "molecule", "gaff_topology", "given_topology", "gaff_md", "frames", "starts", "bond_sampling", "labels",
-    "pretraining_frames", "pretraining", "given_model", "conformations", "weights", "training", "committee",
-    "evaluation", "stability", "force_metrics", "before_collapse", "survival", "survival_against_labels", "figures",
-    "metric_figures", "tables",
-    "box", "gaff_npt", "reference_frames", "reference_labels", "liquid_training", "liquid_model", "scan", "tuning",
-    "npt", "density", "corrected_model", "certificate", "viscosity_run", "viscosity", "structure", "volume_scan",
+    "pretraining_frames", "pretraining", "given_model", "conformations", "weights", "training", "learning",
+    "round_training", "committee", "evaluation", "stability", "force_metrics", "before_collapse", "survival",
+    "survival_against_labels",
+    "figures", "metric_figures", "tables", "box", "gaff_npt", "reference_frames", "reference_labels",
+    "liquid_training", "liquid_model", "scan", "tuning", "npt", "density", "corrected_model", "certificate",
+    "viscosity_run", "viscosity", "structure", "volume_scan",
 )  # fmt: skip
 """Stages in the order of the table; those of the report come last."""
 REASONS = (

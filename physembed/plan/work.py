@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from physembed.config.arms import pretraining_frames, training_frames
+from physembed.config.learning import MARK, learns, recipe, round_name
 from physembed.config.liquids import Reference
 from physembed.plan.sizes import Sizes
 from physembed.study import Study
@@ -42,7 +43,10 @@ def labelled_frames(case: Case) -> float:
     """Frames of a molecule that are labelled."""
     if case.wildcards["labelled"] == "validation":
         return case.study.config.frames.validation
-    return training_frames(case.study.config, case.wildcards["labelled"])
+    config, name = case.study.config, case.wildcards["labelled"]
+    if MARK in name:  # a round: the store of labels has all frames but those that it adds
+        return recipe(config, name).learning.labels_per_round
+    return training_frames(config, round_name(name, 0))
 
 
 def batches(training: Mapping[str, Any], frames: float) -> float:
@@ -72,6 +76,17 @@ def steps(section: Mapping[str, Any], duration_ps: float) -> float:
 def _stability(case: Case) -> float:
     section = case.settings["stability"]
     return steps(section, section["duration_ps"]) * case.study.config.frames.starts
+
+
+def _learning(case: Case) -> float:
+    own, members = case.settings["learning"], len(case.study.config.training.seeds)
+    return steps(case.settings["stability"], own["hot_ps"]) * own["replicas"] * members
+
+
+def _round_training(case: Case) -> float:
+    config, arm = case.study.config, case.wildcards["arm"]
+    # The models of an arm are those of its last round.
+    return 0 if learns(config, arm) else batches(case.settings["training"], training_frames(config, arm))
 
 
 def _gaff_npt(case: Case) -> float:
@@ -130,7 +145,9 @@ WORK: dict[str, Work] = {
     "pretraining": Work(
         "batch", lambda case: batches(case.settings["training"], pretraining_frames(case.study.config)), _molecule
     ),
+    "round_training": Work("batch", _round_training, _molecule),
     "stability": Work("step", _stability, _molecule),
+    "learning": Work("step", _learning, _molecule),
     "gaff_npt": Work("gaff_step", _gaff_npt, _liquid),
     "reference_labels": Work(
         "liquid_label",

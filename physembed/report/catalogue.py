@@ -344,6 +344,18 @@ MOLECULE_TABLES = _by_name(
     ),
     Item("labels", "Tables", "Labels", "Number of labelled frames by molecule, set and outcome."),
 )
+ROUND_TABLES = _by_name(
+    Item(
+        "rounds",
+        "Tables",
+        "Rounds of learning",
+        "Rounds of active learning by molecule and arm: frames labelled before and added, rejected ones included; the "
+        "force error of the committee that ran, on the validation frames; the limit of the spread of its forces that "
+        "follows from it, and the largest spread; runs of hot MD, those that the limit stopped, those that collapsed "
+        "before, and the one-sided 95 % upper limit of the fraction of both; and whether learning ended there.",
+    )
+)
+"""Of a study with rounds of learning."""
 LIQUID_TABLES = _by_name(
     Item(
         "densities",
@@ -402,7 +414,8 @@ def figures_of_model(liquids: Sequence[str], *, trained: bool) -> list[str]:
 
 def captions() -> dict[str, str]:
     """The texts of `workflow/report/`, by the name of the file."""
-    items = [*MOLECULE_FIGURES.values(), *MODEL_FIGURES.values(), *MOLECULE_TABLES.values(), *LIQUID_TABLES.values()]
+    items = [*MOLECULE_FIGURES.values(), *MODEL_FIGURES.values(), *MOLECULE_TABLES.values()]
+    items += [*ROUND_TABLES.values(), *LIQUID_TABLES.values()]
     return {item.caption_file: item.rst for item in [*items, OVERVIEW]}
 
 

@@ -25,7 +25,7 @@ def molecules_part(files: Files, names: Sequence[str], config: Mapping[str, Any]
 
     Args:
         files: fractions, comparisons, figures and movies of each molecule in turn; the tables stability,
-            model_errors and labels.
+            model_errors and labels, and rounds where arms learn in rounds.
         names: of the molecules.
         config: the configuration as plain values.
     """
@@ -48,6 +48,7 @@ def molecules_part(files: Files, names: Sequence[str], config: Mapping[str, Any]
         stability=read_table(files["stability"]),
         model_errors=read_table(files["model_errors"]),
         ledger=read_table(files["labels"]),
+        rounds=read_table(files["rounds"]) if "rounds" in files else None,
         duration_ps=config["stability"]["duration_ps"],
         temperature_K=config["stability"]["temperature_K"],
         per_seed=config["frames"]["per_seed"],

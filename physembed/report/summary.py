@@ -14,7 +14,7 @@ import pandas as pd
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.report import liquid_summary
-from physembed.report.catalogue import LABEL_FIGURES, MOLECULE_FIGURES, MOLECULE_TABLES
+from physembed.report.catalogue import LABEL_FIGURES, MOLECULE_FIGURES, MOLECULE_TABLES, ROUND_TABLES
 from physembed.report.liquid_summary import ModelSummary
 from physembed.report.page import Table, embedded, flatten
 from physembed.report.survival_figures import comparisons_shown, conditions_differ, format_p
@@ -60,6 +60,8 @@ class MoleculesPart:
     """Whether each seed has its own data set."""
     changes: Mapping[str, str]
     """What each arm does, in words."""
+    rounds: pd.DataFrame | None = None
+    """From `physembed.learning.rounds.rounds_table`; None without rounds of learning."""
 
 
 def _percent(fraction: float) -> str:
@@ -105,16 +107,19 @@ def change_in_words(arm: Mapping[str, Any]) -> str:
             "drawn evenly" if counts and arm["draws"] == "even" else "",
             f"first {arm['frames']} frames" if arm["frames"] else "",
         ]
-    training = arm["training"]
+    training, rounds = arm["training"], arm["learning"]["rounds"]
     parts += [
         begin,
         f"as many steps as {training['steps_of']}" if training["steps_of"] else "",
         "with a ZBL repulsion" if training["repulsion"] == "zbl" else "",
         WEIGHTING[training["weighting"]],
+        f"{rounds} round{'s' if rounds > 1 else ''} of learning" if rounds else "",
     ]
     return ", ".join(filter(None, parts))
 
 
+ENDED = {"nan": "", "below": "below the target: nothing added", "before": "ended before"}
+"""Whether learning ended with a round, in words."""
 SIGNIFICANT = 0.05
 """p over seeds, corrected for the number of pairs of arms, below which the arms are reported as different."""
 
@@ -267,9 +272,29 @@ def _ledger_rows(table: pd.DataFrame) -> Table:
     return Table(MOLECULE_TABLES["labels"].title, headings, rows)
 
 
+def _round_rows(table: pd.DataFrame) -> Table:
+    rows = []
+    for row in table.to_dict("records"):
+        cells = [row["molecule"], row["arm"], str(row["round"]), str(row["labels"]), str(row["added"])]
+        if row["runs"]:
+            cells += [
+                f"{row['force_rmse_meV_A']:.0f}", f"{row['largest_spread_eV_A']:.2f} ({row['spread_limit_eV_A']:.2f})",
+                f"{row['stopped_by_spread']} + {row['collapsed']} of {row['runs']}", _percent(row["upper_limit"]),
+            ]  # fmt: skip
+        else:
+            cells += ["", "", "not run", ""]
+        rows.append([*cells, ENDED[str(row["ended"])]])
+    headings = [
+        "molecule", "arm", "round", "frames labelled before", "added", "force RMSE before / (meV/Å)",
+        "largest spread (limit) / (eV/Å)", "stopped by spread + collapsed", "upper limit", "end",
+    ]  # fmt: skip
+    return Table(ROUND_TABLES["rounds"].title, headings, rows)
+
+
 def molecule_tables(part: MoleculesPart) -> list[Table]:
-    """The tables of all molecules: collapse, model errors and labels."""
-    return [_stability_rows(part.stability), _error_rows(part.model_errors), _ledger_rows(part.ledger)]
+    """The tables of all molecules: collapse, model errors, labels, and rounds of learning if there are any."""
+    tables = [_stability_rows(part.stability), _error_rows(part.model_errors), _ledger_rows(part.ledger)]
+    return tables if part.rounds is None else [*tables, _round_rows(part.rounds)]
 
 
 def _molecule(molecule: MoleculeSummary, part: MoleculesPart, with_figures: bool) -> dict[str, Any]:

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import product
 
-from physembed.config.arms import source_of, trained_arms, weights_frames
+from physembed.config.arms import sampled_by, source_of, trained_arms, trained_before, weights_frames
 from physembed.config.label_numbers import label_series
+from physembed.config.learning import MARK, all_rounds, arm_of, learns, recipe, round_name, round_of, rounds_of
 from physembed.molecules.gromacs_text import included_files
-from physembed.report.catalogue import LIQUID_TABLES, MOLECULE_TABLES, figures_of_model, figures_of_molecule
+from physembed.report.catalogue import (
+    LIQUID_TABLES,
+    MOLECULE_TABLES,
+    ROUND_TABLES,
+    figures_of_model,
+    figures_of_molecule,
+)
 from physembed.stages.values import data_sets
 from physembed.study import Study
 
@@ -34,7 +41,9 @@ def topology_files(study: Study, molecule: str) -> dict[str, str | list[str]]:
 
 
 def frames_to_label(study: Study, molecule: str, labelled: str, data_set: str) -> str:
-    """The frames of an arm, or the validation frames, which no arm modifies."""
+    """The frames of an arm or of a round of learning, or the validation frames, which no arm modifies."""
+    if MARK in labelled:
+        return _results(study, molecule, "learning", labelled, "frames.xyz")
     folder = "frames" if labelled == "validation" else "bond_sampling"
     return _results(study, molecule, folder, f"{data_set}{labelled}.xyz")
 
@@ -51,7 +60,9 @@ def labels_of_seed(study: Study, molecule: str, arm: str, seed: str) -> str:
 
 
 def training_set(study: Study, molecule: str, arm: str, seed: str) -> str:
-    """These labels, or what becomes of them where frames are weighted."""
+    """These labels, or what becomes of them where frames are weighted; of an arm with rounds those of its last."""
+    if learns(study.config, arm):
+        arm = rounds_of(study.config, arm)[-1]
     if weights_frames(study.config, arm):
         return _results(study, molecule, "training", arm, f"seed{seed}", "weighted.xyz")
     return labels_of_seed(study, molecule, arm, seed)
@@ -59,7 +70,7 @@ def training_set(study: Study, molecule: str, arm: str, seed: str) -> str:
 
 def first_model(study: Study, molecule: str, arm: str, seed: str) -> str | list[str]:
     """The model whose errors say how frames are weighted; no file where these follow from the clusters alone."""
-    by_errors = study.config.arms[arm].training.weighting == "bad_points"
+    by_errors = recipe(study.config, arm).training.weighting == "bad_points"
     return base_model(study, molecule, arm, seed) if by_errors else []
 
 
@@ -68,25 +79,55 @@ def ranges_of_seed(study: Study, molecule: str, arm: str, seed: str, name: str) 
 
     No file of an arm that takes no frames.
     """
-    source = source_of(study.config, arm)
+    source = sampled_by(study.config, arm)
     return of_data_set(study, molecule, seed, "bond_sampling", f"{source}_{name}") if source else []
 
 
 def of_data_sets(study: Study, molecule: str, arm: str, stage: str, name: str) -> list[str]:
     """A file of the frames of an arm in each data set; none of an arm that takes no frames."""
-    source = source_of(study.config, arm)
+    source = (source_of if stage == "labels" else sampled_by)(study.config, arm)
     folders = data_sets(study) if source else []
     return [_results(study, molecule, stage, f"{folder}{source}{name}") for folder in folders]
 
 
 def base_model(study: Study, molecule: str, arm: str, seed: str) -> str | list[str]:
     """What the model of an arm begins as; no file of one that begins with random weights."""
-    base = study.config.arms[arm].base
+    base = recipe(study.config, arm).base
     if base.pretraining:
         return _results(study, molecule, "pretraining", f"seed{seed}", "mace.model")
     if base.arm:
         return _results(study, molecule, "training", base.arm, f"seed{seed}", "mace.model")
     return base.file or []
+
+
+def committee_before(study: Study, molecule: str, arm: str) -> list[str]:
+    """Models of the round before a round of learning, of all seeds."""
+    before = trained_before(study.config, arm)
+    seeds = study.config.training.seeds
+    return [_results(study, molecule, "training", before, f"seed{seed}", "mace.model") for seed in seeds]
+
+
+def trained_of_round_before(study: Study, molecule: str, arm: str, seed: str, name: str) -> str:
+    """A file of the training of the round before; of the last round, for an arm with rounds."""
+    return _results(study, molecule, "training", trained_before(study.config, arm), f"seed{seed}", name)
+
+
+def training_set_before(study: Study, molecule: str, arm: str, seed: str) -> str:
+    """The training set of the same."""
+    return training_set(study, molecule, trained_before(study.config, arm), seed)
+
+
+def frames_before(study: Study, molecule: str, arm: str) -> str:
+    """Frames that were labelled before a round of learning."""
+    own, number = arm_of(arm), round_of(study.config, arm) - 1
+    before = round_name(own, number) if number else sampled_by(study.config, own)
+    return frames_to_label(study, molecule, str(before), "")
+
+
+def round_before(study: Study, molecule: str, arm: str) -> str | list[str]:
+    """The table of the round before; no file before the first round."""
+    own, number = arm_of(arm), round_of(study.config, arm) - 1
+    return _results(study, molecule, "learning", round_name(own, number), "round.csv") if number else []
 
 
 def committees(study: Study) -> list[str]:
@@ -168,6 +209,7 @@ def _of_molecules(study: Study) -> dict[str, str | list[str]]:
         "figures": [_results(study, "figures", name, f"{figure}.svg") for name, figure in drawn],
         "movies": [_results(study, "figures", name, "viewer.json") for name in names],
         **_tables(study, MOLECULE_TABLES),
+        **(_tables(study, ROUND_TABLES) if all_rounds(study.config) else {}),
     }
 
 

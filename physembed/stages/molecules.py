@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from physembed.config import Sampling
 from physembed.config.arms import pretraining_of, trained_arms, training_of
+from physembed.config.learning import recipe
 from physembed.stages.values import Settings, data_sets, plain, task_seed
 from physembed.study import Study
 
@@ -80,8 +81,27 @@ def training(study: Study, arm: str, seed: str) -> Settings:
 
     Without the list of seeds, so that adding a seed does not affect existing models.
     """
-    by_element = {"by_element": True} if study.config.arms[arm].training.weighting == "elements" else {}
+    by_element = {"by_element": True} if recipe(study.config, arm).training.weighting == "elements" else {}
     return {"training": plain(training_of(study.config, arm), without=("seeds",)), "seed": int(seed)} | by_element
+
+
+def learning(study: Study, molecule: str, arm: str) -> Settings:
+    """How frames are chosen in a round, and the hot MD: that of the stability runs, with a length of its own.
+
+    Without the number of rounds, so that another one leaves those that are there.
+    """
+    own = recipe(study.config, arm).learning
+    hot = plain(study.config.stability) | {"duration_ps": own.hot_ps}
+    return {
+        "learning": plain(own, without=("rounds",)),
+        "stability": hot,
+        "seed": task_seed(study, "learning", molecule, arm),
+    }
+
+
+def round_training(study: Study, arm: str, seed: str) -> Settings:
+    """As `training`."""
+    return training(study, arm, seed)
 
 
 def committee(study: Study) -> Settings:
@@ -96,7 +116,7 @@ def conformations(study: Study, molecule: str) -> Settings:
 
 def weights(study: Study, arm: str) -> Settings:
     """What the weights follow from, and the precision of the models."""
-    return {"weighting": study.config.arms[arm].training.weighting, "dtype": study.config.training.dtype}
+    return {"weighting": recipe(study.config, arm).training.weighting, "dtype": study.config.training.dtype}
 
 
 def given_model(study: Study) -> Settings:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from physembed.config.arms import labelled_sets, sampling_arms, trained_arms
+from physembed.config.arms import label_sets, labelled_sets, sampling_arms, trained_arms
 from physembed.config.label_numbers import label_series
+from physembed.config.learning import all_rounds, arm_of, round_of
 from physembed.stages.values import Settings, data_sets
 from physembed.study import Study
 
 
 def figures(study: Study) -> Settings:
-    """Arms, those trained, those with frames of their own, seeds and conditions of the runs.
+    """Arms, those trained, those with frames of their own, sets of labels, seeds and conditions of the runs.
 
     No other molecules, which change nothing in the figures of this one.
     """
@@ -17,10 +18,17 @@ def figures(study: Study) -> Settings:
         "arms": study.config.arm_names,
         "trained": trained_arms(study.config),
         "sampled": sampling_arms(study.config),
+        "labelled": ["validation", *label_sets(study.config)],
         "seeds": study.config.training.seeds,
         "duration_ps": study.config.stability.duration_ps,
         "temperature_K": study.config.stability.temperature_K,
     }
+
+
+def rounds(study: Study) -> Settings:
+    """Molecule, arm and number of each round of learning, in the order of the files."""
+    numbers = [[arm_of(name), round_of(study.config, name)] for name in all_rounds(study.config)]
+    return {"rounds": [[molecule.name, *number] for molecule in study.molecules for number in numbers]}
 
 
 def metric_figures(study: Study) -> Settings:

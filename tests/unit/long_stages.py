@@ -17,6 +17,7 @@ from ase import Atoms
 
 from physembed.config import GaffMD, Labels, Stability
 from physembed.labels.labelling import label_frames
+from physembed.learning.committee import SpreadLimited
 from physembed.md import clock
 from physembed.md.collapse import CollapseDetector
 from physembed.md.stability import StabilityRun
@@ -70,6 +71,18 @@ def stability_run(folder: Path) -> dict[str, Any]:
     return {"replicas": run.replicas().to_csv(), "thermo": run.thermo().to_dict("list"), "trajectories": trajectories}
 
 
+def hot_md(folder: Path) -> dict[str, Any]:
+    """Eight replicas of hot water with a committee, of which the spread stops most."""
+    settings = Stability(duration_ps=3.0, record_interval_fs=50.0, temperature_K=800.0, dtype="float64", device="cpu")
+    starts = [Atoms("OHH", test_md.WATER, info={"source_frame": replica}) for replica in range(8)]
+    detector = CollapseDetector(test_md.BONDS, np.array([0.96, 0.96]), np.zeros((3, 3)), 0.5, 0.0)
+    model = SpreadLimited([test_md.Bonds(depth_eV=2.0), test_md.Bonds(depth_eV=2.3)], limit_eV_A=0.55)
+    run = StabilityRun(model, starts, detector, None, settings, seed=4, restart=folder / "restart")
+    run.run()
+    trajectories = [run.trajectory(replica) for replica in range(8)]
+    return {"replicas": run.replicas().to_csv(), "thermo": run.thermo().to_dict("list"), "trajectories": trajectories}
+
+
 def npt_runs(folder: Path) -> dict[str, Any]:
     """Two boxes of argon at constant pressure."""
     runs = test_npt.finished(folder / "restart", duration_ps=5.0)
@@ -85,7 +98,7 @@ def viscosity(folder: Path) -> dict[str, Any]:
 
 STAGES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "gaff_md": gaff_md, "labels": labels, "training": training,
-    "stability": stability_run, "npt": npt_runs, "viscosity": viscosity,
+    "stability": stability_run, "hot_md": hot_md, "npt": npt_runs, "viscosity": viscosity,
 }  # fmt: skip
 
 

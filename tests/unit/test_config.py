@@ -234,6 +234,57 @@ BAD = [
         "fewer frames (8) than a batch (training.batch_size 10)",
     ),
     ("{arms: {b: {training: {steps_of: c}}}}", "arms.b.training.steps_of", "'c'", "no such arm"),
+    ("{training: {seeds: [1]}, arms: {b: {learning: {rounds: 2}}}}", "arms.b.learning.rounds", "2", "give two or more"),
+    (
+        "{frames: {per_seed: true}, arms: {b: {learning: {rounds: 1}}}}",
+        "arms.b.learning.rounds",
+        "1",
+        "share a data set",
+    ),
+    (
+        "{arms: {b: {learning: {rounds: 1, labels_per_round: 0}}}}",
+        "arms.b.learning.labels_per_round",
+        "0",
+        "at least 1",
+    ),
+    ("{arms: {b: {learning: {choose: random}}}}", "arms.b.learning.choose", "'random'", "the arm has no rounds"),
+    ("{arms: {b: {learning: {rounds: 1, replicas: 46}}}}", "arms.b.learning.replicas", "46", "(frames.train 45)"),
+    (
+        "{arms: {b: {learning: {rounds: 1, replicas: 2, hot_ps: 0.5, labels_per_round: 11}}}}",
+        "arms.b.learning.labels_per_round",
+        "11",
+        "more than the 10 frames that 2 replicas record in hot_ps 0.5",
+    ),
+    (
+        "{arms: {b: {learning: {rounds: 1, hot_ps: 0.05}}}}",
+        "arms.b.learning.labels_per_round",
+        "10",
+        "more than the 0 frames",
+    ),
+    (  # the first training has no frame of the rounds yet
+        "{arms: {b: {frames: 5, training: {batch_size: 6}, learning: {rounds: 1}}}}",
+        "arms.b.training.batch_size",
+        "6",
+        "larger than the arm's training set (5 frames)",
+    ),
+    (  # of 20 replicas without a collapse it is 0.139
+        "{arms: {b: {learning: {rounds: 1, stop_below: 0.139}}}}",
+        "arms.b.learning.stop_below",
+        "0.139",
+        "cannot be shown",
+    ),
+    (
+        "{arms: {a: {frames: 0, base: {file: x.model}, learning: {rounds: 1}}}}",
+        "arms.a.learning.rounds",
+        "1",
+        "takes no frames",
+    ),
+    (
+        "{arms: {a: {learning: {rounds: 1}}, b: {frames_of: a}}}",
+        "arms.b.frames_of",
+        "'a'",
+        "adds frames in rounds of learning",
+    ),
     (
         "{arms: {a: {}, b: {training: {steps_of: a, epochs: 5}}}}",
         "arms.b.training.steps_of",
@@ -443,6 +494,34 @@ def test_arms_that_differ_in_their_number_of_labels_only_are_series() -> None:
     assert arms.labelled_sets(config, "given") == []
     begun = load({"arms": {"a": {}, "b": {"base": {"arm": "a"}, "frames": 20}}})
     assert arms.labelled_sets(begun, "b") == ["b", "a"]
+
+
+def test_what_follows_from_rounds_of_learning() -> None:
+    """Names, sets and training of rounds; round 0 is another arm only where nothing else differs."""
+    config = load({
+        "arms": {
+            "plain": {"bonds_per_frame": 0},
+            "on": {"frames_of": "plain", "learning": {"rounds": 2, "labels_per_round": 7, "stop_below": 0.14}},
+            "longer": {"frames_of": "plain", "training": {"epochs": 9}, "learning": {"rounds": 1}},
+            "own": {"frames": 20, "learning": {"rounds": 1}},
+            "after": {"frames_of": "plain", "base": {"arm": "on"}},
+        },
+    })  # fmt: skip
+    assert arms.sampling_arms(config) == ["plain", "own"]
+    assert arms.label_sets(config) == ["plain", "own", "own~1", "on~2", "longer~1"]
+    # The set of a round has the one that it began with in it.
+    assert arms.labelled_sets(config, "after") == ["on~2"] and arms.labelled_sets(config, "own") == ["own~1"]
+    assert label_series(config) == {}
+    assert arms.trained_at_once(config) == ["plain", "after", "own~0", "longer~0"]
+    assert arms.trained_in_rounds(config) == ["own~1", "on~1", "on~2", "longer~1", "own", "on", "longer"]
+    names = ("on", "on~2", "on~1", "own~0", "own", "after")
+    assert [arms.source_of(config, name) for name in names] == ["on~2", "on~2", "on~1", "own", "own~1", "plain"]
+    assert [arms.sampled_by(config, name) for name in names] == ["plain", "plain", "plain", "own", "own", "plain"]
+    assert [arms.training_frames(config, name) for name in names] == [59, 59, 52, 20, 30, 45]
+    before = [arms.trained_before(config, name) for name in ("on", "on~2", "on~1", "own~1", "longer~1")]
+    assert before == ["on~2", "on~1", "plain", "own~0", "longer~0"]
+    assert arms.training_of(config, "longer~1").epochs == 9
+    assert arms.gradient_steps(config, "longer") == 9 * 5
 
 
 def test_frame_count() -> None:

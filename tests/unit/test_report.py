@@ -31,6 +31,7 @@ from physembed.analysis.reliability import reliability
 from physembed.analysis.survival import collapse_fractions, compare_arms, rearranged_runs, survival_curves
 from physembed.config import Arm
 from physembed.errors import PhysEmbedError
+from physembed.learning.rounds import ROUND, round_without_runs, rounds_table
 from physembed.molecules.angles import COLUMNS as ANGLE_COLUMNS
 from physembed.molecules.bonds import COLUMNS as BOND_COLUMNS
 from physembed.report import metric_figures
@@ -45,6 +46,7 @@ from physembed.report.summary import (
     cautions,
     change_in_words,
     headline,
+    molecule_tables,
     write_summary,
 )
 from physembed.report.summary import _molecule as summary_of_molecule
@@ -77,6 +79,7 @@ from physembed.report.training_figures import (
     training_curves,
 )
 from physembed.sampling.arm import sample_frames
+from physembed.tables import read_table
 
 CAPTIONS = Path(__file__).parents[2] / "workflow/report"
 BONDS = {
@@ -754,6 +757,7 @@ def test_of_many_pairs_those_with_the_smallest_p_values_are_written_out() -> Non
         ({"frames_of": "adaptive", "base": {"pretraining": True}}, "frames of adaptive, pre-trained"),
         ({"bonds_per_frame": 0, "base": {"file": "models/off.model"}}, "unmodified frames, from off.model"),
         ({"base": {"arm": "original"}}, "1 modified bond per frame, from the models of original"),
+        ({"frames_of": "adaptive", "learning": {"rounds": 2}}, "frames of adaptive, 2 rounds of learning"),
     ],
 )
 def test_what_an_arm_does_in_words(settings: dict[str, Any], words: str) -> None:
@@ -852,6 +856,23 @@ def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str
         without = replace(molecule, figures=figures)
         write_summary(tmp_path / "no.html", replace(part, molecules=[without]), [], **arguments)
     assert not (tmp_path / "no.html").exists()
+
+
+def test_rounds_of_learning_stand_in_a_table_of_their_own(tmp_path: Path, made: Made, svgs: dict[str, Path]) -> None:
+    part = part_of(made, "water", svgs)
+    assert len(molecule_tables(part)) == 3, "a study without rounds has none"
+    run = dict(zip(ROUND, (45, 10, 93.4, 1.26, 2.345, 20, 3, 1, 0.4010, ""), strict=True))
+    rows = [pd.DataFrame([run]), round_without_runs([Atoms()] * 55)[1]]
+    rounds_table([("water", "learned", number, row) for number, row in enumerate(rows, 1)]).to_csv(
+        tmp_path / "rounds.csv", index=False
+    )
+    *_, table = molecule_tables(replace(part, rounds=read_table(tmp_path / "rounds.csv")))
+    assert table.title == "Rounds of learning"
+    cells = [[cell.replace("\N{NO-BREAK SPACE}", " ") for cell in row] for row in table.rows]
+    assert cells == [
+        ["water", "learned", "1", "45", "10", "93", "2.35 (1.26)", "3 + 1 of 20", "40 %", ""],
+        ["water", "learned", "2", "55", "0", "", "", "not run", "", "ended before"],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from snakemake.iocontainers import InputFiles
 
 from physembed.config import NPT, Arm, GaffMD, Labels, LiquidModel, Scan, Stability, Training, Viscosity
 from physembed.config.base import keeping_runs
+from physembed.config.learning import Learning
 from physembed.restart import lasting, restart_folder, sections
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
@@ -90,6 +91,7 @@ KEPT = {
     Viscosity: {"duration_ps", "relative_error"},
     LiquidModel: {"alphas", "a1_range"},
     Labels: {"max_force_eV_A", "bond_order_threshold", "max_rejected_fraction"},
+    Learning: {"labels_per_round", "choose", "hot_ps", "stop_below"},
     GaffMD: set(),
     Training: set(),
     Arm: set(),
@@ -150,6 +152,10 @@ def test_inputs_that_count_otherwise_than_by_their_content() -> None:
         "training": {},
         "liquid_training": {},
         "stability": {"starts": "None"},  # cohorts are named by the geometries of their starts
+        # So are those of hot MD; the frames that were labelled before and the end of learning are nothing to it.
+        "learning": {"starts": "None", "frames": "None", "round": "None"},
+        # Only compared, or copied, with what is trained.
+        "round_training": {"train_before": "None", "model_before": "None", "curve_before": "None"},
         "scan": {},
         "npt": {"tuning": "correction"},
         "viscosity_run": {"tuning": "correction", "density": "density", "replicas": "begins"},

@@ -114,7 +114,7 @@ SEED = {"summary"}  # it shows the whole configuration
         ("frames__starts", 19, {"starts"}),
         ("frames__train", 44, {"frames", "starts"}),
         ("labels__accuracy", 0.5, {"labels", "reference_labels", "before_collapse"}),
-        ("training__epochs", 7, {"training"}),
+        ("training__epochs", 7, {"training", "round_training"}),
         (
             "training__seeds",
             [1, 2, 3],
@@ -154,7 +154,7 @@ def test_what_an_arm_trains_otherwise_changes_no_frames(study_of: Callable[..., 
         return study_of(arms={"original": {"bonds_per_frame": 0}, "adaptive": recipe})
 
     own = {"repulsion": "zbl", "forces_weight": 10.0}
-    assert changed(of_arm(), of_arm(training=own)) == {"training"} | SEED
+    assert changed(of_arm(), of_arm(training=own)) == {"training", "round_training"} | SEED
     assert changed(of_arm(), of_arm(frames=40)) == {"bond_sampling"} | SEED
     plain = given(of_arm(), "training")
     assert given(of_arm(training=own), "training") == plain | {"training": plain["training"] | own}
@@ -184,6 +184,54 @@ def test_a_recipe_names_its_files(study_of: Callable[..., Study], tmp_path: Path
     assert stages.tables(study)["sources"] == {
         "adaptive": ["adaptive"], "pretrained": ["pretrained"], "tuned": ["adaptive"], "on": ["adaptive"], "given": []
     }  # fmt: skip
+
+
+def test_rounds_of_learning_name_their_files(study_of: Callable[..., Study]) -> None:
+    """A round runs with the models of the one before, adds to its frames, and is trained where it adds any."""
+    study = study_of(arms={
+        "adaptive": {},
+        "on": {"frames_of": "adaptive", "learning": {"rounds": 2, "hot_ps": 7.0}},
+        "own": {"training": {"weighting": "clusters"}, "learning": {"rounds": 1}},
+    }, stability__duration_ps=50.0, training__seeds=[1, 2])  # fmt: skip
+    folder = "results/paper/coffee"
+
+    def models(name: str) -> list[str]:
+        return [f"{folder}/training/{name}/seed{seed}/mace.model" for seed in (1, 2)]
+
+    names = ("on~1", "on~2", "own~1")
+    assert [inputs.committee_before(study, "coffee", name) for name in names] == [
+        models("adaptive"), models("on~1"), models("own~0")
+    ]  # fmt: skip
+    assert [inputs.frames_before(study, "coffee", name) for name in names] == [
+        f"{folder}/{path}" for path in
+        ("bond_sampling/adaptive.xyz", "learning/on~1/frames.xyz", "bond_sampling/own.xyz")
+    ]  # fmt: skip
+    of_first = [inputs.round_before(study, "coffee", name) for name in names]
+    assert of_first == [[], f"{folder}/learning/on~1/round.csv", []]
+    assert inputs.frames_to_label(study, "coffee", "on~2", "") == f"{folder}/learning/on~2/frames.xyz"
+    sets = [(name, "1") for name in ("on~1", "on~2", "on", "own~0", "own~1", "own")]
+    assert [inputs.training_set(study, "coffee", *of) for of in sets] == [
+        f"{folder}/{path}" for path in (
+            "labels/on~1.xyz", "labels/on~2.xyz", "labels/on~2.xyz", "training/own~0/seed1/weighted.xyz",
+            "training/own~1/seed1/weighted.xyz", "training/own~1/seed1/weighted.xyz",
+        )
+    ]  # fmt: skip
+    # The models of an arm are those of its last round: the set is the same.
+    assert inputs.training_set_before(study, "coffee", "on", "1") == f"{folder}/labels/on~2.xyz"
+    last = inputs.trained_of_round_before(study, "coffee", "on", "2", "curve.csv")
+    assert last == f"{folder}/training/on~2/seed2/curve.csv"
+    labels, ranges = ({"stage": stage, "name": name} for stage, name in (("labels", ".xyz"), ("bond_sampling", ".csv")))
+    assert inputs.of_data_sets(study, "coffee", "on", **labels) == [f"{folder}/labels/on~2.xyz"]
+    assert inputs.of_data_sets(study, "coffee", "on", **ranges) == [f"{folder}/bond_sampling/adaptive.csv"]
+    tables = stages.tables(study)
+    assert tables["labelled"] == ["validation", "adaptive", "own", "own~1", "on~2"]
+    assert tables["sources"] == {"adaptive": ["adaptive"], "own": ["own~1"], "on": ["on~2"]}
+    assert stages.rounds(study)["rounds"] == [
+        [name, arm, number] for name in ("coffee", "own") for arm, number in (("own", 1), ("on", 1), ("on", 2))
+    ]  # fmt: skip
+    # The number of rounds is nothing to the rounds, and the MD has a length of its own.
+    settings = stages.learning(study, "coffee", "on~1")
+    assert "rounds" not in settings["learning"] and settings["stability"]["duration_ps"] == 7.0
 
 
 def test_files_that_models_begin_as_are_checked_first(study_of: Callable[..., Study]) -> None:
@@ -216,6 +264,7 @@ def test_a_seed_goes_to_stages_that_draw(study_of: Callable[..., Study]) -> None
         "pretraining_frames",
         "conformations",
         "stability",
+        "learning",
     }
     of_liquids = {"box", "gaff_npt", "reference_frames", "scan", "npt", "viscosity_run", "certificate"}
     assert changed(study_of(), study_of(seed=1)) == drawing | of_liquids | SEED

@@ -3,7 +3,15 @@
 import re
 
 from physembed import stages
-from physembed.config.arms import sampling_arms, trained_arms, weights_frames
+from physembed.config.arms import (
+    label_sets,
+    sampling_arms,
+    trained_arms,
+    trained_at_once,
+    trained_in_rounds,
+    weights_frames,
+)
+from physembed.config.learning import all_rounds
 from physembed.engine.cards import visible_cards
 from physembed.files import check_writable
 from physembed.provenance import code_hash
@@ -17,7 +25,13 @@ MOLECULES = [molecule.name for molecule in STUDY.molecules]
 ARMS = STUDY.config.arm_names
 TRAINED = trained_arms(STUDY.config)
 SAMPLED = sampling_arms(STUDY.config)
-WEIGHTED = [name for name in TRAINED if weights_frames(STUDY.config, name)]
+LABELLED = ["validation", *label_sets(STUDY.config)]
+ROUNDS = all_rounds(STUDY.config)
+TRAINED_AT_ONCE = trained_at_once(STUDY.config)
+TRAINED_IN_ROUNDS = trained_in_rounds(STUDY.config)
+WEIGHTED = [
+    name for name in TRAINED_AT_ONCE + ROUNDS if weights_frames(STUDY.config, name)
+]
 GIVEN = [name for name in ARMS if name not in TRAINED]
 SEEDS = STUDY.config.training.seeds
 DATA_SETS = list(data_sets(STUDY))
@@ -36,7 +50,7 @@ wildcard_constraints:
     study=re.escape(STUDY.config.study),
     molecule=one_of(STUDY.structures),
     arm=one_of(ARMS),
-    labelled=one_of(["validation", *SAMPLED]),
+    labelled=one_of(["validation", *SAMPLED, *ROUNDS]),
     seed=one_of(map(str, SEEDS)),
     data_set="|" + one_of(filter(None, DATA_SETS)),
     liquid=one_of(STUDY.liquids),

@@ -21,7 +21,7 @@ rule figures:
         ),
         ledgers=expand(
             "results/{{study}}/{{molecule}}/labels/{data_set}{labelled}_ledger.csv",
-            labelled=["validation", *SAMPLED],
+            labelled=LABELLED,
             data_set=DATA_SETS,
         ),
         curves=expand(
@@ -124,7 +124,7 @@ rule tables:
         ledgers=expand(
             "results/{{study}}/{molecule}/labels/{data_set}{labelled}_ledger.csv",
             molecule=MOLECULES,
-            labelled=["validation", *SAMPLED],
+            labelled=LABELLED,
             data_set=DATA_SETS,
         ),
     output:

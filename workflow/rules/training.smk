@@ -43,7 +43,7 @@ rule training:
     benchmark:
         "results/{study}/{molecule}/benchmarks/training_{arm}_seed{seed}.tsv"
     wildcard_constraints:
-        arm=one_of(TRAINED),
+        arm=one_of(TRAINED_AT_ONCE),
     conda:
         "../../envs/physembed.yaml"
     threads: 1

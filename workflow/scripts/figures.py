@@ -18,7 +18,7 @@ with stage(snakemake):
     settings, paths = snakemake.params.settings, snakemake.input
     arms, conditions = settings["arms"], (settings["duration_ps"], settings["temperature_K"])
     paper = paper_stability().query("molecule == @snakemake.wildcards.molecule")
-    ledgers = read_by_set(paths.ledgers, ["validation", *settings["sampled"]])
+    ledgers = read_by_set(paths.ledgers, settings["labelled"])
     sampled = {arm: ase.io.read(path, ":") for arm, path in zip(settings["sampled"], paths.sampled, strict=True)}
     ranges, angle_ranges = (
         {arm: read_table(path) for arm, path in zip(sampled, files, strict=True)}

@@ -12,7 +12,7 @@ with stage(snakemake):
     frames = {name: read_by_arm(group, arms) for name, group in split_by(paths.frames, molecules).items()}
     errors = {name: read_by_arm(group, arms) for name, group in split_by(paths.errors, molecules).items()}
     forces = {name: read_by_arm(group, arms) for name, group in split_by(paths.forces, molecules).items()}
-    sets = ["validation", *settings["sampled"]]
+    sets = settings["labelled"]
     ledgers = {name: read_by_set(group, sets) for name, group in split_by(paths.ledgers, molecules).items()}
     conditions = settings["duration_ps"], settings["temperature_K"]
     stability = tables.stability_table(fractions, ledgers, settings["sources"], *conditions)

@@ -1,0 +1,1 @@
+"""Rounds of active learning: hot MD with a committee, and the choice of frames to label."""
