@@ -21,11 +21,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from physembed.analysis.binomial import CONFIDENCE, interval, upper_limit
 from physembed.errors import PhysEmbedError
 from physembed.md.rearrangements import COLUMNS
 
-CONFIDENCE = 0.95
-"""Confidence level of every interval."""
 MAX_ASSIGNMENTS = 200_000
 """If there are more assignments of seeds to arms than this, they are sampled instead of enumerated."""
 
@@ -94,8 +93,7 @@ def _curve(runs: pd.DataFrame) -> pd.DataFrame:
     none, every = estimate == 1, estimate == 0
     low[none], high[none] = ((1 - CONFIDENCE) / 2) ** (1 / at_risk[none]), 1.0
     # A run censored before the end counts as surviving here, which can only widen the band.
-    survivors = stats.binomtest(len(runs) - len(collapse_times), len(runs))
-    low[every], high[every] = 0.0, survivors.proportion_ci(CONFIDENCE, method="exact").high
+    low[every], high[every] = 0.0, interval(len(runs) - len(collapse_times), len(runs))[1]
     curve = pd.DataFrame(
         {
             "time_ps": times,
@@ -141,9 +139,7 @@ def survival_curves(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def collapse_fractions(runs: pd.DataFrame) -> pd.DataFrame:
-    """Fraction of runs that collapsed, with exact intervals.
-
-    The intervals are those of C. J. Clopper, E. S. Pearson, Biometrika 1934, 26, 404.
+    """Fraction of runs that collapsed, with exact intervals (`physembed.analysis.binomial`).
 
     Returns:
         arm, seed (`all` for the arm as a whole), runs, collapsed, fraction; low and high, the two-sided 95 %
@@ -152,8 +148,7 @@ def collapse_fractions(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for arm, seed, group in _groups(_checked(runs)):
         collapsed, count = int(group["collapsed"].sum()), len(group)
-        interval = stats.binomtest(collapsed, count).proportion_ci(CONFIDENCE, method="exact")
-        one_sided = stats.binomtest(collapsed, count, alternative="less")
+        low, high = interval(collapsed, count)
         rows.append(
             {
                 "arm": arm,
@@ -161,9 +156,9 @@ def collapse_fractions(runs: pd.DataFrame) -> pd.DataFrame:
                 "runs": count,
                 "collapsed": collapsed,
                 "fraction": collapsed / count,
-                "low": interval.low,
-                "high": interval.high,
-                "upper_one_sided": one_sided.proportion_ci(CONFIDENCE, method="exact").high,
+                "low": low,
+                "high": high,
+                "upper_one_sided": upper_limit(collapsed, count),
             }
         )
     return pd.DataFrame(rows)

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from ase import Atoms
-from scipy import stats
 
+from physembed.analysis.binomial import upper_limit
 from physembed.analysis.conformations import Features
-from physembed.config.learning import CONFIDENCE, Learning
+from physembed.config.learning import Learning
 from physembed.learning.choice import choose
 from physembed.learning.hot_md import HotRuns
 
@@ -31,11 +31,6 @@ ROUND = [
     "labels", "added", "force_rmse_meV_A", "spread_limit_eV_A", "largest_spread_eV_A", "runs", "stopped_by_spread",
     "collapsed", "upper_limit", "ended",
 ]  # fmt: skip
-
-
-def upper_limit(ended: int, runs: int) -> float:
-    """Upper limit of the fraction of runs that end early; C. J. Clopper, E. S. Pearson, Biometrika 1934, 26, 404."""
-    return float(stats.binomtest(ended, runs, alternative="less").proportion_ci(CONFIDENCE, method="exact").high)
 
 
 def one_round(

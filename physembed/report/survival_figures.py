@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from scipy import stats
 
+from physembed.analysis.binomial import interval
 from physembed.report.style import (
     BLACK,
     BLUE,
@@ -119,8 +119,7 @@ def survival(curves: pd.DataFrame, comparison: pd.DataFrame, duration_ps: float)
 def paper_interval(paper: pd.Series) -> tuple[float, float, float]:
     """Fraction of collapsed runs in the paper with the exact 95 % interval for its number of runs."""
     count = round(paper["runs"] * paper["collapsed_percent"] / 100)
-    interval = stats.binomtest(count, int(paper["runs"])).proportion_ci(0.95, method="exact")
-    return count / paper["runs"], interval.low, interval.high
+    return count / paper["runs"], *interval(count, int(paper["runs"]))
 
 
 def conditions_differ(paper: pd.DataFrame, duration_ps: float, temperature_K: float) -> str:

@@ -12,12 +12,13 @@ import torch
 import torch_sim as ts
 from ase import Atoms
 
+from physembed.analysis.binomial import upper_limit
 from physembed.config import Stability
 from physembed.config.learning import Learning, upper_limit_of_none
 from physembed.learning.choice import choose, farthest
 from physembed.learning.committee import SpreadLimited, mean_and_spread, spread_limit
 from physembed.learning.hot_md import HotRuns, recorded, with_causes
-from physembed.learning.rounds import has_ended, one_round, round_without_runs, rounds_table, upper_limit
+from physembed.learning.rounds import has_ended, one_round, round_without_runs, rounds_table
 from physembed.md.collapse import CollapseDetector
 from physembed.md.stability import StabilityRun
 from tests.unit.test_md import BONDS, WATER, Bonds
