@@ -40,7 +40,7 @@ wheels:  ## download the packages of `make install` into wheels/, for a machine 
 system-libraries:
 	@envs/system-libraries liblapack.so.3:liblapack3 libblas.so.3:libblas3 libgfortran.so.5:libgfortran5
 
-demo: install  ## both workflows, for a molecule and a liquid, in less than half an hour, with the report
+demo: install  ## both workflows, for a molecule and a liquid, with the report
 	@$(SNAKEMAKE) --configfile config/demo.yaml
 	@$(MAKE) --no-print-directory report CONFIG=config/demo.yaml STUDY=demo
 
