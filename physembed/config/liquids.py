@@ -167,6 +167,10 @@ class NPT(Section):
     """Runs of each liquid, with different initial velocities."""
     timestep_fs: Timestep = 1.0
     """Time step."""
+    hydrogen_mass_u: Annotated[float, Field(ge=1, le=20)] | None = None
+    """Mass of hydrogen in these runs; null for the natural mass. Densities, structures and energies do not depend on
+    masses, and heavy hydrogen allows a longer `timestep_fs`: 2.5 fs at 8 u, for instance. Viscosity runs always use
+    natural masses."""
     barostat: Literal["crescale", "langevin"] = "crescale"
     """Stochastic cell rescaling (Bernetti, Bussi 2020) with a global thermostat, or Langevin piston and thermostat."""
     thermostat_ps: Positive = 0.1

@@ -18,6 +18,7 @@ from torch_sim.integrators import npt_crescale_init, npt_langevin_isotropic_init
 
 from physembed.engine.cells import volumes
 from physembed.engine.kinetic import HALF_STEPS, UNBIASED, kinetic_temperatures, thermal_momenta
+from physembed.engine.liquid_kernels import CompiledSteps
 from physembed.engine.liquid_steps import STEPS, Conditions, pressure_tensors
 from physembed.engine.speculative_steps import ListedSteps
 from physembed.errors import PhysEmbedError
@@ -108,6 +109,10 @@ class LiquidBatch:
         barostat_ps: relaxation time of the barostat.
         compressibility_per_bar: assumed compressibility; it sets the time scale of the barostat, not the ensemble.
         seed: seed of momenta and noise.
+        hydrogen_mass_u: mass of hydrogen in the dynamics, for longer time steps; None for the masses of the starts.
+            Densities are always those of the starts' masses.
+        fixed_shapes: whether a step uses tensors of fixed shapes, so that it can be captured in a CUDA graph; by
+            default on a GPU or if the model has fixed shapes. Otherwise, on a CPU, the step is compiled.
 
     Raises:
         PhysEmbedError: starts with different atoms or without a cell, a number of temperatures or pressures that does
@@ -127,6 +132,8 @@ class LiquidBatch:
         barostat_ps: float = 1.0,
         compressibility_per_bar: float = 8.0e-5,
         seed: int,
+        hydrogen_mass_u: float | None = None,
+        fixed_shapes: bool | None = None,
     ) -> None:
         pressures_bar = [0.0] * len(starts) if pressures_bar is None else pressures_bar
         _check(starts, temperatures_K, pressures_bar)
@@ -151,7 +158,10 @@ class LiquidBatch:
 
         bare = [Atoms(start.numbers, start.positions, cell=start.cell, pbc=True) for start in starts]
         for atoms, start in zip(bare, starts, strict=True):
-            atoms.set_masses(start.get_masses())
+            masses = start.get_masses()
+            if hydrogen_mass_u is not None:
+                masses[start.numbers == 1] = hydrogen_mass_u
+            atoms.set_masses(masses)
         state = ts.io.atoms_to_state(bare, device=model.device, dtype=model.dtype)
         state.rng = seed
         centre_at_rest = ensemble != "npt-langevin"
@@ -161,8 +171,16 @@ class LiquidBatch:
                 state.momenta[row * self.n_atoms : (row + 1) * self.n_atoms] = tensor(start.get_momenta())
         self._watched = WatchedModel(model, state, self._conditions.kT / KB, self._degrees_of_freedom)
         self.state = self._first_state(state, barostat_ps * 1000 * FS, compressibility_per_bar / units.bar)
+        if fixed_shapes is None:
+            fixed_shapes = model.device.type == "cuda" or getattr(model, "fixed_shapes", False)
+        self._is_compiled = not fixed_shapes and ensemble in CompiledSteps.ENSEMBLES
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what refers to tensors that have been replaced."""
         self._sums: dict[str, torch.Tensor] = {}
         self._steps: dict[str, ListedSteps] = {}
+        self._compiled: CompiledSteps | None = None
 
     def _first_state(self, state: Any, barostat: float, compressibility: float) -> Any:
         """Initial state of the integrator; times in torch-sim's unit, compressibility in Å^3/eV."""
@@ -186,7 +204,7 @@ class LiquidBatch:
                 self._watched,
                 kT=conditions.kT,
                 dt=conditions.timestep,
-                alpha=self._mass_u / self.n_atoms / conditions.thermostat.expand_as(conditions.kT),
+                alpha=state.masses[: self.n_atoms].mean() / conditions.thermostat.expand_as(conditions.kT),
                 cell_alpha=2 * torch.sqrt(stiffness * masses),
                 b_tau=torch.full_like(conditions.kT, barostat),
             )
@@ -219,6 +237,9 @@ class LiquidBatch:
 
     def _step(self) -> None:
         """Take one step in place; if it fails, the state keeps its original tensors."""
+        if self._is_compiled:
+            self._compiled_steps.take(self.ensemble)
+            return
         before, outputs = self._changing(), self._watched.outputs
         try:
             STEPS[self.ensemble](self.state, self._watched, self._conditions)
@@ -232,8 +253,17 @@ class LiquidBatch:
             tensor.copy_(value)
             holder[name] = tensor
 
+    @property
+    def _compiled_steps(self) -> CompiledSteps:
+        if self._compiled is None:
+            self._compiled = CompiledSteps(self.state, self._watched, self._conditions, (WIDEST, HOTTEST))
+        return self._compiled
+
     def _counted_step(self) -> None:
         self._step()
+        if self._is_compiled:
+            self._compiled_steps.add_averages(self._sums["pressure"], self._sums["temperature"])
+            return
         self._sums["pressure"] += self.pressure_tensors
         self._sums["temperature"] += self.temperatures
 
@@ -256,7 +286,7 @@ class LiquidBatch:
         for name in ("temperatures_K", "start_volumes", "cause", "value"):
             setattr(watched, name, getattr(watched, name)[kept])
         watched.outputs = {name: value[kept] for name, value in watched.outputs.items()}
-        self._sums, self._steps = {}, {}
+        self._forget()
 
     def lost(self) -> list[str]:
         """For each system, a few words on why it failed; empty for a system that has not failed."""
@@ -366,7 +396,7 @@ class LiquidBatch:
             setattr(watched, name, saved[name].to(device))
         watched.positions, watched.cell = self.state.positions, self.state.cell
         self.state.rng.set_state(saved["rng"])
-        self._sums, self._steps = {}, {}
+        self._forget()
 
     def _names(self) -> tuple[str, ...]:
         stress = ("stress",) if self.ensemble.startswith("npt") else ()

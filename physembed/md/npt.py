@@ -30,8 +30,8 @@ from physembed.units import G_CM3
 
 log = logging.getLogger(__name__)
 SETTINGS = (
-    "timestep_fs", "barostat", "thermostat_ps", "barostat_ps", "compressibility_per_bar", "record_interval_fs",
-    "frame_interval_ps", "dtype",
+    "timestep_fs", "hydrogen_mass_u", "barostat", "thermostat_ps", "barostat_ps", "compressibility_per_bar",
+    "record_interval_fs", "frame_interval_ps", "dtype",
 )  # fmt: skip
 """Settings on which a run depends: all except the duration, which can be extended."""
 SEEN = (
@@ -182,6 +182,7 @@ class NPTRuns:
             barostat_ps=settings.barostat_ps,
             compressibility_per_bar=settings.compressibility_per_bar,
             seed=derive_seed(self.seed, "npt", *(f"{run.key}:{run.step}" for run in alive)),
+            hydrogen_mass_u=settings.hydrogen_mass_u,
         )
         if same:
             self._batch.load(self._saved["batch"])

@@ -5,31 +5,36 @@ torch-sim's velocity rescaling takes the kinetic energy of full steps, and its c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from ase import units
+from ase import Atoms, units
 from torch_sim.integrators import npt_crescale_isotropic_step, npt_langevin_isotropic_step, nve_step, nvt_vrescale_step
 
 from physembed.engine import liquid_steps
 from physembed.engine.cells import inverse, volumes
 from physembed.engine.kinetic import kinetic_temperatures
 from physembed.engine.liquid_batch import LiquidBatch
+from physembed.engine.liquid_kernels import CompiledSteps
 from physembed.engine.liquid_steps import STEPS
 from physembed.units import FS, KB
 
-from .fluids import LennardJones, argon
+from .fluids import IdealGas, LennardJones, argon
 
 
-def batch(ensemble: Any) -> LiquidBatch:
+def batch(ensemble: Any, fixed_shapes: bool = True, **options: Any) -> LiquidBatch:
     """Two boxes of argon, of another temperature and pressure each."""
     starts = [argon(4, 0.7, seed=1), argon(4, 0.8, seed=2)]
+    model = options.pop("model", None) or LennardJones(dtype=torch.float64)
     return LiquidBatch(
-        LennardJones(dtype=torch.float64), starts, temperatures_K=[120.0, 250.0], pressures_bar=[1.0, 3000.0],
+        model, starts, temperatures_K=[120.0, 250.0], pressures_bar=[1.0, 3000.0],
         ensemble=ensemble, timestep_fs=3.0, thermostat_ps=0.1, barostat_ps=0.3, seed=5,
+        fixed_shapes=fixed_shapes, **options,
     )  # fmt: skip
 
 
@@ -75,10 +80,94 @@ def test_steps_are_those_of_torch_sim(ensemble: str, monkeypatch: pytest.MonkeyP
     assert moved > 0.1, "nothing was compared"
 
 
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("ensemble", CompiledSteps.ENSEMBLES)
+def test_compiled_steps_are_those_with_tensors(ensemble: str) -> None:
+    tensors, compiled = batch(ensemble), batch(ensemble, fixed_shapes=False)
+    assert compiled._is_compiled and not tensors._is_compiled
+    for steps in (1, 2, 30):
+        averages = tensors.averages(steps), compiled.averages(steps)
+        for ours, theirs in zip(*averages, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+    for name in ("positions", "momenta", "cells", "energies", "forces", "pressure_tensors", "temperatures"):
+        ours, theirs = (getattr(each, name, None) for each in (compiled, tensors))
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10, msg=name)
+    assert torch.equal(compiled.state.rng.get_state(), tensors.state.rng.get_state())
+    assert compiled.lost() == ["", ""]
+
+
+class Failing(LennardJones):
+    """Argon whose second box fails at the third call."""
+
+    broken = ""
+    calls = 0
+
+    def forward(self, state: Any, **options: object) -> dict[str, torch.Tensor]:
+        """As it is, but for one number."""
+        output = super().forward(state, **options)
+        self.calls += 1
+        if self.calls >= 3 and self.broken in output:
+            output[self.broken].view(2, -1)[1, -1] = float("nan")
+        elif self.calls == 3:
+            state.cell[1] *= 2.0 if self.broken == "volume" else 1.0
+            # The forces of one step, 10^4 times what they are, heat it at the next.
+            output["forces"].view(2, -1)[1] *= 1e4 if self.broken == "temperature" else 1.0
+        return output
+
+
+@pytest.mark.parametrize("fixed_shapes", [True, False])
+@pytest.mark.parametrize("ensemble", CompiledSteps.ENSEMBLES)
+@pytest.mark.parametrize("broken", ["energy", "forces", "stress", "temperature", "volume"])
+def test_a_failed_system_stays_where_it_was(ensemble: str, broken: str, fixed_shapes: bool) -> None:
+    model = Failing(dtype=torch.float64)
+    model.broken = broken
+    run, sound = batch(ensemble, fixed_shapes, model=model), batch(ensemble, fixed_shapes)
+    run.advance(1)
+    sound.advance(1)
+    before = run.positions[1].clone()
+    for each in (run, sound):
+        each.advance(6)
+    # At constant pressure, what is hot expands first.
+    reasons = ("volume", broken) if ensemble == "npt-crescale" else (broken,)
+    assert run.lost()[0] == "" and run.lost()[1].startswith(reasons), run.lost()
+    assert torch.isfinite(run.positions).all() and torch.isfinite(run.cells).all()
+    assert (run.positions[1] - before).abs().max() < 0.5
+    assert torch.equal(run.positions[0], sound.positions[0])
+    stays = run.positions[1].clone()
+    run.advance(3)
+    assert torch.equal(run.positions[1], stays)
+
+
 @pytest.mark.parametrize("ensemble", STEPS)
-def test_a_step_works_on_the_same_tensors(ensemble: str) -> None:
+def test_heavy_hydrogen_moves_slowly_and_weighs_what_it_does(ensemble: Any) -> None:
+    """A gas without forces: velocities are those of the mass in use, temperature and density do not depend on it."""
+    methane = Atoms("CH4" * 30, positions=np.random.default_rng(0).uniform(0, 30, (150, 3)), cell=[30] * 3, pbc=True)
+    runs = [
+        LiquidBatch(
+            IdealGas(), [methane] * 300, temperatures_K=[300.0] * 300, ensemble=ensemble, timestep_fs=1.0,
+            thermostat_ps=0.1, seed=4, hydrogen_mass_u=mass,
+        )
+        for mass in (None, 8.0)
+    ]  # fmt: skip
+    light, heavy = runs
+    assert torch.equal(light.densities_g_cm3, heavy.densities_g_cm3)
+    hydrogen = torch.tensor(methane.numbers == 1)
+    for run, mass in ((light, 1.008), (heavy, 8.0)):
+        velocities = run.momenta[:, hydrogen] / mass
+        expected = 300 * KB / mass
+        assert float(velocities.square().mean()) == pytest.approx(
+            expected, rel=5 * math.sqrt(2 / velocities.numel()) + 0.01
+        )
+        run.advance(1)
+        assert float(run.temperatures.mean()) == pytest.approx(300, rel=5 * math.sqrt(2 / (447 * 300)) + 1e-3)
+
+
+@pytest.mark.parametrize("fixed_shapes", [True, False])
+@pytest.mark.parametrize("ensemble", STEPS)
+def test_a_step_works_on_the_same_tensors(ensemble: str, fixed_shapes: bool) -> None:
     """A replayed graph knows nothing but addresses."""
-    run = batch(ensemble)
+    run = batch(ensemble, fixed_shapes)
     before = {name: tensor.data_ptr() for _, name, tensor in run._changing()}
     values = deepcopy({name: tensor for _, name, tensor in run._changing()})
     run.advance(3)

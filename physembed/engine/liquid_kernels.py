@@ -1,0 +1,297 @@
+"""Time steps of `physembed.engine.liquid_steps` on a CPU, where launching a tensor operation takes longer than it does.
+
+A step works in place and in two parts, before and after the evaluation of the model. Each system is advanced only if
+the result is sound (`physembed.engine.liquid_batch.WatchedModel`), so a failed one stays at its last valid geometry.
+Sums are made in float64. Random numbers are drawn in the same order as with tensors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from physembed.engine.kinetic import UNBIASED
+from physembed.engine.liquid_steps import Conditions
+from physembed.engine.numba_kernels import Array, compiled
+from physembed.units import KB
+
+
+@compiled
+def squares(momenta: Array, forces: Array, masses: Array, first: int, end: int, factor: float) -> float:
+    """Sum of (p^2 + factor F^2) / m over some atoms."""
+    total = 0.0
+    for atom in range(first, end):
+        p, f = momenta[atom], forces[atom]
+        square = p[0] * p[0] + p[1] * p[1] + p[2] * p[2]
+        total += (square + factor * (f[0] * f[0] + f[1] * f[1] + f[2] * f[2])) / masses[atom]
+    return total
+
+
+@compiled
+def velocity_factor(twice_kinetic: float, kT: float, kept: float, normal: float, others: float) -> float:
+    """Factor on the momenta according to eq. A7 of Bussi et al.; others is the sum of the other squared normals."""
+    drawn = (1.0 - kept) * kT / twice_kinetic
+    return np.sqrt(kept + drawn * (normal * normal + others) + 2.0 * normal * np.sqrt(kept * drawn))
+
+
+@compiled
+def volume_of(cell: Array) -> float:
+    """Volume of a cell (3, 3)."""
+    a, b, c = cell[0], cell[1], cell[2]
+    x = a[0] * (b[1] * c[2] - b[2] * c[1])
+    y = a[1] * (b[2] * c[0] - b[0] * c[2])
+    z = a[2] * (b[0] * c[1] - b[1] * c[0])
+    return abs(x + y + z)
+
+
+@compiled
+def move(
+    positions: Array,
+    momenta: Array,
+    forces: Array,
+    masses: Array,
+    cells: Array,
+    stress: Array,
+    cause: Array,
+    value: Array,
+    start_volumes: Array,
+    kT: Array,
+    pressures: Array,
+    compressibility: Array,
+    relaxation: Array,
+    thermal_noise: Array,
+    cell_noise: Array,
+    step: float,
+    kept: float,
+    degrees_of_freedom: int,
+    estimator: float,
+    widest: float,
+    hottest: float,
+) -> None:
+    """Rescale the velocities, take half a kick, rescale the cell and drift, in each system that stays sound.
+
+    Args:
+        positions, momenta, forces, masses, cells, stress: the state, changed in place.
+        cause, value, start_volumes: of `WatchedModel`.
+        kT, pressures: (n_systems,).
+        compressibility, relaxation: (n_systems,) of stochastic cell rescaling; empty at constant volume.
+        thermal_noise: (n_systems, 2), a normal number and the sum of the other squared ones; empty for no thermostat.
+        cell_noise: (n_systems,) normal numbers.
+        step: time step.
+        kept: exp(-time / relaxation time of the thermostat).
+        degrees_of_freedom: per system.
+        estimator: factor of F^2 in the kinetic energy that is thermostatted.
+        widest, hottest: limits of `WatchedModel`.
+    """
+    n_atoms = len(positions) // len(cells)
+    half = 0.5 * step
+    for s in range(len(cells)):
+        if cause[s]:
+            continue
+        first, end = s * n_atoms, (s + 1) * n_atoms
+        factor = 1.0
+        if len(thermal_noise):
+            twice_kinetic = squares(momenta, forces, masses, first, end, estimator)
+            factor = velocity_factor(twice_kinetic, kT[s], kept, thermal_noise[s, 0], thermal_noise[s, 1])
+        twice_kinetic = 0.0
+        for atom in range(first, end):
+            square = 0.0
+            for k in range(3):
+                momentum = factor * momenta[atom, k] + half * forces[atom, k]
+                square += momentum * momentum
+            twice_kinetic += square / masses[atom]
+        scale, volume = 1.0, volume_of(cells[s])
+        if len(compressibility):
+            root = np.sqrt(volume)
+            pressure = (twice_kinetic / volume - (stress[s, 0, 0] + stress[s, 1, 1] + stress[s, 2, 2])) / 3.0
+            rate = compressibility[s] * root / (2.0 * relaxation[s])
+            width = np.sqrt(kT[s] * compressibility[s] * step / (2.0 * relaxation[s]))
+            excess = pressures[s] - pressure - kT[s] / (2.0 * volume)
+            scale = ((root - rate * excess * step + width * cell_noise[s]) / root) ** (2.0 / 3.0)
+        volume *= scale**3
+        temperature = twice_kinetic / (scale * scale * degrees_of_freedom * KB)
+        widening = volume / start_volumes[s]
+        if not (widening < widest and widening > 1.0 / widest):
+            cause[s], value[s] = 1, volume
+            continue
+        if not temperature < hottest * kT[s] / KB:
+            cause[s], value[s] = 2, temperature
+            continue
+        drift = 0.5 * step * (scale + 1.0 / scale)
+        for atom in range(first, end):
+            for k in range(3):
+                momentum = factor * momenta[atom, k] + half * forces[atom, k]
+                positions[atom, k] = scale * positions[atom, k] + drift * momentum / masses[atom]
+                momenta[atom, k] = momentum / scale
+        for i in range(3):
+            for j in range(3):
+                cells[s, i, j] *= scale
+
+
+@compiled
+def finish(
+    momenta: Array,
+    forces: Array,
+    masses: Array,
+    new_energy: Array,
+    new_forces: Array,
+    new_stress: Array,
+    cause: Array,
+    kT: Array,
+    thermal_noise: Array,
+    step: float,
+    kept: float,
+    estimator: float,
+) -> None:
+    """Take over the new forces, take half a kick and rescale the velocities; arguments as in `move`."""
+    n_systems = len(new_energy)
+    n_atoms = len(momenta) // n_systems
+    half = 0.5 * step
+    for s in range(n_systems):
+        first, end = s * n_atoms, (s + 1) * n_atoms
+        forces_finite = True
+        for atom in range(first, end):
+            for k in range(3):
+                forces[atom, k] = new_forces[atom, k]
+                forces_finite = forces_finite and np.isfinite(new_forces[atom, k])
+        if cause[s]:
+            continue
+        stress_finite = True
+        for i in range(3):
+            for j in range(3):
+                stress_finite = stress_finite and np.isfinite(new_stress[s, i, j])
+        if not np.isfinite(new_energy[s]):
+            cause[s] = 3
+        elif not forces_finite:
+            cause[s] = 4
+        elif not stress_finite:
+            cause[s] = 5
+        if cause[s]:
+            continue
+        for atom in range(first, end):
+            for k in range(3):
+                momenta[atom, k] += half * forces[atom, k]
+        if len(thermal_noise):
+            twice_kinetic = squares(momenta, forces, masses, first, end, estimator)
+            factor = velocity_factor(twice_kinetic, kT[s], kept, thermal_noise[s, 0], thermal_noise[s, 1])
+            for atom in range(first, end):
+                for k in range(3):
+                    momenta[atom, k] *= factor
+
+
+@compiled
+def add_averages(
+    momenta: Array,
+    forces: Array,
+    masses: Array,
+    cells: Array,
+    stress: Array,
+    estimator: float,
+    half_steps: float,
+    degrees_of_freedom: int,
+    pressures: Array,
+    temperatures: Array,
+) -> None:
+    """Add the pressure tensors (n_systems, 3, 3) and temperatures (n_systems,) of a step to those of others.
+
+    Args:
+        estimator: factor of F^2 in the kinetic energy, for the temperature.
+        half_steps: the same for the pressure.
+    """
+    n_systems = len(cells)
+    n_atoms = len(momenta) // n_systems
+    for s in range(n_systems):
+        first, end = s * n_atoms, (s + 1) * n_atoms
+        temperatures[s] += squares(momenta, forces, masses, first, end, estimator) / (degrees_of_freedom * KB)
+        volume = volume_of(cells[s])
+        for i in range(3):
+            for j in range(i + 1):
+                kinetic = 0.0
+                for atom in range(first, end):
+                    of_half_steps = half_steps * forces[atom, i] * forces[atom, j]
+                    kinetic += (momenta[atom, i] * momenta[atom, j] + of_half_steps) / masses[atom]
+                pressures[s, i, j] += kinetic / volume - stress[s, i, j]
+                if i != j:
+                    pressures[s, j, i] += kinetic / volume - stress[s, j, i]
+
+
+class CompiledSteps:
+    """Steps of a batch of liquids on a CPU: `nve`, `nvt` and `npt-crescale`.
+
+    Args:
+        state: the batch, with contiguous tensors, which are changed in place.
+        watched: the model, with what it knows of failed systems.
+        conditions: temperatures, pressures and time step.
+        limits: largest change of the volume and of the temperature, as factors.
+    """
+
+    ENSEMBLES = ("nve", "nvt", "npt-crescale")
+
+    def __init__(self, state: Any, watched: Any, conditions: Conditions, limits: tuple[float, float]) -> None:
+        self._state, self._watched, self._conditions, self._limits = state, watched, conditions, limits
+
+        def values(tensor: Tensor) -> Array:
+            return tensor.expand_as(conditions.kT).double().numpy()
+
+        self._kT, self._pressures = values(conditions.kT), values(conditions.pressures)
+        self._constant_volume = np.empty(0), np.empty(0)
+        self._piston = self._constant_volume
+        if hasattr(state, "tau_p"):
+            self._piston = values(state.isothermal_compressibility), values(state.tau_p)
+        self._step, self._thermostat = float(conditions.timestep), float(conditions.thermostat)
+        self._estimator, self._half_steps = UNBIASED * self._step**2 / 4, self._step**2 / 4
+        self._shape = torch.full_like(conditions.kT, (conditions.degrees_of_freedom - 1) / 2)
+        tensors = state.positions, state.momenta, state.forces, state.masses, state.cell
+        self._positions, self._momenta, self._forces, self._masses, self._cells = (each.numpy() for each in tensors)
+        self._cause, self._value, self._start_volumes = (
+            each.numpy() for each in (watched.cause, watched.value, watched.start_volumes)
+        )
+
+    def take(self, ensemble: str) -> None:
+        """Take a step."""
+        conditions, watched = self._conditions, self._watched
+        npt = ensemble == "npt-crescale"
+        time = {"nve": 0.0, "nvt": self._step, "npt-crescale": self._step / 2}[ensemble]
+        kept = float(np.exp(-time / self._thermostat))
+        noise = np.empty((0, 2)) if ensemble == "nve" else self._thermal_noise()
+        cell_noise = self._normal().numpy() if npt else noise[:, 0]
+        move(
+            self._positions, self._momenta, self._forces, self._masses, self._cells, self._stress, self._cause,
+            self._value, self._start_volumes, self._kT, self._pressures,
+            *(self._piston if npt else self._constant_volume), noise, cell_noise, self._step, kept,
+            conditions.degrees_of_freedom, self._estimator, *self._limits,
+        )  # fmt: skip
+        output = watched.model(self._state)
+        for name, tensor in watched.outputs.items():
+            tensor.copy_(output[name])
+        new = (output[name].detach().contiguous().numpy() for name in ("energy", "forces", "stress"))
+        noise = self._thermal_noise() if npt else np.empty((0, 2))
+        finish(
+            self._momenta, self._forces, self._masses, *new, self._cause, self._kT, noise, self._step, kept,
+            self._estimator,
+        )  # fmt: skip
+        self._state.energy.copy_(output["energy"])
+        if hasattr(self._state, "stress"):
+            self._state.stress.copy_(output["stress"])
+
+    def add_averages(self, pressures: Tensor, temperatures: Tensor) -> None:
+        """Add the present pressure tensors (n_systems, 3, 3) and temperatures (n_systems,)."""
+        add_averages(
+            self._momenta, self._forces, self._masses, self._cells, self._stress, self._estimator, self._half_steps,
+            self._conditions.degrees_of_freedom, pressures.numpy(), temperatures.numpy(),
+        )  # fmt: skip
+
+    @property
+    def _stress(self) -> Array:
+        return self._watched.outputs["stress"].numpy()
+
+    def _normal(self) -> Tensor:
+        return torch.randn(self._shape.shape, dtype=self._shape.dtype, generator=self._state.rng)
+
+    def _thermal_noise(self) -> Array:
+        first = self._normal()
+        others = torch._standard_gamma(self._shape, generator=self._state.rng) * 2
+        return torch.stack([first, others], dim=1).numpy()
