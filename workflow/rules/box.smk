@@ -17,6 +17,7 @@ rule box:
         "results/{study}/liquids/{liquid}/benchmarks/box.tsv"
     conda:
         "../../envs/physembed.yaml"
+    priority: 2
     threads: 1
     resources:
         mem_mb=2000,

@@ -15,6 +15,7 @@ rule gaff_npt:
         "results/{study}/liquids/{liquid}/benchmarks/gaff_npt.tsv"
     conda:
         "../../envs/physembed.yaml"
+    priority: 2
     threads: 4
     resources:
         mem_mb=2000,

@@ -16,6 +16,7 @@ rule liquid_training:
         "results/{study}/models/{model}/benchmarks/training.tsv"
     conda:
         "../../envs/physembed.yaml"
+    priority: 2
     threads: 1
     resources:
         mem_mb=8000,
@@ -43,6 +44,7 @@ rule liquid_model:
         "results/{study}/models/{model}/benchmarks/model.tsv"
     conda:
         "../../envs/physembed.yaml"
+    priority: 2
     threads: 1
     resources:
         mem_mb=4000,

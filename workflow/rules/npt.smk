@@ -18,6 +18,7 @@ rule npt:
         "results/{study}/models/{model}/benchmarks/npt_{liquid}_{variant}.tsv"
     conda:
         "../../envs/physembed.yaml"
+    priority: 1
     threads: 1
     resources:
         mem_mb=8000,

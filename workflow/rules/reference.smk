@@ -15,6 +15,7 @@ rule reference_frames:
         "results/{study}/models/{model}/benchmarks/reference_frames_{liquid}.tsv"
     conda:
         "../../envs/physembed.yaml"
+    priority: 2
     threads: 1
     resources:
         mem_mb=2000,
@@ -40,6 +41,7 @@ rule reference_labels:
         "results/{study}/models/{model}/benchmarks/reference_labels_{liquid}.tsv"
     conda:
         "../../envs/physembed.yaml"
+    priority: 2
     threads: 16
     resources:
         mem_mb=8000,

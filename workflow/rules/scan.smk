@@ -16,6 +16,7 @@ rule scan:
         "results/{study}/models/{model}/benchmarks/scan.tsv"
     conda:
         "../../envs/physembed.yaml"
+    priority: 2
     threads: 2
     resources:
         mem_mb=8000,
@@ -47,6 +48,7 @@ rule tuning:
         "results/{study}/models/{model}/benchmarks/tuning.tsv"
     conda:
         "../../envs/physembed.yaml"
+    priority: 2
     threads: 1
     resources:
         mem_mb=4000,
@@ -75,6 +77,7 @@ rule corrected_model:
         "results/{study}/models/{model}/benchmarks/corrected_model.tsv"
     conda:
         "../../envs/physembed.yaml"
+    priority: 1
     threads: 1
     resources:
         mem_mb=4000,
