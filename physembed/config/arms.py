@@ -21,6 +21,7 @@ from physembed.config.base import (
     Name,
     NotNegative,
     Positive,
+    Repulsion,
     Section,
     Sha256,
     Temperature,
@@ -38,7 +39,7 @@ from physembed.config.learning import (
     rounds_of,
 )
 from physembed.config.messages import nearest
-from physembed.config.molecules import Repulsion, Training
+from physembed.config.molecules import Training
 
 if TYPE_CHECKING:
     from physembed.config.root import Config

@@ -65,6 +65,9 @@ def keeping_runs(section: type[BaseModel]) -> set[str]:
     }
 
 
+Repulsion = Literal["none", "zbl"]
+
+
 class ModelTraining(Section):
     """Settings common to all MACE trainings, named as in `mace_run_train` where it has the option."""
 
@@ -80,6 +83,8 @@ class ModelTraining(Section):
     """Message-passing layers."""
     r_max_A: Annotated[float, Field(ge=2, le=15)] = 5.0
     """Cutoff of each layer."""
+    repulsion: Repulsion = "none"
+    """`zbl` adds the screened nuclear repulsion of Ziegler, Biersack and Littmark (MACE's `pair_repulsion`)."""
     epochs: Count = 1000
     """Passes over the training set."""
     batch_size: Count = 10

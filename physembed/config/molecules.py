@@ -24,8 +24,6 @@ from physembed.config.base import (
 )
 from physembed.durations import frame_count
 
-Repulsion = Literal["none", "zbl"]
-
 
 class Molecules(Section):
     """Which molecules the study contains."""
@@ -87,8 +85,6 @@ class Training(ModelTraining):
 
     seeds: Annotated[list[Seed], Field(min_length=1)] = [1, 2, 3, 4, 5]
     """One model is trained per seed and arm."""
-    repulsion: Repulsion = "none"
-    """`zbl` adds the screened nuclear repulsion of Ziegler, Biersack and Littmark (MACE's `pair_repulsion`)."""
 
 
 class Metrics(Section):

@@ -99,7 +99,7 @@ def trainer_arguments(
     if base is not None:
         values |= fine_tuning.trainer_options(base)
     arguments = [f"--{key}={value}" for key, value in values.items()]
-    if isinstance(settings, Training) and settings.repulsion == "zbl" and base is None:
+    if settings.repulsion == "zbl" and base is None:
         arguments.append("--pair_repulsion")
     arguments += ["--ema", "--amsgrad", "--restart_latest", "--save_cpu"]
     if device == "cuda":

@@ -292,3 +292,16 @@ def test_stress_without_periodicity_is_an_error(data, frames, tmp_path):
     spoilt = [frame.copy() for frame in frames["validation"]]
     spoilt[1].pbc = [True, True, False]
     refused(data, spoilt, tmp_path, r"frame 1: REF_stress, but pbc \[True, True, False\]; remove it")
+
+
+def test_repulsion_is_part_of_the_model_of_a_liquid(data, tmp_path):
+    short = TINY.model_copy(update={"epochs": 1, "swa_start": None})
+    near, far = (Atoms("CC", [[0, 0, 0], [0, 0, length]], cell=[6] * 3, pbc=True) for length in (0.4, 2.9))
+    repulsion = {}
+    for kind in ("none", "zbl"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        tiny_training(data, folder, settings=short.model_copy(update={"repulsion": kind}))
+        calculator = MACECalculator(str(folder / "mace.model"), device="cpu", default_dtype="float64")
+        repulsion[kind] = calculator.get_potential_energy(near) - calculator.get_potential_energy(far)
+    assert abs(repulsion["none"]) < 5 and repulsion["zbl"] > 25
