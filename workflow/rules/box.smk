@@ -15,9 +15,9 @@ rule box:
         "results/{study}/liquids/{liquid}/logs/box.log",
     benchmark:
         "results/{study}/liquids/{liquid}/benchmarks/box.tsv"
+    priority: 2
     conda:
         "../../envs/physembed.yaml"
-    priority: 2
     threads: 1
     resources:
         mem_mb=2000,

@@ -26,7 +26,7 @@ rule evaluation:
         "results/{study}/{molecule}/benchmarks/evaluation_{arm}.tsv"
     conda:
         "../../envs/physembed.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=4000,
         runtime="60m",

@@ -13,10 +13,11 @@ rule gaff_npt:
         "results/{study}/liquids/{liquid}/logs/gaff_npt.log",
     benchmark:
         "results/{study}/liquids/{liquid}/benchmarks/gaff_npt.tsv"
+    priority: 2
     conda:
         "../../envs/physembed.yaml"
-    priority: 2
-    threads: 4
+    # A small box takes as long on several threads as on one.
+    threads: lambda wildcards: 4 if STUDY.liquids[wildcards.liquid].molecules > 60 else 1
     resources:
         mem_mb=2000,
         runtime="12h",

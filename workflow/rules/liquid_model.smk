@@ -14,9 +14,9 @@ rule liquid_training:
         "results/{study}/models/{model}/logs/training.log",
     benchmark:
         "results/{study}/models/{model}/benchmarks/training.tsv"
+    priority: 2
     conda:
         "../../envs/physembed.yaml"
-    priority: 2
     threads: 1
     resources:
         mem_mb=8000,
@@ -42,9 +42,9 @@ rule liquid_model:
         "results/{study}/models/{model}/logs/model.log",
     benchmark:
         "results/{study}/models/{model}/benchmarks/model.tsv"
+    priority: 2
     conda:
         "../../envs/physembed.yaml"
-    priority: 2
     threads: 1
     resources:
         mem_mb=4000,

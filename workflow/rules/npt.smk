@@ -16,9 +16,9 @@ rule npt:
         "results/{study}/models/{model}/logs/npt_{liquid}_{variant}.log",
     benchmark:
         "results/{study}/models/{model}/benchmarks/npt_{liquid}_{variant}.tsv"
+    priority: 1
     conda:
         "../../envs/physembed.yaml"
-    priority: 1
     threads: 1
     resources:
         mem_mb=8000,

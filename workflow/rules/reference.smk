@@ -13,9 +13,9 @@ rule reference_frames:
         "results/{study}/models/{model}/logs/reference_frames_{liquid}.log",
     benchmark:
         "results/{study}/models/{model}/benchmarks/reference_frames_{liquid}.tsv"
+    priority: 2
     conda:
         "../../envs/physembed.yaml"
-    priority: 2
     threads: 1
     resources:
         mem_mb=2000,
@@ -39,9 +39,9 @@ rule reference_labels:
         "results/{study}/models/{model}/logs/reference_labels_{liquid}.log",
     benchmark:
         "results/{study}/models/{model}/benchmarks/reference_labels_{liquid}.tsv"
+    priority: 2
     conda:
         "../../envs/physembed.yaml"
-    priority: 2
     threads: 16
     resources:
         mem_mb=8000,

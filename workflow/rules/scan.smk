@@ -14,9 +14,9 @@ rule scan:
         "results/{study}/models/{model}/logs/scan.log",
     benchmark:
         "results/{study}/models/{model}/benchmarks/scan.tsv"
+    priority: 2
     conda:
         "../../envs/physembed.yaml"
-    priority: 2
     threads: 2
     resources:
         mem_mb=8000,
@@ -46,9 +46,9 @@ rule tuning:
         "results/{study}/models/{model}/logs/tuning.log",
     benchmark:
         "results/{study}/models/{model}/benchmarks/tuning.tsv"
+    priority: 2
     conda:
         "../../envs/physembed.yaml"
-    priority: 2
     threads: 1
     resources:
         mem_mb=4000,
@@ -75,9 +75,9 @@ rule corrected_model:
         "results/{study}/models/{model}/logs/corrected_model.log",
     benchmark:
         "results/{study}/models/{model}/benchmarks/corrected_model.tsv"
+    priority: 1
     conda:
         "../../envs/physembed.yaml"
-    priority: 1
     threads: 1
     resources:
         mem_mb=4000,
