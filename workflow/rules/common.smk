@@ -75,6 +75,15 @@ def code(script, *data):
     return code_hash(workflow.source_path(f"../scripts/{script}"), *data)
 
 
+def threads_of(most):
+    """Threads of a rule that can use so many: on this machine no more than half of its cores.
+
+    A job that needs all of them would wait until no other job is running.
+    """
+    cores = workflow.resource_settings.cores if workflow.is_main_process else None
+    return most if cores is None else max(1, min(most, cores // 2))
+
+
 def gpus(section):
     """GPUs that a stage asks for: none where this section of the configuration sends it to the CPU."""
     return 0 if section.device == "cpu" else 1

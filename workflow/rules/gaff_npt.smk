@@ -16,8 +16,7 @@ rule gaff_npt:
     priority: 2
     conda:
         "../../envs/physembed.yaml"
-    # A small box takes as long on several threads as on one.
-    threads: lambda wildcards: 4 if STUDY.liquids[wildcards.liquid].molecules > 60 else 1
+    threads: threads_of(4)
     resources:
         mem_mb=2000,
         runtime="12h",

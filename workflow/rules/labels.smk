@@ -17,7 +17,7 @@ rule labels:
         "results/{study}/{molecule}/benchmarks/{data_set}labels_{labelled}.tsv"
     conda:
         "../../envs/physembed.yaml"
-    threads: 16
+    threads: threads_of(16)
     resources:
         mem_mb=4000,
         runtime="4h",

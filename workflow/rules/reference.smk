@@ -42,7 +42,7 @@ rule reference_labels:
     priority: 2
     conda:
         "../../envs/physembed.yaml"
-    threads: 16
+    threads: threads_of(16)
     resources:
         mem_mb=8000,
         runtime="24h",

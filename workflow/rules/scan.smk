@@ -17,7 +17,7 @@ rule scan:
     priority: 2
     conda:
         "../../envs/physembed.yaml"
-    threads: 2
+    threads: threads_of(2)
     resources:
         mem_mb=8000,
         runtime="48h",

@@ -47,7 +47,7 @@ rule volume_scan:
         "results/{study}/models/{model}/benchmarks/volume_scan.tsv"
     conda:
         "../../envs/physembed.yaml"
-    threads: 2
+    threads: threads_of(2)
     resources:
         mem_mb=8000,
         runtime="12h",
