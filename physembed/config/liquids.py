@@ -85,6 +85,8 @@ class Reference(Section):
     """Bonds to stretch or compress in the last half of each run's frames, as for molecules; 0 for none."""
     modified_angles: Annotated[int, Field(ge=0)] = 0
     """Angles to bend in the same frames, after the bonds; 0 for none."""
+    modified_contacts: Annotated[int, Field(ge=0)] = 0
+    """Molecules to move into close contact with a neighbour in the same frames, after bonds and angles; 0 for none."""
     stretch_A: Annotated[float, Field(gt=0, le=2)] = 0.25
     """Stretch limit beyond the mean length for a bond as stiff as c3-c3 (see `arms` for the rule)."""
 

@@ -5,7 +5,8 @@ Each GAFF run, at one temperature and density, yields three kinds of frames (`or
 
 - `md`: unmodified frames of the run;
 - `bonds`: the last half of its frames, with bonds compressed or stretched, and then angles bent, by the self-adaptive
-  rules for single molecules (`physembed.sampling`); `angles` if only angles are bent;
+  rules for single molecules (`physembed.sampling`), and then molecules moved into close contact with a neighbour;
+  `angles` or `contacts` if there is nothing before;
 - `volume_scan`: its first frame, with the molecules moved apart or together rigidly.
 
 Atoms of different molecules are never closer than a bond between their elements plus the margin of that rule.
@@ -40,6 +41,8 @@ from physembed.sampling.modifier import Modifier
 from physembed.sampling.ranges import bond_ranges
 
 log = logging.getLogger(__name__)
+CONTACT_A = 6.0
+"""Range in which the neighbour is searched with which a molecule is brought into contact."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,27 @@ class ContactCheck:
         pair = int((limits - distances).argmax())
         return Clash(int(first[pair]), int(second[pair]), float(distances[pair]), float(limits[pair]))
 
+    def contact(self, atoms: Atoms, members: np.ndarray) -> tuple[int, int, np.ndarray, float] | None:
+        """The closest contact of a molecule, relative to its limit.
+
+        Args:
+            atoms: periodic, molecules whole.
+            members: atoms of the molecule.
+
+        Returns:
+            Its atom, that of the other molecule, the vector to it in Å and the limit in Å; None if there is no other
+            molecule within `CONTACT_A`.
+        """
+        molecules = molecule_numbers(atoms)
+        first, second, vectors, distances = neighbor_list("ijDd", atoms, CONTACT_A)
+        near = np.isin(first, members) & (molecules[first] != molecules[second])
+        if not near.any():
+            return None
+        first, second, vectors, distances = first[near], second[near], vectors[near], distances[near]
+        limits = self._limits[atoms.numbers[first], atoms.numbers[second]]
+        pair = int((distances - limits).argmin())
+        return int(first[pair]), int(second[pair]), vectors[pair], float(limits[pair])
+
 
 def reference_frames(
     runs: Sequence[Sequence[Atoms]],
@@ -105,11 +129,11 @@ def reference_frames(
 ) -> list[Atoms]:
     """Frames to be labelled, generated from GAFF runs of one liquid.
 
-    A run provides its first `frames_per_run` frames, of which the last half (rounded down) have `modified_bonds` bonds
-    and then `modified_angles` angles modified, and its first frame at each of `volume_scan_scales`. Modifications of
-    each kind are spread over as many molecules of the frame as possible, drawn at random; within a molecule they are
-    drawn as for isolated molecules. Ranges are computed over all molecules of a component in all runs. Each frame has
-    its own random stream, derived from `seed` and its `source_frame`.
+    A run provides its first `frames_per_run` frames, of which the last half (rounded down) have `modified_bonds` bonds,
+    then `modified_angles` angles modified and `modified_contacts` molecules moved, and its first frame at each of
+    `volume_scan_scales`. Modifications of each kind are spread over as many molecules of the frame as possible, drawn
+    at random; within a molecule they are drawn as for isolated molecules. Ranges are computed over all molecules of a
+    component in all runs. Each frame has its own random stream, derived from `seed` and its `source_frame`.
 
     Frames with intermolecular contacts that are too short are removed, and the log gives their number.
 
@@ -134,8 +158,9 @@ def reference_frames(
     molecules = _molecules(chosen, components)
     numbers = [chosen[0][0].numbers[own[0]] for own in molecules]
     check = ContactCheck(components, numbers, arm_of(settings).clash_margin_A)
-    kind = "bonds" if settings.modified_bonds else "angles"
-    modified = settings.frames_per_run // 2 if settings.modified_bonds or settings.modified_angles else 0
+    kinds = {name: getattr(settings, f"modified_{name}") for name in ("bonds", "angles", "contacts")}
+    kind = next((name for name, count in kinds.items() if count), "")
+    modified = settings.frames_per_run // 2 if kind else 0
     modifier = MoleculeModifier(chosen, molecules, components, settings, check, parameter_set)
     frames, left_out = [], Counter[str]()
     for number, run in enumerate(chosen):
@@ -213,6 +238,12 @@ class MoleculeModifier:
         arm = arm_of(settings)
         self.check, self.tries = check, arm.tries
         self.molecules = [atoms for own in molecules for atoms in own]
+        self.contacts = settings.modified_contacts
+        if self.contacts > len(self.molecules):
+            raise PhysEmbedError(
+                f"liquid_frames: reference.modified_contacts {self.contacts}: there are {len(self.molecules)} "
+                "molecules; lower it"
+            )
         counts = [component.molecules for component in components]
         self.bonds, self.angles = (
             _Samplers(settings.modified_bonds, counts),
@@ -251,7 +282,7 @@ class MoleculeModifier:
                 )
 
     def modified(self, frame: Atoms, generator: np.random.Generator) -> Atoms:
-        """A copy of a frame with modified bonds, then angles; see `reference_frames`.
+        """A copy of a frame with modified bonds, then angles, then contacts; see `reference_frames`.
 
         Raises:
             PhysEmbedError: no valid modification is found.
@@ -262,8 +293,30 @@ class MoleculeModifier:
                 if count:
                     sampler = samplers.of_molecule[molecule][int(count)]
                     records += self._modify(frame, int(molecule), sampler, generator)
+        if self.contacts:
+            for molecule in generator.permutation(len(self.molecules))[: self.contacts]:
+                records += self._approach(frame, int(molecule), generator)
         frame.info["modifications"] = json.dumps(records)
         return frame
+
+    def _approach(self, frame: Atoms, molecule: int, generator: np.random.Generator) -> list[dict[str, Any]]:
+        """Move one molecule in place towards its neighbour: its closest contact gets a length drawn from its limit on.
+
+        A molecule without a neighbour, or without room for this, stays where it is.
+        """
+        members = self.molecules[molecule]
+        contact = self.check.contact(frame, members)
+        if contact is None:
+            return []
+        first, second, vector, limit = contact
+        before, distance = frame.positions[members], float(np.linalg.norm(vector))
+        for _ in range(self.tries):
+            length = float(generator.uniform(min(limit, distance), distance))
+            frame.positions[members] = before + vector * (1 - length / distance)
+            if self.check.worst(frame) is None:
+                return [{"contact": [first, second], "before_A": distance, "after_A": length, "molecule": molecule}]
+        frame.positions[members] = before
+        return []
 
     def _modify(
         self, frame: Atoms, molecule: int, sampler: Modifier[Any], generator: np.random.Generator
