@@ -314,7 +314,7 @@ class MoleculeModifier:
             length = float(generator.uniform(min(limit, distance), distance))
             frame.positions[members] = before + vector * (1 - length / distance)
             if self.check.worst(frame) is None:
-                return [{"contact": [first, second], "before_A": distance, "after_A": length, "molecule": molecule}]
+                return [{"contact": [first, second], "from_A": distance, "to_A": length, "molecule": molecule}]
         frame.positions[members] = before
         return []
 

@@ -264,6 +264,28 @@ def test_frames_with_bends_alone_are_called_so(runs, components):
     assert {len(records(frame)) for frame in made if frame.info["origin"] == "angles"} == {2}
 
 
+def test_molecules_are_moved_into_contact(runs, components):
+    plain = SETTINGS.model_copy(update={"modified_bonds": 0, "volume_scan_scales": []})
+    settings = plain.model_copy(update={"modified_contacts": 3})
+    made, as_they_are = (reference_frames(runs, each, components, seed=1) for each in (settings, plain))
+    assert Counter(frame.info["origin"] for frame in made) == {"md": 6, "contacts": 4}
+    for frame, before in zip(made, as_they_are, strict=True):
+        moved = records(frame)
+        assert len({record["molecule"] for record in moved}) == len(moved)
+        assert moved or frame.info["origin"] == "md"
+        steps = frame.positions - before.positions
+        for molecule in range(frame.arrays["molecule"].max() + 1):
+            # Rigidly, and only those.
+            own = steps[frame.arrays["molecule"] == molecule]
+            assert np.ptp(own, axis=0).max() < 1e-9
+            assert (np.abs(own).max() > 1e-6) == (molecule in {record["molecule"] for record in moved})
+        if moved:
+            # The last one is as close as it says; those before it may have lost their neighbour to it.
+            last = moved[-1]
+            assert frame.get_distance(*last["contact"], mic=True) == pytest.approx(last["to_A"], abs=1e-6)
+            assert last["to_A"] <= last["from_A"]
+
+
 def test_no_modified_bonds_leaves_all_frames_as_they_are(runs, components):
     settings = SETTINGS.model_copy(update={"modified_bonds": 0, "volume_scan_scales": []})
     assert [frame.info["origin"] for frame in reference_frames(runs, settings, components, seed=1)] == ["md"] * 10
@@ -407,6 +429,7 @@ def test_what_does_not_fit_is_an_error(runs, components):
     refused(
         "modified_angles 11: requires 3 in a molecule, but there is one with 2 atoms to bend at", modified_angles=11
     )
+    refused("modified_contacts 6: there are 5 molecules", modified_contacts=6)
     other = [[frame.copy() for frame in run] for run in runs]
     other[1][2].numbers[0] = 7
     refused("the frames differ in their atoms", runs=other)
