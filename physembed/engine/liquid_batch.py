@@ -370,9 +370,14 @@ class LiquidBatch:
         )
 
     @property
+    def stresses(self) -> torch.Tensor:
+        """Stresses (n_systems, 3, 3) in eV/Å^3, without the kinetic part; positive under tension."""
+        return self._watched.outputs["stress"]
+
+    @property
     def pressure_tensors(self) -> torch.Tensor:
         """Pressure tensors (n_systems, 3, 3) in eV/Å^3: kinetic part minus stress, positive under compression."""
-        return pressure_tensors(self.state, self._watched.outputs["stress"], self._conditions.timestep)
+        return pressure_tensors(self.state, self.stresses, self._conditions.timestep)
 
     def save(self) -> dict[str, Any]:
         """Return everything that the next step and the properties depend on."""

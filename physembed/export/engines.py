@@ -251,11 +251,9 @@ class TorchSimSession:
         return _at_rest(self._start)
 
     def evaluate(self) -> Evaluation:
-        """Energy and forces of the state, stress from its pressure tensor less the kinetic part."""
-        batch, here = self._batch, self.structure()
-        kinetic = here.get_momenta().T @ here.get_velocities() / here.cell.volume
-        stress = kinetic - _array(batch.pressure_tensors[0])
-        return Evaluation(float(batch.energies[0]), _array(batch.state.forces), stress)
+        """Energy, forces and stress of the state."""
+        batch = self._batch
+        return Evaluation(float(batch.energies[0]), _array(batch.state.forces), _array(batch.stresses[0]))
 
     def advance(self, steps: int) -> None:
         """Take so many time steps.

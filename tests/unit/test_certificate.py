@@ -58,6 +58,19 @@ def test_an_engine_starts_from_the_momenta_and_conserves_energy(engine: str, mod
 
 
 @pytest.mark.parametrize("engine", HERE)
+def test_the_stress_is_that_of_the_model_at_any_time_step(engine: str, model: Path) -> None:
+    """Far from a minimum, where forces are large: what they add to the pressure of half steps is no stress."""
+    strained = box(12, (6.0, 6.4, 7.0), seed=4)
+    strained.calc = PotentialCalculator(Potential.of(model, strained, device="cpu"))
+    expected = strained.get_stress(voigt=False)
+    bare = Atoms(strained.numbers, strained.positions, cell=strained.cell, pbc=True)
+    conditions = Conditions(temperature_K=300, timestep_fs=3)
+    found = open_session(engine, str(model), bare, conditions, device="cpu").evaluate().stress
+    assert found is not None
+    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("engine", HERE)
 def test_a_barostat_contracts_what_is_under_tension(engine: str, model: Path, start: Atoms) -> None:
     stress = open_session("ase", str(model), start, Conditions(temperature_K=30), device="cpu").evaluate().stress
     assert stress is not None
