@@ -76,7 +76,7 @@ def code(script, *data):
 
 
 def threads_of(most):
-    """Threads of a rule that can use so many: on this machine no more than half of its cores.
+    """So many threads, but on this machine no more than half of its cores.
 
     A job that needs all of them would wait until no other job is running.
     """
