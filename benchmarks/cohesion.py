@@ -6,7 +6,7 @@ molecules change. A slope of 1 against the labels means the right cohesion. Forc
 frames.
 
     snakemake --cores all --configfile config/demo.yaml --until reference_labels
-    python benchmarks/cohesion.py results/demo/models/small/labels/CS2_223K.xyz --molecules 16
+    python benchmarks/cohesion.py results/demo/models/small/labels/CS2_298K.xyz --molecules 16
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from torch_sim.integrators import npt_crescale_init, npt_langevin_isotropic_init
 
 from physembed.engine.cells import volumes
 from physembed.engine.kinetic import HALF_STEPS, UNBIASED, kinetic_temperatures, thermal_momenta
-from physembed.engine.liquid_kernels import CompiledSteps
+from physembed.engine.liquid_kernels import CAUSES, HOTTEST, WIDEST, CompiledSteps
 from physembed.engine.liquid_steps import STEPS, Conditions, pressure_tensors
 from physembed.engine.speculative_steps import ListedSteps
 from physembed.errors import PhysEmbedError
@@ -26,19 +26,12 @@ from physembed.units import FS, G_CM3, KB
 
 Ensemble = Literal["npt-crescale", "npt-langevin", "nvt", "nve"]
 
-HOTTEST = 10.0
-"""A system fails if its temperature exceeds the set temperature by this factor."""
-WIDEST = 3.0
-"""A system fails if its volume exceeds its initial volume by this factor, or falls below it by the same factor."""
-
 MOVING = ("positions", "momenta", "cell", "energy", "forces")
 """Tensors that change in the state of every integrator."""
 PISTON = ("cell_positions", "cell_velocities", "cell_masses", "cell_alpha", "reference_cell")
 """Additional tensors of the Langevin piston: its variables, and constants determined by the start."""
 KEPT = ("stress", "base_energy", "cso_S0", "cso_S1")
 """Model outputs that are stored in addition to those of the integrators; each has one row per system."""
-CAUSES = ("", "volume", "temperature", "energy", "forces", "stress")
-"""Quantity by which a system failed."""
 
 
 class WatchedModel:
@@ -256,7 +249,7 @@ class LiquidBatch:
     @property
     def _compiled_steps(self) -> CompiledSteps:
         if self._compiled is None:
-            self._compiled = CompiledSteps(self.state, self._watched, self._conditions, (WIDEST, HOTTEST))
+            self._compiled = CompiledSteps(self.state, self._watched, self._conditions)
         return self._compiled
 
     def _counted_step(self) -> None:

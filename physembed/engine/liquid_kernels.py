@@ -18,6 +18,14 @@ from physembed.engine.liquid_steps import Conditions
 from physembed.engine.numba_kernels import Array, compiled
 from physembed.units import KB
 
+HOTTEST = 10.0
+"""A system fails if its temperature exceeds the set temperature by this factor."""
+WIDEST = 3.0
+"""A system fails if its volume exceeds its initial volume by this factor, or falls below it by the same factor."""
+CAUSES = ("", "volume", "temperature", "energy", "forces", "stress")
+"""Quantity by which a system failed."""
+VOLUME, TEMPERATURE, ENERGY, FORCES, STRESS = (CAUSES.index(name) for name in CAUSES[1:])
+
 
 @compiled
 def squares(momenta: Array, forces: Array, masses: Array, first: int, end: int, factor: float) -> float:
@@ -68,8 +76,6 @@ def move(
     kept: float,
     degrees_of_freedom: int,
     estimator: float,
-    widest: float,
-    hottest: float,
 ) -> None:
     """Rescale the velocities, take half a kick, rescale the cell and drift, in each system that stays sound.
 
@@ -84,7 +90,6 @@ def move(
         kept: exp(-time / relaxation time of the thermostat).
         degrees_of_freedom: per system.
         estimator: factor of F^2 in the kinetic energy that is thermostatted.
-        widest, hottest: limits of `WatchedModel`.
     """
     n_atoms = len(positions) // len(cells)
     half = 0.5 * step
@@ -114,11 +119,11 @@ def move(
         volume *= scale**3
         temperature = twice_kinetic / (scale * scale * degrees_of_freedom * KB)
         widening = volume / start_volumes[s]
-        if not (widening < widest and widening > 1.0 / widest):
-            cause[s], value[s] = 1, volume
+        if not (widening < WIDEST and widening > 1.0 / WIDEST):
+            cause[s], value[s] = VOLUME, volume
             continue
-        if not temperature < hottest * kT[s] / KB:
-            cause[s], value[s] = 2, temperature
+        if not temperature < HOTTEST * kT[s] / KB:
+            cause[s], value[s] = TEMPERATURE, temperature
             continue
         drift = 0.5 * step * (scale + 1.0 / scale)
         for atom in range(first, end):
@@ -164,11 +169,11 @@ def finish(
             for j in range(3):
                 stress_finite = stress_finite and np.isfinite(new_stress[s, i, j])
         if not np.isfinite(new_energy[s]):
-            cause[s] = 3
+            cause[s] = ENERGY
         elif not forces_finite:
-            cause[s] = 4
+            cause[s] = FORCES
         elif not stress_finite:
-            cause[s] = 5
+            cause[s] = STRESS
         if cause[s]:
             continue
         for atom in range(first, end):
@@ -225,13 +230,12 @@ class CompiledSteps:
         state: the batch, with contiguous tensors, which are changed in place.
         watched: the model, with what it knows of failed systems.
         conditions: temperatures, pressures and time step.
-        limits: largest change of the volume and of the temperature, as factors.
     """
 
     ENSEMBLES = ("nve", "nvt", "npt-crescale")
 
-    def __init__(self, state: Any, watched: Any, conditions: Conditions, limits: tuple[float, float]) -> None:
-        self._state, self._watched, self._conditions, self._limits = state, watched, conditions, limits
+    def __init__(self, state: Any, watched: Any, conditions: Conditions) -> None:
+        self._state, self._watched, self._conditions = state, watched, conditions
 
         def values(tensor: Tensor) -> Array:
             return tensor.expand_as(conditions.kT).double().numpy()
@@ -262,7 +266,7 @@ class CompiledSteps:
             self._positions, self._momenta, self._forces, self._masses, self._cells, self._stress, self._cause,
             self._value, self._start_volumes, self._kT, self._pressures,
             *(self._piston if npt else self._constant_volume), noise, cell_noise, self._step, kept,
-            conditions.degrees_of_freedom, self._estimator, *self._limits,
+            conditions.degrees_of_freedom, self._estimator,
         )  # fmt: skip
         output = watched.model(self._state)
         for name, tensor in watched.outputs.items():

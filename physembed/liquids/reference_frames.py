@@ -311,7 +311,7 @@ class MoleculeModifier:
         first, second, vector, limit = contact
         before, distance = frame.positions[members], float(np.linalg.norm(vector))
         for _ in range(self.tries):
-            length = float(generator.uniform(min(limit, distance), distance))
+            length = float(generator.uniform(limit, distance))
             frame.positions[members] = before + vector * (1 - length / distance)
             if self.check.worst(frame) is None:
                 return [{"contact": [first, second], "from_A": distance, "to_A": length, "molecule": molecule}]

@@ -76,12 +76,14 @@ def code(script, *data):
 
 
 def threads_of(most):
-    """So many threads, but on this machine no more than half of its cores.
+    """So many threads, but where jobs run on this machine no more than half of its cores.
 
-    A job that needs all of them would wait until no other job is running.
+    A job that needs all of them would wait until no other job is running. A cluster (`jobs` instead of `cores`) gives
+    each job what it asks for, and a job's own process has its cores already.
     """
-    cores = workflow.resource_settings.cores if workflow.is_main_process else None
-    return most if cores is None else max(1, min(most, cores // 2))
+    settings = workflow.resource_settings
+    here = workflow.is_main_process and settings.nodes is None and settings.cores
+    return max(1, min(most, settings.cores // 2)) if here else most
 
 
 def gpus(section):
