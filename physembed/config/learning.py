@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from physembed.config.arms import Arm
     from physembed.config.root import Config
 
-Choice = Literal["committee", "unexplored", "before_collapse", "random"]
+Choice = Literal["committee", "unexplored", "before_collapse", "failed", "random"]
 MARK = "~"
 CONFIDENCE = 0.95
 """Of the upper limit of the collapse fraction, one-sided."""
@@ -36,7 +36,8 @@ class Learning(Section):
     """Frames to label in each round."""
     choose: Annotated[Choice, AFTERWARDS] = "committee"
     """Frames to label: `committee`, those with the largest spread of forces; `unexplored`, those farthest from the
-    training set; `before_collapse`, the last ones of runs that ended early; `random`, as a control."""
+    training set; `before_collapse`, the last ones of runs that ended early; `failed`, start frames in which the bond or
+    angle that failed is changed, over a range widened to where it failed; `random`, as a control."""
     replicas: Count = 20
     """Replicas of the hot MD."""
     hot_ps: Annotated[Duration, EXTENDS] = 20.0
@@ -121,7 +122,7 @@ def learning_clashes(name: str, config: Config) -> Iterator[tuple[str, Any, str]
         problem = f"more than the training frames that they start from (frames.train {config.frames.train})"
         yield f"{key}.replicas", own.replicas, problem
     records = own.replicas * int(own.hot_ps * 1000 / config.stability.record_interval_fs + 1e-9)
-    if own.labels_per_round > records:
+    if own.choose != "failed" and own.labels_per_round > records:
         problem = (
             f"more than the {records} frames that {own.replicas} replicas record in hot_ps {own.hot_ps:g} "
             f"(stability.record_interval_fs {config.stability.record_interval_fs:g}); lower it, or run more or longer"

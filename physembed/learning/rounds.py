@@ -24,6 +24,7 @@ from physembed.analysis.conformations import Features
 from physembed.config.learning import Learning
 from physembed.learning.choice import choose
 from physembed.learning.hot_md import HotRuns
+from physembed.learning.widening import Widening
 
 log = logging.getLogger(__name__)
 RECORDS = ["replica", "time_fs", "spread_eV_A", "sound", "chosen"]
@@ -34,19 +35,19 @@ ROUND = [
 
 
 def one_round(
-    runs: HotRuns, before: Sequence[Atoms], bonds: pd.DataFrame, settings: Learning, seed: int, name: str
+    runs: HotRuns, before: Sequence[Atoms], widening: Widening, settings: Learning, seed: int, name: str
 ) -> tuple[list[Atoms], pd.DataFrame, pd.DataFrame]:
     """Choose the frames of a round.
 
     Frames of time 0 are unmodified training frames, and frames that are not sound are no longer the molecule: neither
-    is chosen.
+    is chosen. With `choose: failed` none is, and frames are made (`Widening`).
 
     Args:
         runs: the hot MD.
         before: frames that were labelled before, without their labels.
-        bonds: the bond table.
+        widening: of the molecule.
         settings: the section of the arm.
-        seed: of the random choice.
+        seed: of the random choice and of what is drawn.
         name: of the round, for `info`.
 
     Returns:
@@ -55,9 +56,11 @@ def one_round(
     limit = upper_limit(len(runs.ended), len(runs.replicas))
     below = settings.stop_below is not None and limit < settings.stop_below
     may = np.flatnonzero((runs.records["sound"] & (runs.records["time_fs"] > 0)).to_numpy())
-    frames, chosen = runs.frames, np.empty(0, dtype=np.int64)
-    if not below:
-        features = Features(before[0].numbers, bonds)
+    frames, chosen, new = runs.frames, np.empty(0, dtype=np.int64), []
+    if settings.choose == "failed" and not below:
+        new = widening.frames(runs, before, settings.labels_per_round, seed, name)
+    elif not below:
+        features = Features(before[0].numbers, widening.bonds)
         candidates = [frames[row] for row in may]
         chosen = may[
             choose(
@@ -70,15 +73,17 @@ def one_round(
                 seed=seed,
             )
         ]
-        if len(chosen) < settings.labels_per_round:
-            log.warning(
-                "%s: %d of %d frames (choose: %s): the hot MD has no more to choose from",
-                name, len(chosen), settings.labels_per_round, settings.choose,
-            )  # fmt: skip
+        starts = runs.replicas["start_frame"].tolist()
+        new = [_to_label(frames[i], runs.records.iloc[i], starts, name) for i in chosen]
+    if len(new) < settings.labels_per_round and not below:
+        log.warning(
+            "%s: %d of %d frames (choose: %s): the hot MD has no more to choose from",
+            name, len(new), settings.labels_per_round, settings.choose,
+        )  # fmt: skip
     causes = runs.replicas.loc[runs.replicas["collapsed"], "cause"]
     row: dict[str, Any] = {
         "labels": len(before),
-        "added": len(chosen),
+        "added": len(new),
         "force_rmse_meV_A": runs.force_rmse_meV_A,
         "spread_limit_eV_A": runs.limit_eV_A,
         "largest_spread_eV_A": float(runs.records["spread_eV_A"].max()),
@@ -88,8 +93,6 @@ def one_round(
         "upper_limit": limit,
         "ended": "below" if below else "",
     }
-    starts = runs.replicas["start_frame"].tolist()
-    new = [_to_label(frames[i], runs.records.iloc[i], starts, name) for i in chosen]
     marked = runs.records.assign(chosen=np.isin(np.arange(len(runs.records)), chosen))
     return [*before, *new], marked[RECORDS], pd.DataFrame([row])[ROUND]
 

@@ -146,12 +146,19 @@ class AngleSampler(Modifier[AngleModification]):
 
     def record(self, positions: np.ndarray, modification: AngleModification) -> dict[str, Any]:
         """The modification as written to a frame; positions: (n_atoms, 3) Å before it."""
-        move = modification.move
-        return {
-            "angle": [move.resting, move.apex, move.moving],
-            "types": self.types[modification.row],
-            "segment": modification.segment,
-            "from_degrees": round(move.angle(positions), 4),
-            "to_degrees": round(modification.degrees, 4),
-            "turn_degrees": round(modification.turn_degrees, 4),
-        }
+        m = modification
+        return angle_record(m.move, positions, self.types[m.row], m.segment, m.degrees, m.turn_degrees)
+
+
+def angle_record(
+    move: AngleMove, positions: np.ndarray, types: str, segment: str, degrees: float, turn_degrees: float
+) -> dict[str, Any]:
+    """A modification of an angle as written to a frame; positions: (n_atoms, 3) Å before it."""
+    return {
+        "angle": [move.resting, move.apex, move.moving],
+        "types": types,
+        "segment": segment,
+        "from_degrees": round(move.angle(positions), 4),
+        "to_degrees": round(degrees, 4),
+        "turn_degrees": round(turn_degrees, 4),
+    }

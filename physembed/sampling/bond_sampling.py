@@ -115,12 +115,19 @@ class BondSampler(Modifier[BondModification]):
 
     def record(self, positions: np.ndarray, modification: BondModification) -> dict[str, Any]:
         """The modification as written to a frame; positions: (n_atoms, 3) Å before it."""
-        move = self.moves[modification.row]
-        return {
-            "bond": [move.i, move.j],
-            "types": self.types[modification.row],
-            "segment": modification.segment,
-            "from_A": round(move.length(positions), 6),
-            "to_A": round(modification.length_A, 6),
-            "turn_degrees": round(modification.turn_degrees, 4),
-        }
+        m = modification
+        return bond_record(self.moves[m.row], positions, self.types[m.row], m.segment, m.length_A, m.turn_degrees)
+
+
+def bond_record(
+    move: BondMove, positions: np.ndarray, types: str, segment: str, length_A: float, turn_degrees: float
+) -> dict[str, Any]:
+    """A modification of a bond as written to a frame; positions: (n_atoms, 3) Å before it."""
+    return {
+        "bond": [move.i, move.j],
+        "types": types,
+        "segment": segment,
+        "from_A": round(move.length(positions), 6),
+        "to_A": round(length_A, 6),
+        "turn_degrees": round(turn_degrees, 4),
+    }

@@ -19,10 +19,12 @@ from physembed.learning.choice import choose, farthest
 from physembed.learning.committee import SpreadLimited, mean_and_spread, spread_limit
 from physembed.learning.hot_md import HotRuns, recorded, with_causes
 from physembed.learning.rounds import has_ended, one_round, round_without_runs, rounds_table
+from physembed.learning.widening import Widening
 from physembed.md.collapse import CollapseDetector
 from physembed.md.stability import StabilityRun
 from tests.unit.test_md import BONDS, WATER, Bonds
 
+ANGLES = pd.DataFrame({"i": [1], "j": [0], "k": [2], "type_i": "hw", "type_j": "ow", "type_k": "hw"})
 DEPTHS = (1.0, 1.1, 1.5)
 """Of the Morse bonds of three members, eV: forces are in proportion."""
 
@@ -153,6 +155,11 @@ def test_upper_limit(ended: int, runs: int, limit: float) -> None:
         assert upper_limit_of_none(runs) == pytest.approx(limit, rel=1e-12)
 
 
+WIDENING = Widening(
+    water().numbers, BONDS.assign(in_ring=False, r_eq_A=0.96), ANGLES, np.array([0.96, 0.96]), Stability(device="cpu")
+)
+
+
 def runs_of(ended: int) -> HotRuns:
     """Twenty runs of three records, of which the first ones end at the last; the third record of run 19 is broken."""
     trajectories = [[water(0.01 * time + 0.001 * run, time_fs=10.0 * time) for time in range(3)] for run in range(20)]
@@ -174,7 +181,7 @@ def runs_of(ended: int) -> HotRuns:
 def test_a_round_adds_what_it_chooses() -> None:
     before = [water(0.02, source_frame=7, modifications="[]")]
     settings = Learning(rounds=2, labels_per_round=3)
-    frames, records, row = one_round(runs_of(2), before, BONDS, settings, 1, "b~1")
+    frames, records, row = one_round(runs_of(2), before, WIDENING, settings, 1, "b~1")
     assert frames[0] is before[0] and len(frames) == 4
     # The largest spreads are those of the last runs; of run 19 the record before the one that is broken.
     assert [frame.info["replica"] for frame in frames[1:]] == [19, 18, 17]
@@ -193,13 +200,13 @@ def test_a_round_adds_what_it_chooses() -> None:
 def test_learning_ends_where_the_upper_limit_is_below_the_target(ended: int, stop_below: float, ends: bool) -> None:
     settings = Learning(rounds=2, labels_per_round=3, stop_below=stop_below)
     before = [water(0.02, source_frame=7, modifications="[]")]
-    frames, records, row = one_round(runs_of(ended), before, BONDS, settings, 1, "b~1")
+    frames, records, row = one_round(runs_of(ended), before, WIDENING, settings, 1, "b~1")
     assert has_ended(row) is ends and len(frames) == (1 if ends else 4) and records["chosen"].sum() == len(frames) - 1
 
 
 def test_fewer_frames_than_asked_for_are_told(caplog: pytest.LogCaptureFixture) -> None:
     settings = Learning(rounds=1, labels_per_round=5, choose="before_collapse")
-    frames, _, row = one_round(runs_of(2), [water()], BONDS, settings, 1, "b~1")
+    frames, _, row = one_round(runs_of(2), [water()], WIDENING, settings, 1, "b~1")
     # Two runs ended, with two records after the start each.
     assert len(frames) == 5 and row["added"].tolist() == [4]
     assert "b~1: 4 of 5 frames (choose: before_collapse)" in caplog.text

@@ -9,6 +9,7 @@ rule learning:
         starts="results/{study}/{molecule}/frames/train.xyz",
         validation="results/{study}/{molecule}/labels/validation.xyz",
         bonds="results/{study}/{molecule}/topology/bonds.csv",
+        angles="results/{study}/{molecule}/topology/angles.csv",
         bond_lengths="results/{study}/{molecule}/gaff_md/bond_lengths.csv",
     output:
         frames="results/{study}/{molecule}/learning/{arm}/frames.xyz",

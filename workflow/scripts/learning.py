@@ -11,7 +11,9 @@ with stage(snakemake):
     from physembed.config.learning import Learning
     from physembed.learning.hot_md import no_runs, run_hot
     from physembed.learning.rounds import as_values, has_ended, one_round, round_without_runs
+    from physembed.learning.widening import Widening
     from physembed.md.clock import Clock
+    from physembed.molecules.angles import read_angle_table
     from physembed.molecules.bonds import read_bond_table
     from physembed.restart import restart_folder
     from physembed.tables import read_table
@@ -26,12 +28,14 @@ with stage(snakemake):
     else:
         starts, validation = ase.io.read(paths.starts, f":{settings.replicas}"), ase.io.read(paths.validation, ":")
         # The MD does not depend on the training set, and its cohorts are named by their starts.
+        lengths, hot = read_table(paths.bond_lengths)["mean_A"].to_numpy(), Stability(**values["stability"])
         runs = run_hot(
-            paths.models, starts, validation, bonds, read_table(paths.bond_lengths)["mean_A"].to_numpy(),
-            Stability(**values["stability"]), spread_factor=settings.spread_factor, seed=seed,
-            restart=restart_folder(snakemake, starts=None, frames=None, round=None), clock=Clock.of(snakemake.config),
+            paths.models, starts, validation, bonds, lengths, hot, spread_factor=settings.spread_factor, seed=seed,
+            restart=restart_folder(snakemake, starts=None, frames=None, round=None, angles=None),
+            clock=Clock.of(snakemake.config),
         )  # fmt: skip
-        frames, records, row = one_round(runs, frames, bonds, settings, seed, snakemake.wildcards.arm)
+        widening = Widening(frames[0].numbers, bonds, read_angle_table(paths.angles), lengths, hot)
+        frames, records, row = one_round(runs, frames, widening, settings, seed, snakemake.wildcards.arm)
     snakemake.found = as_values(row)
     runs.write(output.replicas, output.trajectories)
     write_trajectory(output.frames, frames)
