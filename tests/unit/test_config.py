@@ -565,14 +565,16 @@ def test_each_overlay_is_a_study_of_its_own_and_is_documented(path: Path, monkey
 
 
 def test_remedies_are_compared_at_equal_labels() -> None:
-    """All arms train on 45 frames; pairs that differ in one thing only share their labelled frames."""
+    """All arms but `few` end with 45 labels; pairs that differ in one thing only share their labelled frames."""
     merged = load_configfile(CONFIG / "config.yaml")
     update_config(merged, load_configfile(CONFIG / "remedies.yaml"))
     config = load(merged)
     assert set(config.arm_names) == {
-        "original", "adaptive", "angles", "bent", "even", "repelled", "pretrained", "control", "reweighted", "balanced"
+        "original", "adaptive", "angles", "bent", "even", "repelled", "pretrained", "control", "reweighted", "balanced",
+        "few", "learned", "driven",
     }  # fmt: skip
-    assert {arms.training_frames(config, name) for name in config.arm_names} == {45}
+    labels = {name: arms.training_frames(config, name) for name in config.arm_names}
+    assert labels.pop("few") == 25 and set(labels.values()) == {45}
     shared = {name: arms.source_of(config, name) for name in ("pretrained", "control", "reweighted", "balanced")}
     assert shared == {"pretrained": "bent", "control": "bent", "reweighted": "adaptive", "balanced": "adaptive"}
     # 45 frames in batches of 5: whole epochs come within one epoch of the steps of pre-training and training.

@@ -152,8 +152,8 @@ def test_inputs_that_count_otherwise_than_by_their_content() -> None:
         "training": {},
         "liquid_training": {},
         "stability": {"starts": "None"},  # cohorts are named by the geometries of their starts
-        # So are those of hot MD; the frames that were labelled before and the end of learning are nothing to it.
-        "learning": {"starts": "None", "frames": "None", "round": "None"},
+        # So are those of hot MD, to which the frames labelled before, the end of learning and the angles are nothing.
+        "learning": {"starts": "None", "frames": "None", "round": "None", "angles": "None"},
         # Only compared, or copied, with what is trained.
         "round_training": {"train_before": "None", "model_before": "None", "curve_before": "None"},
         "scan": {},
