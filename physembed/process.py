@@ -1,6 +1,6 @@
-"""Settings of the process of a job: memory that is kept, and threads that sleep while idle.
+"""Settings of the process of a job: memory that is kept, threads that sleep while idle, and what is not imported.
 
-`physembed.stage.stage` applies both before a script imports torch, however the job was started. They affect no
+`physembed.stage.stage` applies them before a script imports torch, however the job was started. They affect no
 result.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
+from ctypes.util import find_library
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt, from malloc.h."""
@@ -36,3 +38,15 @@ def sleep_while_waiting() -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
+
+
+def leave_out_warp() -> bool:
+    """Without NVIDIA's driver, make `import nvalchemiops` fail; return whether it will.
+
+    torch-sim imports it for its neighbour lists if it can, and with it comes NVIDIA Warp, whose import takes as long as
+    that of torch. torch-sim's lists in plain PyTorch take its place; PhysEmbed's own steps use neither.
+    """
+    if find_library("cuda") is not None or "nvalchemiops" in sys.modules:
+        return False
+    sys.modules["nvalchemiops"] = None  # type: ignore[assignment]
+    return True

@@ -240,7 +240,8 @@ def _name_problem(name: str) -> str | None:
 def _temperature(row: Row) -> float:
     def hint(value: float) -> str:
         celsius = f"; {value:g} degrees Celsius is {value + 273.15:g} K" if -100 < value <= TEMPERATURE_K[0] else ""
-        return f": no organic liquid exists at {value:g} K{celsius}"
+        few = "no" if value <= 0 or value > TEMPERATURE_K[1] else "hardly any"
+        return f": {few} organic liquid exists at {value:g} K{celsius}"
 
     return row.number("temperature_K", TEMPERATURE_K, "K", hint=hint)
 

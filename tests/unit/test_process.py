@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,30 @@ def test_stage_lets_threads_sleep_before_torch_is_loaded(tmp_path: Path, monkeyp
     assert (tmp_path / "policy").read_text() == "passive"
     run(STAGE, OMP_WAIT_POLICY="active")
     assert (tmp_path / "policy").read_text() == "active"
+
+
+LISTS = """
+import sys
+from physembed.process import leave_out_warp
+
+assert leave_out_warp()
+import ase, numpy as np, torch
+from ase.neighborlist import neighbor_list
+from torch_sim.neighbors import torchsim_nl
+
+assert not any(name.split(".")[0] == "warp" for name in sys.modules)
+rng = np.random.default_rng(1)
+for length in (5.0, 9.0, 20.0):
+    atoms = ase.Atoms("H12", rng.uniform(0, length, (12, 3)), cell=[length, length + 1, length + 2], pbc=True)
+    positions, cell = torch.from_numpy(atoms.positions), torch.from_numpy(atoms.cell.array.T.copy())[None]
+    pairs, _, shifts = torchsim_nl(positions, cell, torch.tensor([True] * 3), 6.0, torch.zeros(12, dtype=torch.long))
+    found = sorted(map(tuple, torch.cat([pairs.T, shifts.round().long()], dim=1).tolist()))
+    i, j, images = neighbor_list("ijS", atoms, 6.0)
+    assert found == sorted(map(tuple, np.column_stack([i, j, images]).tolist())) and found, length
+"""
+
+
+@pytest.mark.skipif(find_library("cuda") is not None, reason="with NVIDIA's driver nothing is left out")
+def test_neighbour_lists_without_warp_find_the_same_pairs() -> None:
+    """In boxes smaller than the cutoff, of its size, and larger than twice it."""
+    run(LISTS)
