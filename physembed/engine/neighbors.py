@@ -15,11 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from nvalchemiops.neighbors.neighbor_utils import (  # type: ignore[import-untyped]
-    NeighborOverflowError,
-    estimate_max_neighbors,
-)
-from nvalchemiops.torch.neighbors import batch_cell_list  # type: ignore[import-untyped]
 from torch import Tensor
 
 from physembed.engine.cells import inverse
@@ -419,6 +414,13 @@ class SkinList:
         This is torch-sim's `alchemiops_nl_cell_list` without its limit on the number of neighbours: a box
         that a model contracts would exceed that limit and end the run.
         """
+        # Imported here: on a CPU it is not needed, and takes as long to import as torch.
+        from nvalchemiops.neighbors.neighbor_utils import (  # type: ignore[import-untyped]
+            NeighborOverflowError,
+            estimate_max_neighbors,
+        )
+        from nvalchemiops.torch.neighbors import batch_cell_list  # type: ignore[import-untyped]
+
         self._max_neighbors = max(self._max_neighbors, estimate_max_neighbors(reach))
         while True:
             try:

@@ -170,7 +170,10 @@ class Widening:
         far = max((failure.value for failure in group), key=lambda value: abs(value - first.edge))
         rows = [row for row, types in enumerate(self.types[first.kind]) if types == first.types]
         for _ in range(TRIES):
-            row, value = int(generator.choice(rows)), float(generator.uniform(*sorted((first.edge, far))))
+            row, value = (
+                int(generator.choice(rows)),
+                float(generator.uniform(min(first.edge, far), max(first.edge, far))),
+            )
             if first.kind == "bond":
                 bond = self.bond_moves[row]
                 moved = bond.set_length(positions, value)
