@@ -89,6 +89,12 @@ class Reference(Section):
     """Molecules to move into close contact with a neighbour in the same frames, after bonds and angles; 0 for none."""
     stretch_A: Annotated[float, Field(gt=0, le=2)] = 0.25
     """Stretch limit beyond the mean length for a bond as stiff as c3-c3 (see `arms` for the rule)."""
+    rounds: Annotated[int, Field(ge=0, le=20)] = 0
+    """Rounds in which a model trained on the frames so far runs MD from them, and frames of it are labelled too."""
+    round_ps: Annotated[Duration, EXTENDS] = 15.0
+    """Length of each run of this MD, at constant volume, with the time step of `npt`."""
+    round_frames: Annotated[Count, AFTERWARDS] = 5
+    """Frames of each run to label; half of them are those with the closest contacts between molecules."""
 
 
 class LiquidTraining(ModelTraining):

@@ -60,12 +60,28 @@ def reference_frames(reference: Reference) -> int:
     return runs * (reference.frames_per_run + len(reference.volume_scan_scales))
 
 
+def round_runs(reference: Reference) -> int:
+    """MD runs of a round of reference data."""
+    return len(reference.temperatures_K) * len(reference.densities_g_cm3)
+
+
+def labelled_reference_frames(case: Case) -> float:
+    """Frames of a liquid that are labelled, of GAFF or of a round."""
+    reference = case.study.model(case.wildcards["model"]).settings.reference
+    if MARK in case.wildcards["liquid"]:
+        return round_runs(reference) * reference.round_frames
+    return reference_frames(reference)
+
+
 def liquid_frames(case: Case) -> float:
     """Frames on which a liquid model is trained."""
     model = case.study.model(case.wildcards["model"])
     if model.settings.data:
         return case.sizes.data[model.name].frames
-    return reference_frames(model.settings.reference) * len(model.reference)
+    reference = model.settings.reference
+    _, _, before = case.wildcards["training"].partition(MARK)
+    own = int(before or reference.rounds) * round_runs(reference) * reference.round_frames
+    return (reference_frames(reference) + own) * len(model.reference)
 
 
 def steps(section: Mapping[str, Any], duration_ps: float) -> float:
@@ -127,8 +143,14 @@ def _tuning_liquid(case: Case) -> int:
     return case.sizes.liquids[case.study.model(case.wildcards["model"]).settings.tune_on]
 
 
+def _liquid_round(case: Case) -> float:
+    reference = case.study.model(case.wildcards["model"]).settings.reference
+    return round_runs(reference) * steps(case.settings["npt"], reference.round_ps)
+
+
 def _reference(case: Case) -> int:
-    return case.sizes.reference_atoms(case.study.model(case.wildcards["model"]), case.wildcards["liquid"])
+    liquid, _, _ = case.wildcards["liquid"].partition(MARK)
+    return case.sizes.reference_atoms(case.study.model(case.wildcards["model"]), liquid)
 
 
 def _trained(case: Case) -> int:
@@ -149,11 +171,8 @@ WORK: dict[str, Work] = {
     "stability": Work("step", _stability, _molecule),
     "learning": Work("step", _learning, _molecule),
     "gaff_npt": Work("gaff_step", _gaff_npt, _liquid),
-    "reference_labels": Work(
-        "liquid_label",
-        lambda case: reference_frames(case.study.model(case.wildcards["model"]).settings.reference),
-        _reference,
-    ),
+    "liquid_round": Work("liquid_step", _liquid_round, _reference),
+    "reference_labels": Work("liquid_label", labelled_reference_frames, _reference),
     "liquid_training": Work(
         "liquid_batch", lambda case: batches(case.settings["training"], liquid_frames(case)), _trained
     ),

@@ -158,12 +158,24 @@ def confirming_frames(study: Study, model: str) -> str:
     return _results(study, "models", model, "npt", study.model(model).settings.tune_on, "corrected/trajectory.xyz")
 
 
-def training_frames(study: Study, model: str) -> list[str]:
-    """The data set of a model, or the labels of the liquids from which its reference data are generated."""
+def training_frames(study: Study, model: str, training: str) -> list[str]:
+    """The data set of a model, or the labels of the liquids from which its reference data are generated.
+
+    A training before a round has those of the rounds before it, the last one those of all rounds.
+    """
     chosen = study.model(model)
     if chosen.settings.data:
         return [chosen.settings.data]
-    return [_results(study, "models", model, "labels", f"{liquid}.xyz") for liquid in chosen.reference]
+    _, _, before = training.partition(MARK)
+    sets = [""] + [f"{MARK}{number}" for number in range(1, int(before or chosen.settings.reference.rounds) + 1)]
+    return [
+        _results(study, "models", model, "labels", f"{liquid}{own}.xyz") for own in sets for liquid in chosen.reference
+    ]
+
+
+def model_before_round(study: Study, model: str, round: str) -> str:
+    """The model with which the MD of a round runs."""
+    return _results(study, "models", model, f"training{MARK}{int(round) - 1}", "mace.model")
 
 
 def model_file(study: Study, model: str) -> str:

@@ -38,10 +38,28 @@ def gaff_npt(study: Study, liquid: str) -> Settings:
 def reference_frames(study: Study, model: str, liquid: str) -> Settings:
     """Runs, frames and their modifications; independent of other liquids and of the label method."""
     return {
-        "reference": plain(study.model(model).settings.reference, without=("liquids", "method")),
+        "reference": plain(
+            study.model(model).settings.reference, without=("liquids", "method", "rounds", "round_ps", "round_frames")
+        ),
         "components": composition(study, liquid),
         "parameter_set": study.config.topology.parameter_set,
         "seed": task_seed(study, "reference", model, liquid),
+    }
+
+
+def liquid_round(study: Study, model: str, liquid: str, round: str) -> Settings:
+    """Length and frames of the MD of a round, and its conditions, those of the NPT runs.
+
+    Without the number of rounds, so that another one leaves those that are there.
+    """
+    reference = study.model(model).settings.reference
+    return {
+        "reference": {"round_ps": reference.round_ps, "round_frames": reference.round_frames},
+        "npt": {
+            name: getattr(study.config.npt, name)
+            for name in ("timestep_fs", "hydrogen_mass_u", "thermostat_ps", "dtype", "device")
+        },
+        "seed": task_seed(study, "reference", model, liquid, round),
     }
 
 

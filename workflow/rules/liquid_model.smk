@@ -5,15 +5,17 @@ rule liquid_training:
     input:
         frames=given(inputs.training_frames),
     output:
-        train="results/{study}/models/{model}/training/train.xyz",
-        validation="results/{study}/models/{model}/training/validation.xyz",
-        model="results/{study}/models/{model}/training/mace.model",
-        curve="results/{study}/models/{model}/training/curve.csv",
-        provenance="results/{study}/models/{model}/training/provenance.json",
+        train="results/{study}/models/{model}/{training}/train.xyz",
+        validation="results/{study}/models/{model}/{training}/validation.xyz",
+        model="results/{study}/models/{model}/{training}/mace.model",
+        curve="results/{study}/models/{model}/{training}/curve.csv",
+        provenance="results/{study}/models/{model}/{training}/provenance.json",
     log:
-        "results/{study}/models/{model}/logs/training.log",
+        "results/{study}/models/{model}/logs/{training}.log",
     benchmark:
-        "results/{study}/models/{model}/benchmarks/training.tsv"
+        "results/{study}/models/{model}/benchmarks/{training}.tsv"
+    wildcard_constraints:
+        training=r"training(~\d+)?",
     priority: 2
     conda:
         "../../envs/physembed.yaml"
