@@ -41,7 +41,8 @@ EC, EMC = Component("EC", "O=C1OCCO1", 0.3), Component("EMC", "CCOC(=O)OC", 0.7)
 MIXTURE = LiquidSpec("mixture", (EC, EMC), 298.0, 1.0, 80)
 MODEL = {"tune_on": "mixture", "evaluate_on": ["mixture"]}
 WILDCARDS = {
-    "study": "paper", "molecule": "paracetamol", "arm": "adaptive", "labelled": "adaptive", "seed": "1",
+    "training": "training", "round": "1", "study": "paper", "molecule": "paracetamol", "arm": "adaptive",
+    "labelled": "adaptive", "seed": "1",
     "model": "own", "liquid": "mixture", "variant": "corrected", "data_set": "",
 }  # fmt: skip
 
@@ -113,6 +114,7 @@ def test_frames_of_a_data_file(tmp_path: Path) -> None:
         ("gaff_npt", {}, 500_000),
         ("reference_labels", {}, 15 * (6 + 4)),
         ("liquid_training", {"models": {"own": MODEL | {"training": {"epochs": 10, "batch_size": 50}}}}, 10 * 3),
+        ("liquid_round", {"models": {"own": MODEL | {"reference": {"round_ps": 5}}}}, 15 * 5_000),
         ("scan", {}, 5 * 1_000_000),
         ("scan", {"models": {"own": MODEL | {"alphas": [0.05, -0.05]}}}, 9 * 1_000_000),
         ("scan", {"scan": {"method": "reweighted", "max_runs": 4, "duration_ps": 20}}, 4 * 20_000),
@@ -286,3 +288,12 @@ def test_what_no_trial_has_measured_is_not_guessed(jobs: list[PlannedJob]) -> No
 def test_nothing_to_be_done() -> None:
     study = study_of({})
     assert as_text(make_plan([], study, sizes_of(study), {})).startswith("Nothing to be done")
+
+
+def test_rounds_of_reference_data_count_where_they_are_used() -> None:
+    """15 runs of 6 frames and 4 scans; 5 frames of each run in a round."""
+    values = {"models": {"own": MODEL | {"reference": {"rounds": 2}, "training": {"epochs": 10, "batch_size": 10}}}}
+    assert amount("reference_labels", values, liquid="EMC_298K") == 150
+    assert amount("reference_labels", values, liquid="EMC_298K~2") == 75
+    for training, frames in (("training~0", 150), ("training~1", 225), ("training", 300)):
+        assert amount("liquid_training", values, training=training) == 10 * (frames // 10)

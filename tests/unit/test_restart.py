@@ -151,6 +151,7 @@ def test_inputs_that_count_otherwise_than_by_their_content() -> None:
         "pretraining": {},
         "training": {},
         "liquid_training": {},
+        "liquid_round": {},
         "stability": {"starts": "None"},  # cohorts are named by the geometries of their starts
         # So are those of hot MD, to which the frames labelled before, the end of learning and the angles are nothing.
         "learning": {"starts": "None", "frames": "None", "round": "None", "angles": "None"},

@@ -34,7 +34,7 @@ DMC_298K\tDMC COC(=O)OC\t298.15\t1.01325\t80\t
 MOLECULES = "name\tsmiles\tstructure\ttopology\tcoordinates\ncoffee\tCO\t\t\t\nown\t\t\town.top\town.gro\n"
 WILDCARDS = {
     "molecule": "coffee", "arm": "adaptive", "labelled": "adaptive", "seed": "2", "model": "ours",
-    "liquid": "EMC_298K", "variant": "corrected", "data_set": "",
+    "liquid": "EMC_298K", "variant": "corrected", "data_set": "", "round": "1",
 }  # fmt: skip
 
 
@@ -137,6 +137,9 @@ SEED = {"summary"}  # it shows the whole configuration
         ("models__ours__training__epochs", 7, {"liquid_training"}),
         ("models__ours__reference__method", "GFN1-xTB", {"reference_labels"}),
         ("models__ours__reference__molecules", 5, {"reference_frames"}),
+        ("models__ours__reference__round_ps", 5.0, {"liquid_round"}),
+        ("models__ours__reference__rounds", 2, set()),
+        ("npt__timestep_fs", 2.0, {"npt", "scan", "liquid_round"}),
         ("models__ours__alphas", [0.1], {"scan", "tuning"}),
         ("models__ours__a1_range", [0.0, 1.0], {"tuning"}),
         ("jobs__per_gpu", 2, set()),
@@ -266,7 +269,7 @@ def test_a_seed_goes_to_stages_that_draw(study_of: Callable[..., Study]) -> None
         "stability",
         "learning",
     }
-    of_liquids = {"box", "gaff_npt", "reference_frames", "scan", "npt", "viscosity_run", "certificate"}
+    of_liquids = {"box", "gaff_npt", "reference_frames", "liquid_round", "scan", "npt", "viscosity_run", "certificate"}
     assert changed(study_of(), study_of(seed=1)) == drawing | of_liquids | SEED
     # The seeds of the trainers are in the configuration.
     assert given(study_of(), "training")["seed"] == 2
@@ -315,7 +318,7 @@ def test_inputs(study_of: Callable[..., Study]) -> None:
     assert inputs.frames_to_label(study, "coffee", "validation", "") == f"{base}/coffee/frames/validation.xyz"
     assert inputs.frames_to_label(study, "coffee", "adaptive", "") == f"{base}/coffee/bond_sampling/adaptive.xyz"
     assert inputs.of_components(study, "EMC_298K", "bonds.csv") == [f"{base}/EMC/topology/bonds.csv"]
-    assert inputs.training_frames(study, "ours") == [f"{base}/models/ours/labels/DMC_298K.xyz"]
+    assert inputs.training_frames(study, "ours", "training") == [f"{base}/models/ours/labels/DMC_298K.xyz"]
     assert inputs.model_file(study, "ours") == f"{base}/models/ours/training/mace.model"
     assert inputs.tuning_of_variant(study, "ours", "uncorrected") == []
     # One file is a string: of a list Snakemake gives the script a list.
@@ -367,8 +370,8 @@ def behind(script: str) -> set[str]:
 
 
 EXPENSIVE = [
-    "gaff_md", "gaff_npt", "reference_frames", "labels", "reference_labels", "training", "liquid_training",
-    "stability", "scan", "npt", "viscosity_run", "volume_scan",
+    "gaff_md", "gaff_npt", "reference_frames", "liquid_round", "labels", "reference_labels", "training",
+    "liquid_training", "stability", "scan", "npt", "viscosity_run", "volume_scan",
 ]  # fmt: skip
 
 
@@ -423,3 +426,12 @@ def test_captions_are_those_of_the_catalogue() -> None:
     folder = PROJECT / "workflow/report"
     written = {path.name: path.read_text() for path in folder.glob("*.rst") if path.name != "workflow.rst"}
     assert written == captions(), "run `make schema`"
+
+
+def test_labels_of_rounds_enter_the_trainings_after_them(study_of: Callable[..., Study]) -> None:
+    study = study_of(models__ours__reference={"rounds": 2, "liquids": ["DMC_298K", "EMC_298K"]})
+    base = f"results/{study.config.study}/models/ours"
+    names = [f"{base}/labels/{liquid}{own}.xyz" for own in ("", "~1", "~2") for liquid in ("DMC_298K", "EMC_298K")]
+    for training, count in (("training~0", 2), ("training~1", 4), ("training", 6)):
+        assert inputs.training_frames(study, "ours", training) == names[:count]
+    assert inputs.model_before_round(study, "ours", "2") == f"{base}/training~1/mace.model"
