@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import ase.io
 import numpy as np
 import pandas as pd
 
@@ -166,6 +167,30 @@ def test_training_change_remakes_no_labels(copy_of_finished_liquids: Checkout) -
     assert (
         set(planned) == {"liquid_training", "liquid_training_figure", "liquid_model", "scan", "tuning"} | AFTER_TUNING
     )
+
+
+def test_a_round_of_reference_data_adds_its_own_frames(copy_of_finished_liquids: Checkout) -> None:
+    """It leaves the frames and labels that are there, and a second one leaves the first."""
+    study, model = copy_of_finished_liquids, "results/minimal_liquids/models/tiny"
+    study.edit(
+        LIQUIDS, "    reference:\n", "    reference:\n      rounds: 1\n      round_ps: 0.9\n      round_frames: 2\n"
+    )
+    planned = study.planned(f"{model}/training/mace.model")
+    assert planned == {"liquid_round": 1, "reference_labels": 1, "liquid_training": 2}
+    done = study.snakemake("--cores", "2", f"{model}/training/mace.model")
+    assert done.returncode == 0, done.stderr
+    folder = study.root / model
+    runs = pd.read_csv(folder / "reference/DMC_298K~1_runs.csv")
+    frames = ase.io.read(folder / "labels/DMC_298K~1.xyz", ":")
+    ledger = pd.read_csv(folder / "labels/DMC_298K~1_ledger.csv")
+    assert runs["density_g_cm3"].round(6).tolist() == [0.8, 1.1] and len(ledger) == runs["frames"].sum() > 0
+    assert {frame.info["origin"] for frame in frames} <= {"round"}
+    used = [ase.io.read(folder / f"training/{part}.xyz", ":") for part in ("train", "validation")]
+    before = ase.io.read(folder / "labels/DMC_298K.xyz", ":")
+    assert sum(map(len, used)) == len(frames) + len(before)
+    study.edit(LIQUIDS, "rounds: 1", "rounds: 2")
+    again = study.planned(f"{model}/training/mace.model")
+    assert again == {"liquid_round": 1, "reference_labels": 1, "liquid_training": 2}
 
 
 def test_a_reweighted_scan_uses_the_runs_that_are_there(copy_of_finished_liquids: Checkout) -> None:
