@@ -22,8 +22,8 @@ ORDER = (
     "round_training", "committee", "evaluation", "stability", "force_metrics", "before_collapse", "survival",
     "survival_against_labels",
     "figures", "metric_figures", "tables", "box", "gaff_npt", "reference_frames", "liquid_round",
-    "reference_labels", "liquid_training", "liquid_model", "scan", "tuning", "npt", "density", "corrected_model", "certificate",
-    "viscosity_run", "viscosity", "structure", "volume_scan",
+    "reference_labels", "liquid_training", "liquid_model", "scan", "tuning", "npt", "density",
+    "corrected_model", "certificate", "viscosity_run", "viscosity", "structure", "volume_scan",
 )  # fmt: skip
 """Stages in the order of the table; those of the report come last."""
 REASONS = (
