@@ -87,6 +87,7 @@ def label_frames(
     workers: int,
     restart_dir: str | Path,
     multiplicity: int | None = None,
+    of_a_model: bool = False,
 ) -> tuple[list[Atoms], pd.DataFrame]:
     """Label frames on `workers` cores and reject those whose label is not suitable for training.
 
@@ -100,6 +101,8 @@ def label_frames(
         restart_dir: store of finished labels, created if missing. Labels are stored by content, so a killed run
             resumes, other sets may share the store, and stale labels are never used.
         multiplicity: 2 S + 1 of every frame; the lowest one if None.
+        of_a_model: the frames are from MD of a model that is still being improved: any number may be rejected, and
+            they say nothing about a force field.
 
     Returns:
         The accepted frames, in order and with all their data, with `REF_energy` (eV) in info, `REF_forces`
@@ -130,7 +133,9 @@ def label_frames(
     if pairs is not None:
         molecules = relaxed_molecules(frames, pairs, settings, charge=charge, multiplicity=multiplicity, store=store)
         reference = connectivity(pairs, molecules, len(frames[0]))
-        warn_if_far([frames[i] for i in paths], [labels[path] for path in paths.values()], molecules, settings.method)
+        if not of_a_model:
+            of_frames = [labels[path] for path in paths.values()]
+            warn_if_far([frames[index] for index in paths], of_frames, molecules, settings.method)
     rows = [
         judge(index, atoms, labels[paths[index]] if index in paths else None, settings, reference)
         for index, atoms in enumerate(frames)
@@ -138,6 +143,8 @@ def label_frames(
     for row in rows:
         if row.status != "ok":
             log.info("labels: frame %d rejected, %s: %s", row.frame, row.status, row.reason)
+    if of_a_model:
+        settings = settings.model_copy(update={"max_rejected_fraction": 1.0})
     counts = check_rejects(rows, settings, modified=any(map(modified, frames)))
     progress.finish(counts)
     if any(row.status != "ok" for row in rows):

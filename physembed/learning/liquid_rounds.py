@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from physembed.config.liquids import NPT, Reference
 from physembed.engine.liquid_batch import LiquidBatch
+from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.liquids.rigid import molecule_numbers
 from physembed.md.broken_bonds import BondWatch
@@ -152,6 +153,9 @@ class LiquidRound:
             Frames with the info of the start, and `origin: round`; and, by run, temperature_K, density_g_cm3,
             length_ps, reason (why it ended early, or empty), closest_contact (shortest distance between molecules in
             units of a bond between the elements), frames.
+
+        Raises:
+            PhysEmbedError: there is no frame to label.
         """
         frames, rows = [], []
         for run, start in enumerate(self.starts):
@@ -168,6 +172,11 @@ class LiquidRound:
                     "closest_contact": contacts.min(initial=np.inf),
                     "frames": len(picked),
                 }
+            )
+        if not frames:
+            raise PhysEmbedError(
+                f"liquid_round: {name}: the model loses its molecules at once in every run ({self.ended[0]}), so that "
+                "there is no frame to label; train it longer (training.epochs), or give it more frames"
             )
         return frames, pd.DataFrame(rows)
 

@@ -23,9 +23,9 @@ def read_labelled(path: str | Path, keys: Keys) -> list[Atoms]:
 
     Returns:
         Frames with `REF_energy` (eV) and `REF_stress` (eV/Å^3) in info and `REF_forces` (eV/Å) in arrays, where they
-        are in the file.
+        are in the file; none of an empty file.
     """
-    frames = ase.io.read(path, ":")
+    frames: list[Atoms] = ase.io.read(path, ":") if Path(path).stat().st_size else []  # ASE refuses an empty file
     for frame in frames:
         results = frame.calc.results if frame.calc else {}
         frame.calc = None

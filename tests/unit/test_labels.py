@@ -522,6 +522,16 @@ def test_too_many_rejects_end_the_stage_with_the_counts(tmp_path: Path) -> None:
         run(0.24)
 
 
+def test_frames_of_a_model_may_all_be_rejected(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And nothing is said of a force field, from which they are not."""
+    accepted, ledger = label_frames(
+        [broken_ethanol(), broken_ethanol()], Labels(), charge=0, bonds=ETHANOL_BONDS, workers=1, restart_dir=tmp_path,
+        of_a_model=True,
+    )  # fmt: skip
+    assert accepted == [] and ledger["status"].tolist() == ["connectivity"] * 2
+    assert "force field" not in caplog.text
+
+
 def test_wrong_input_is_one_line_that_names_the_frame(tmp_path: Path) -> None:
     def run(frames: list[Atoms], charge: int = 0, bonds: pd.DataFrame | None = None, workers: int = 1) -> str:
         with pytest.raises(PhysEmbedError) as error:
