@@ -219,8 +219,7 @@ def _check_batch(model: ModelStudy) -> None:
         frames, whose = training_frames(f"{key}.data", settings.data, keys), f"of {settings.data}"
     else:
         reference = settings.reference
-        runs = len(model.reference) * len(reference.temperatures_K) * len(reference.densities_g_cm3)
-        frames = runs * (reference.frames_per_run + len(reference.volume_scan_scales))
+        runs, frames = len(model.reference) * reference.gaff_runs, len(model.reference) * reference.gaff_frames
         whose = f"of reference data, {runs} runs of {frames // runs}"
     training = frames - max(1, round(settings.training.validation_fraction * frames))
     if settings.training.batch_size > training:

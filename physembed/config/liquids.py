@@ -96,6 +96,16 @@ class Reference(Section):
     round_frames: Annotated[Count, AFTERWARDS] = 5
     """Frames of each run to label; half of them are those with the closest contacts between molecules."""
 
+    @property
+    def gaff_runs(self) -> int:
+        """GAFF runs of a liquid, and MD runs of a round."""
+        return len(self.temperatures_K) * len(self.densities_g_cm3)
+
+    @property
+    def gaff_frames(self) -> int:
+        """GAFF frames of a liquid that are labelled; rigid volume scans add one for each run and scale."""
+        return self.gaff_runs * (self.frames_per_run + len(self.volume_scan_scales))
+
 
 class LiquidTraining(ModelTraining):
     """MACE training on a liquid, named as in `mace_run_train` where it has the option."""

@@ -17,7 +17,7 @@ from physembed.config import Labels
 from physembed.config.base import keeping_runs
 from physembed.errors import PhysEmbedError
 from physembed.labels import xtb
-from physembed.labels.ledger import as_table, check_rejects, judge, non_finite_atoms
+from physembed.labels.ledger import as_table, check_rejects, counts_by_status, judge, non_finite_atoms
 from physembed.labels.reference import bond_pairs, connectivity, modified, relaxed_molecules, warn_if_far
 from physembed.labels.worker import calculate_all, load_label
 from physembed.labels.xtb import Label
@@ -143,9 +143,9 @@ def label_frames(
     for row in rows:
         if row.status != "ok":
             log.info("labels: frame %d rejected, %s: %s", row.frame, row.status, row.reason)
-    if of_a_model:
-        settings = settings.model_copy(update={"max_rejected_fraction": 1.0})
-    counts = check_rejects(rows, settings, modified=any(map(modified, frames)))
+    if not of_a_model:
+        check_rejects(rows, settings, modified=any(map(modified, frames)))
+    counts = counts_by_status(rows)
     progress.finish(counts)
     if any(row.status != "ok" for row in rows):
         log.warning("labels: frames by status: %s; the ledger has the reasons", counts)

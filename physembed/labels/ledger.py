@@ -135,8 +135,14 @@ def as_table(rows: list[LedgerRow]) -> pd.DataFrame:
     return table.astype({"source_frame": "Int64", "bonds_before": "Int64", "bonds_after": "Int64"})
 
 
-def check_rejects(rows: list[LedgerRow], settings: Labels, *, modified: bool) -> str:
-    """Return the counts by status as text, such as `44 ok, 1 force_cap`.
+def counts_by_status(rows: list[LedgerRow]) -> str:
+    """The counts by status as text, such as `44 ok, 1 force_cap`."""
+    counts = {status: sum(row.status == status for row in rows) for status in STATUSES}
+    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+
+
+def check_rejects(rows: list[LedgerRow], settings: Labels, *, modified: bool) -> None:
+    """Check that not too many frames are rejected.
 
     Args:
         rows: the ledger.
@@ -146,15 +152,13 @@ def check_rejects(rows: list[LedgerRow], settings: Labels, *, modified: bool) ->
     Raises:
         PhysEmbedError: more rejected frames than `max_rejected_fraction` allows.
     """
-    counts = {status: sum(row.status == status for row in rows) for status in STATUSES}
-    text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     rejected = [row for row in rows if row.status != "ok"]
     if len(rejected) > settings.max_rejected_fraction * len(rows):
         first = rejected[0]
-        most = max(ADVICE, key=lambda status: counts[status])
+        most = max(ADVICE, key=lambda status: sum(row.status == status for row in rejected))
         advice = ADVICE[most] if modified or most not in OF_FORCE_FIELD else UNMODIFIED.format(settings.method)
         raise PhysEmbedError(
-            f"labels: {len(rejected)} of {len(rows)} frames rejected ({text}), more than max_rejected_fraction "
-            f"{settings.max_rejected_fraction:g}; first: frame {first.frame}: {first.reason}; {advice}"
+            f"labels: {len(rejected)} of {len(rows)} frames rejected ({counts_by_status(rows)}), more than "
+            f"max_rejected_fraction {settings.max_rejected_fraction:g}; "
+            f"first: frame {first.frame}: {first.reason}; {advice}"
         )
-    return text

@@ -8,7 +8,6 @@ so far.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,19 @@ import numpy as np
 import pandas as pd
 import torch
 from ase import Atoms
-from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 
 from physembed.config.liquids import NPT, Reference
 from physembed.engine.liquid_batch import LiquidBatch
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
-from physembed.liquids.rigid import molecule_numbers
+from physembed.liquids.rigid import between_molecules, molecule_numbers
 from physembed.md.broken_bonds import BondWatch
 from physembed.md.clock import Clock
 from physembed.md.npt import NPTPoint
 from physembed.molecules.bonds import equilibrium_length_matrix
 from physembed.progress import Progress
 
-log = logging.getLogger(__name__)
 RECORD_FS = 150.0
 """Time between two frames that may be chosen."""
 CLOSEST = 0.75
@@ -119,7 +116,7 @@ class LiquidRound:
         while len(self.positions) < self.total and not all(self.ended):
             self.batch.advance(self.every)
             positions = self.batch.positions
-            self.positions.append(positions.reshape(len(self.starts), -1, 3).cpu().numpy().astype(np.float64))
+            self.positions.append(positions.cpu().numpy().astype(np.float64))
             broken = self.bonds.broken(positions, range(len(self.starts)))
             for run, (lost, bond) in enumerate(zip(self.batch.lost(), broken, strict=True)):
                 if (lost or bond) and not self.ended[run]:
@@ -190,9 +187,8 @@ class LiquidRound:
 
     def _contact(self, frame: Atoms) -> float:
         """The closest contact between molecules, in units of a bond; infinite if there is none near."""
-        first, second, shifts, distances = neighbor_list("ijSd", frame, RANGE_A)
-        apart = (self.molecules[first] != self.molecules[second]) | shifts.any(axis=1)
-        return float((distances / self.lengths_A[first, second])[apart].min(initial=np.inf))
+        first, second, distances = between_molecules(frame, RANGE_A)
+        return float((distances / self.lengths_A[first, second]).min(initial=np.inf))
 
 
 def _picked(contacts: NDArray[np.float64], count: int) -> list[int]:

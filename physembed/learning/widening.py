@@ -21,12 +21,14 @@ from ase import Atoms
 from physembed.config import Stability
 from physembed.learning.hot_md import HotRuns
 from physembed.molecules.angles import angle_types, angle_values
-from physembed.molecules.bonds import bond_graph, bond_lengths, bond_types
+from physembed.molecules.bonds import bond_lengths, bond_types
 from physembed.sampling.angle_sampling import angle_record
 from physembed.sampling.bond_sampling import bond_record
-from physembed.sampling.geometry import AngleMove, BondMove, ClashCheck
+from physembed.sampling.geometry import ClashCheck, angle_moves, bond_moves
 
 log = logging.getLogger(__name__)
+SEGMENTS = {"bond": ("compression", "stretching"), "angle": ("closing", "opening")}
+"""Towards smaller and towards larger values."""
 TRIES = 200
 """Draws for one frame before its kind of failure is given up."""
 
@@ -69,14 +71,13 @@ class Widening:
         self.numbers, self.bonds, self.angles = numbers, bonds, angles
         self.check = ClashCheck(bonds, numbers, settings.overlap_margin_A)
         self.types = {"bond": bond_types(bonds), "angle": angle_types(angles)}
-        graph = bond_graph(bonds)
-        pairs = bonds[["i", "j"]].to_numpy().tolist()
-        ring = {(i, j) for (i, j), in_ring in zip(pairs, bonds["in_ring"], strict=True) if in_ring}
-        self.bond_moves = [BondMove.of(graph, i, j, (i, j) in ring, numbers) for i, j in pairs]
-        self.angle_moves = [
-            AngleMove.candidates(graph, i, j, k, ring, numbers)
-            for i, j, k in angles[["i", "j", "k"]].to_numpy().tolist()
-        ]
+        self.bond_moves = bond_moves(bonds, numbers)
+        self.angle_moves = angle_moves(bonds, angles, numbers)
+        self.constants = {
+            "bond": bonds["k_kcal_mol_A2"].to_numpy(),
+            "angle": angles["k_kcal_mol_rad2"].to_numpy() * np.radians(1) ** 2,
+        }
+        """Force constants in kcal/mol/Å^2 and kcal/mol/degree^2."""
         mean, tolerance = pd.Series(mean_lengths_A).groupby(self.types["bond"]).mean(), settings.bond_tolerance_A
         self.bond_limits = {types: (value - tolerance, value + tolerance) for types, value in mean.items()}
         """Lengths in Å between which bonds of a type are not broken."""
@@ -88,11 +89,11 @@ class Widening:
             runs: the hot MD.
             before: frames of the training set.
         """
-        covered = self._values(before)
+        edges = self._edges(before)
         found = []
         for replica in runs.ended:
             finite = [frame for frame in runs.trajectories[replica] if np.isfinite(frame.positions).all()]
-            worst = self._worst(self._values(finite[-1:]), covered, replica)
+            worst = self._worst(self._values(finite[-1:]), edges, replica)
             if worst is None:
                 log.info("replica %d: no bond or angle is beyond those of the training set at its end", replica)
             else:
@@ -137,30 +138,33 @@ class Widening:
         positions = np.array([frame.positions for frame in frames])
         return {"bond": bond_lengths(positions, self.bonds), "angle": angle_values(positions, self.angles)}
 
-    def _worst(self, at_end: dict[str, np.ndarray], covered: dict[str, np.ndarray], replica: int) -> Failure | None:
+    def _edges(self, frames: Sequence[Atoms]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Smallest and largest value that frames have of the type of each bond and angle, (n_rows,) Å or degrees."""
+        edges = {}
+        for kind, values in self._values(frames).items():
+            types = self.types[kind]
+            low, high = (pd.Series(ends).groupby(types) for ends in (values.min(axis=0), values.max(axis=0)))
+            edges[kind] = low.transform("min").to_numpy(), high.transform("max").to_numpy()
+        return edges
+
+    def _worst(
+        self, at_end: dict[str, np.ndarray], edges: dict[str, tuple[np.ndarray, np.ndarray]], replica: int
+    ) -> Failure | None:
         """The bond or angle with most energy beyond the training set."""
-        worst: tuple[float, Failure] | None = None
-        constants = {
-            "bond": self.bonds["k_kcal_mol_A2"].to_numpy(),
-            "angle": self.angles["k_kcal_mol_rad2"].to_numpy() * np.radians(1) ** 2,
-        }
-        for kind, values in at_end.items():
-            of_type = pd.DataFrame(covered[kind].T).groupby(self.types[kind])
-            low, high = of_type.min().min(axis=1), of_type.max().max(axis=1)
+        found = []
+        for kind, names in SEGMENTS.items():
             for row, types in enumerate(self.types[kind]):
                 if kind == "angle" and not self.angle_moves[row]:
                     continue
-                value = float(values[0, row])
-                below = value < low[types]
-                edge = float(low[types] if below else high[types])
+                value, low, high = float(at_end[kind][0, row]), float(edges[kind][0][row]), float(edges[kind][1][row])
                 lowest, highest = self.bond_limits[types] if kind == "bond" else (0.0, 180.0)
                 far = min(max(value, lowest), highest)
-                energy = float(constants[kind][row]) * (value - edge) ** 2
-                beyond = far < edge if below else far > edge
-                if beyond and (worst is None or energy > worst[0]):
-                    names = ("compression", "stretching") if kind == "bond" else ("closing", "opening")
-                    worst = energy, Failure(kind, types, names[0 if below else 1], edge, far, replica)
-        return worst[1] if worst else None
+                if low <= far <= high:
+                    continue
+                segment, edge = (names[0], low) if far < low else (names[1], high)
+                energy = self.constants[kind][row] * (value - edge) ** 2
+                found.append((energy, Failure(kind, types, segment, edge, far, replica)))
+        return max(found, key=lambda pair: pair[0])[1] if found else None
 
     def _changed(
         self, positions: np.ndarray, group: Sequence[Failure], generator: np.random.Generator

@@ -30,7 +30,7 @@ from ase.neighborlist import neighbor_list
 from physembed.config import Sampling
 from physembed.config.liquids import Reference
 from physembed.errors import PhysEmbedError
-from physembed.liquids.rigid import molecule_numbers, scale_rigid, whole_positions
+from physembed.liquids.rigid import between_molecules, molecule_numbers, scale_rigid, whole_positions
 from physembed.molecules.bonds import equilibrium_length_matrix
 from physembed.sampling.angle_ranges import angle_ranges
 from physembed.sampling.angle_sampling import AngleSampler
@@ -87,10 +87,7 @@ class ContactCheck:
 
     def worst(self, atoms: Atoms) -> Clash | None:
         """The pair furthest below its limit, or None if there is none; atoms: periodic, molecules whole."""
-        molecules = molecule_numbers(atoms)
-        first, second, shifts, distances = neighbor_list("ijSd", atoms, self._limits.max())
-        apart = (molecules[first] != molecules[second]) | shifts.any(axis=1)
-        first, second, distances = first[apart], second[apart], distances[apart]
+        first, second, distances = between_molecules(atoms, self._limits.max())
         limits = self._limits[atoms.numbers[first], atoms.numbers[second]]
         if not (distances < limits).any():
             return None

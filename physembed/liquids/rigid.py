@@ -7,6 +7,7 @@ import math
 import numpy as np
 from ase import Atoms
 from ase.geometry import get_distances
+from ase.neighborlist import neighbor_list
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
@@ -35,6 +36,22 @@ def molecule_numbers(atoms: Atoms) -> NDArray[np.int64]:
             "number the molecules 0, 1, 2, ... without a gap"
         )
     return molecules.astype(np.int64)
+
+
+def between_molecules(atoms: Atoms, range_A: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Pairs of atoms of different molecules, or of a molecule and its own image, within a range.
+
+    Args:
+        atoms: periodic, with the array `molecule`.
+        range_A: largest distance.
+
+    Returns:
+        Both atoms and the distance in Å of each pair, (n_pairs,) each; every pair in both directions.
+    """
+    molecules = molecule_numbers(atoms)
+    first, second, shifts, distances = neighbor_list("ijSd", atoms, range_A)
+    apart = (molecules[first] != molecules[second]) | shifts.any(axis=1)
+    return first[apart], second[apart], distances[apart]
 
 
 def whole_positions(atoms: Atoms) -> NDArray[np.float64]:

@@ -11,7 +11,6 @@ from typing import Any
 
 from physembed.config.arms import pretraining_frames, training_frames
 from physembed.config.learning import MARK, learns, recipe, round_name
-from physembed.config.liquids import Reference
 from physembed.plan.sizes import Sizes
 from physembed.study import Study
 
@@ -54,23 +53,12 @@ def batches(training: Mapping[str, Any], frames: float) -> float:
     return training["epochs"] * max(1, frames // training["batch_size"])
 
 
-def reference_frames(reference: Reference) -> int:
-    """Frames of a liquid that are labelled; rigid volume scans add one for each run and scale."""
-    runs = len(reference.temperatures_K) * len(reference.densities_g_cm3)
-    return runs * (reference.frames_per_run + len(reference.volume_scan_scales))
-
-
-def round_runs(reference: Reference) -> int:
-    """MD runs of a round of reference data."""
-    return len(reference.temperatures_K) * len(reference.densities_g_cm3)
-
-
 def labelled_reference_frames(case: Case) -> float:
     """Frames of a liquid that are labelled, of GAFF or of a round."""
     reference = case.study.model(case.wildcards["model"]).settings.reference
     if MARK in case.wildcards["liquid"]:
-        return round_runs(reference) * reference.round_frames
-    return reference_frames(reference)
+        return reference.gaff_runs * reference.round_frames
+    return reference.gaff_frames
 
 
 def liquid_frames(case: Case) -> float:
@@ -80,8 +68,8 @@ def liquid_frames(case: Case) -> float:
         return case.sizes.data[model.name].frames
     reference = model.settings.reference
     _, _, before = case.wildcards["training"].partition(MARK)
-    own = int(before or reference.rounds) * round_runs(reference) * reference.round_frames
-    return (reference_frames(reference) + own) * len(model.reference)
+    own = int(before or reference.rounds) * reference.gaff_runs * reference.round_frames
+    return (reference.gaff_frames + own) * len(model.reference)
 
 
 def steps(section: Mapping[str, Any], duration_ps: float) -> float:
@@ -145,7 +133,7 @@ def _tuning_liquid(case: Case) -> int:
 
 def _liquid_round(case: Case) -> float:
     reference = case.study.model(case.wildcards["model"]).settings.reference
-    return round_runs(reference) * steps(case.settings["npt"], reference.round_ps)
+    return reference.gaff_runs * steps(case.settings["npt"], reference.round_ps)
 
 
 def _reference(case: Case) -> int:

@@ -18,9 +18,8 @@ import pandas as pd
 from physembed.config import Sampling
 from physembed.errors import PhysEmbedError
 from physembed.molecules.angles import angle_types
-from physembed.molecules.bonds import bond_graph
 from physembed.sampling.angle_ranges import effective_angle_constants
-from physembed.sampling.geometry import AngleMove, ClashCheck
+from physembed.sampling.geometry import AngleMove, ClashCheck, angle_moves
 from physembed.sampling.modifier import Modifier, drawn_turn
 
 
@@ -79,13 +78,11 @@ class AngleSampler(Modifier[AngleModification]):
         self.opening = of_angle[["theta_max_degrees", "opening_high_degrees"]].to_numpy()
         self.closing_empty = of_angle["closing_empty"].to_numpy(dtype=bool) | (closing == 0)
         self.opening_empty = of_angle["opening_empty"].to_numpy(dtype=bool) | (opening == 0)
-        ring = {(i, j) for i, j, in_ring in zip(bonds["i"], bonds["j"], bonds["in_ring"], strict=True) if in_ring}
-        graph = bond_graph(bonds)
         self.moves: list[tuple[int, AngleMove]] = [
             (row, move)
-            for row, (i, j, k) in enumerate(angles[["i", "j", "k"]].to_numpy().tolist())
+            for row, moves in enumerate(angle_moves(bonds, angles, atomic_numbers))
             if not (self.closing_empty[row] and self.opening_empty[row])
-            for move in AngleMove.candidates(graph, i, j, k, ring, atomic_numbers)
+            for move in moves
         ]
         """Row of the angle table and a possible move of that angle."""
         self.apexes = np.array([move.apex for _, move in self.moves], dtype=int)

@@ -20,7 +20,7 @@ import pandas as pd
 from physembed.config import Sampling
 from physembed.errors import PhysEmbedError
 from physembed.molecules.bonds import bond_graph, bond_types
-from physembed.sampling.geometry import BondMove, ClashCheck, TerminalGroup, terminal_atoms
+from physembed.sampling.geometry import BondMove, ClashCheck, TerminalGroup, bond_moves, terminal_atoms
 from physembed.sampling.modifier import Modifier, drawn_turn
 from physembed.sampling.ranges import effective_force_constants
 
@@ -80,10 +80,7 @@ class BondSampler(Modifier[BondModification]):
         graph = bond_graph(bonds)
         terminal = terminal_atoms(graph, bonds)
         pairs = bonds[["i", "j"]].to_numpy().tolist()
-        self.moves = [
-            BondMove.of(graph, i, j, in_ring, atomic_numbers)
-            for (i, j), in_ring in zip(pairs, bonds["in_ring"], strict=True)
-        ]
+        self.moves = bond_moves(bonds, atomic_numbers)
         self.groups = [TerminalGroup.of(graph, terminal, i, j) for i, j in pairs]
 
     def draw(self, generator: np.random.Generator, modified: Sequence[int] = ()) -> BondModification:

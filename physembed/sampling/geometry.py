@@ -174,6 +174,21 @@ class AngleMove:
         return positions[self.resting] - positions[self.apex], positions[self.moving] - positions[self.apex]
 
 
+def bond_moves(bonds: pd.DataFrame, atomic_numbers: np.ndarray) -> list[BondMove]:
+    """The move of each row of a bond table."""
+    graph = bond_graph(bonds)
+    rows = zip(bonds["i"], bonds["j"], bonds["in_ring"], strict=True)
+    return [BondMove.of(graph, int(i), int(j), bool(in_ring), atomic_numbers) for i, j, in_ring in rows]
+
+
+def angle_moves(bonds: pd.DataFrame, angles: pd.DataFrame, atomic_numbers: np.ndarray) -> list[list[AngleMove]]:
+    """The possible moves of each row of an angle table."""
+    graph = bond_graph(bonds)
+    ring = {(i, j) for i, j, in_ring in zip(bonds["i"], bonds["j"], bonds["in_ring"], strict=True) if in_ring}
+    ends = angles[["i", "j", "k"]].to_numpy().tolist()
+    return [AngleMove.candidates(graph, i, j, k, ring, atomic_numbers) for i, j, k in ends]
+
+
 @dataclass(frozen=True)
 class Clash:
     """Two non-bonded atoms that are too close to each other."""

@@ -24,7 +24,9 @@ from physembed.md.collapse import CollapseDetector
 from physembed.md.stability import StabilityRun
 from tests.unit.test_md import BONDS, WATER, Bonds
 
-ANGLES = pd.DataFrame({"i": [1], "j": [0], "k": [2], "type_i": "hw", "type_j": "ow", "type_k": "hw"})
+ANGLES = pd.DataFrame(
+    {"i": [1], "j": [0], "k": [2], "type_i": "hw", "type_j": "ow", "type_k": "hw", "k_kcal_mol_rad2": 50.0}
+)
 DEPTHS = (1.0, 1.1, 1.5)
 """Of the Morse bonds of three members, eV: forces are in proportion."""
 
@@ -156,7 +158,11 @@ def test_upper_limit(ended: int, runs: int, limit: float) -> None:
 
 
 WIDENING = Widening(
-    water().numbers, BONDS.assign(in_ring=False, r_eq_A=0.96), ANGLES, np.array([0.96, 0.96]), Stability(device="cpu")
+    water().numbers,
+    BONDS.assign(in_ring=False, r_eq_A=0.96, k_kcal_mol_A2=500.0),
+    ANGLES,
+    np.array([0.96, 0.96]),
+    Stability(device="cpu"),
 )
 
 

@@ -30,8 +30,6 @@ with stage(snakemake):
     )
     run.run()
     frames, runs = run.chosen(f"{snakemake.wildcards.liquid}~{snakemake.wildcards.round}")
-    for frame in frames:
-        frame.info["liquid"] = snakemake.wildcards.liquid
     write_trajectory(output.frames, frames)
     write_bond_table(output.bonds, bonds)
     runs.to_csv(output.runs, index=False)
