@@ -5,7 +5,8 @@ torch-sim model, which searches neighbours in every step; symmetrix-xl through A
 far apart in one system; and `LangevinBatch` with the model of `load_isolated`.
 Liquid EMC (NPT, stochastic cell rescaling), without and with the CSO correction: torch-sim with MACE's model and
 `CSOModel` on torch-sim's list; and `LiquidBatch` with the model of `load_liquid`.
-Models are untrained and are named by channels, max_L and cutoff in Å: `64x1` or `96x0x4.5`. The ways take turns of
+Models are untrained and are named by channels, max_L and cutoff in Å: `64x1` or `96x0x4.5`; `--trained` takes a model
+and a box of a study instead, in which atoms move as they do in production. The ways take turns of
 about the same time each, so that a load of the machine hits all alike.
 
 Times are wall times, but on a CPU with one thread those of the process, which other processes disturb least. On a GPU
@@ -23,6 +24,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import torch
 import torch_sim as ts
@@ -164,10 +166,9 @@ def molecules(count: int, name: str, device: str, folder: Path) -> dict[str, tup
 
 
 def liquids(
-    molecules: int, name: str, device: str, folder: Path, corrected: bool, alone: bool = False
+    file: Path, start: Atoms, device: str, corrected: bool, alone: bool = False
 ) -> dict[str, tuple[Advance, int]]:
     """Ways to take an NPT step of one box, with MACE alone or corrected by CSO; ours alone if asked for."""
-    file, start = saved(model([1, 6, 8], name), folder), liquid(molecules)
     thermalize_momenta(start, temperature_K=TEMPERATURE_K, rng=np.random.default_rng(1))
     graphs = device == "cuda"
     ours = load_liquid(file, device, "float32", convention=CONVENTION, alpha=ALPHA, a1=A1, fixed_shapes=graphs)
@@ -260,6 +261,10 @@ def main() -> None:
     parser.add_argument("--molecule-models", nargs="*", help="models of paracetamol (default: see the source)")
     parser.add_argument("--liquid-models", nargs="*", help="models of the liquid (default: see the source)")
     parser.add_argument("--molecules", type=int, default=67, help="of EMC, 15 atoms each (default: 67)")
+    parser.add_argument(
+        "--trained", nargs=2, type=Path, metavar=("MODEL", "BOX"), help="files, instead of --liquid-models"
+    )
+    parser.add_argument("--repeat", type=int, default=1, help="boxes of --trained along each edge (default: 1)")
     parser.add_argument("--growth", type=int, nargs="*", default=[], help="boxes of so many molecules, ours alone")
     parser.add_argument("--seconds", type=float, default=1.0, help="of one turn (default: 1)")
     parser.add_argument("--rounds", type=int, default=3, help="turns that are timed (default: 3)")
@@ -277,15 +282,21 @@ def main() -> None:
             for count in arguments.replicas:
                 ways = molecules(count, size, device, folder)
                 report(f"{count} x paracetamol, {size}, NVT", ways, arguments)
-        for size in of_liquids:
+        boxes = [
+            (f"liquid EMC, {size}", saved(model([1, 6, 8], size), folder), liquid(arguments.molecules))
+            for size in of_liquids
+        ]
+        larger = [(name, file, liquid(count)) for name, file, _ in boxes for count in arguments.growth]
+        if arguments.trained:
+            file, box = arguments.trained
+            boxes = [(box.name, file, ase.io.read(box) * ((arguments.repeat,) * 3))]
+        for name, file, start in boxes:
             for corrected in (False, True):
-                title = (
-                    f"{15 * arguments.molecules} atoms of liquid EMC, {size}, NPT, MACE{' + CSO' if corrected else ''}"
-                )
-                report(title, liquids(arguments.molecules, size, device, folder, corrected), arguments)
-            for count in arguments.growth:
-                ways = liquids(count, size, device, folder, corrected=False, alone=True)
-                report(f"{15 * count} atoms of liquid EMC, {size}, NPT, MACE", ways, arguments)
+                title = f"{len(start)} atoms of {name}, NPT, MACE{' + CSO' if corrected else ''}"
+                report(title, liquids(file, start, device, corrected), arguments)
+        for name, file, start in larger:
+            ways = liquids(file, start, device, corrected=False, alone=True)
+            report(f"{len(start)} atoms of {name}, NPT, MACE", ways, arguments)
 
 
 if __name__ == "__main__":
