@@ -190,9 +190,9 @@ class NPT(Section):
     masses, and heavy hydrogen allows a longer `timestep_fs`: 2.5 fs at 8 u, for instance. Viscosity runs always use
     natural masses."""
     barostat: Literal["crescale", "langevin"] = "crescale"
-    """Stochastic cell rescaling (Bernetti, Bussi 2020) with a global thermostat, or Langevin piston and thermostat."""
-    thermostat_ps: Positive = 0.1
-    """Relaxation time of the thermostat."""
+    """Stochastic cell rescaling (Bernetti, Bussi 2020) or Langevin piston, with friction and noise on each atom."""
+    thermostat_ps: Positive = 0.5
+    """Inverse of the friction of the thermostat."""
     barostat_ps: Positive = 1.0
     """Relaxation time of the barostat."""
     compressibility_per_bar: Positive = 8.0e-5
@@ -236,9 +236,9 @@ class Viscosity(Section):
     timestep_fs: Timestep = 1.0
     """Time step."""
     ensemble: Literal["nvt", "nve"] = "nvt"
-    """`nvt` uses a weak global thermostat (velocity rescaling)."""
+    """While the pressure is recorded; `nvt` uses a weak global thermostat (velocity rescaling)."""
     thermostat_ps: Positive = 1.0
-    """Relaxation time of the thermostat."""
+    """Relaxation time of the thermostat; during equilibration the inverse of its friction."""
     block_fs: Positive = 10.0
     """The pressure tensor of every step is averaged over blocks of this length."""
     relative_error: Annotated[Fraction, AFTERWARDS] = 0.1

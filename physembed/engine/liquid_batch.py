@@ -24,7 +24,7 @@ from physembed.engine.speculative_steps import ListedSteps
 from physembed.errors import PhysEmbedError
 from physembed.units import FS, G_CM3, KB
 
-Ensemble = Literal["npt-crescale", "npt-langevin", "nvt", "nve"]
+Ensemble = Literal["npt-crescale", "npt-langevin", "nvt", "nvt-langevin", "nve"]
 
 MOVING = ("positions", "momenta", "cell", "energy", "forces")
 """Tensors that change in the state of every integrator."""
@@ -94,11 +94,11 @@ class LiquidBatch:
             keep them, the others draw new ones (Maxwell-Boltzmann, centre of mass at rest).
         temperatures_K: temperature of each system.
         pressures_bar: pressure of each system; not used at constant volume.
-        ensemble: `npt-crescale`: stochastic cell rescaling with velocity rescaling (G. Bussi, D. Donadio,
-            M. Parrinello, J. Chem. Phys. 2007, 126, 014101); `npt-langevin`: Langevin piston and Langevin
-            thermostat; `nvt`: velocity rescaling; `nve`.
+        ensemble: `npt-crescale`: stochastic cell rescaling, with friction and noise on each atom; `npt-langevin`:
+            Langevin piston and thermostat; `nvt`: velocity rescaling (G. Bussi, D. Donadio, M. Parrinello, J. Chem.
+            Phys. 2007, 126, 014101); `nvt-langevin`: friction and noise on each atom; `nve`.
         timestep_fs: time step.
-        thermostat_ps: relaxation time of the thermostat.
+        thermostat_ps: relaxation time of velocity rescaling; otherwise the inverse of the friction.
         barostat_ps: relaxation time of the barostat.
         compressibility_per_bar: assumed compressibility; it sets the time scale of the barostat, not the ensemble.
         seed: seed of momenta and noise.
@@ -131,9 +131,9 @@ class LiquidBatch:
         pressures_bar = [0.0] * len(starts) if pressures_bar is None else pressures_bar
         _check(starts, temperatures_K, pressures_bar)
         self.ensemble: Ensemble = ensemble
-        """`nvt` and `nve` may be exchanged while a batch runs."""
+        """Those of constant volume may be exchanged while a batch runs."""
         self.n_atoms = len(starts[0])
-        # Langevin noise also moves the centre of mass; the global thermostat leaves it at rest.
+        # The noise of the Langevin piston also moves the centre of mass; the other thermostats leave it at rest.
         self._degrees_of_freedom = 3 * self.n_atoms - (0 if ensemble == "npt-langevin" else 3)
         self._mass_u = float(starts[0].get_masses().sum())
 
@@ -349,7 +349,7 @@ class LiquidBatch:
     def temperatures(self) -> torch.Tensor:
         """Kinetic temperatures (n_systems,) in K.
 
-        From (K_full + 2 K_half) / 3, or from K_half with the Langevin thermostat, which thermostats K_half.
+        From (K_full + 2 K_half) / 3, or from K_half with the Langevin piston, whose thermostat controls K_half.
         """
         state = self.state
         return kinetic_temperatures(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from physembed.engine.kinetic import UNBIASED
-from physembed.engine.liquid_steps import Conditions
+from physembed.engine.liquid_steps import FULL_STEP_SHARE, Conditions
 from physembed.engine.numba_kernels import Array, compiled
 from physembed.units import KB
 
@@ -46,6 +46,21 @@ def velocity_factor(twice_kinetic: float, kT: float, kept: float, normal: float,
 
 
 @compiled
+def exchange_heat(momenta: Array, masses: Array, noise: Array, first: int, end: int, kT: float, kept: float) -> None:
+    """Friction and noise, (n_atoms, 3) normal numbers, on the momenta of some atoms, whose total momentum stays 0."""
+    total, mass = np.zeros(3), 0.0
+    for atom in range(first, end):
+        mass += masses[atom]
+        for k in range(3):
+            total[k] += np.sqrt(masses[atom] * kT) * noise[atom, k]
+    strength = np.sqrt(1.0 - kept * kept)
+    for atom in range(first, end):
+        for k in range(3):
+            drawn = np.sqrt(masses[atom] * kT) * noise[atom, k] - masses[atom] * total[k] / mass
+            momenta[atom, k] = kept * momenta[atom, k] + strength * drawn
+
+
+@compiled
 def volume_of(cell: Array) -> float:
     """Volume of a cell (3, 3)."""
     a, b, c = cell[0], cell[1], cell[2]
@@ -72,22 +87,29 @@ def move(
     relaxation: Array,
     thermal_noise: Array,
     cell_noise: Array,
+    full_step_noise: Array,
+    half_step_noise: Array,
     step: float,
     kept: float,
+    kept_full_step: float,
+    kept_half_step: float,
     degrees_of_freedom: int,
     estimator: float,
 ) -> None:
-    """Rescale the velocities, take half a kick, rescale the cell and drift, in each system that stays sound.
+    """Thermostat, half a kick, and the drift with the rescaling of the cell, in each system that stays sound.
 
     Args:
         positions, momenta, forces, masses, cells, stress: the state, changed in place.
         cause, value, start_volumes: of `WatchedModel`.
         kT, pressures: (n_systems,).
         compressibility, relaxation: (n_systems,) of stochastic cell rescaling; empty at constant volume.
-        thermal_noise: (n_systems, 2), a normal number and the sum of the other squared ones; empty for no thermostat.
+        thermal_noise: (n_systems, 2) for velocity rescaling, a normal number and the sum of the other squared ones;
+            empty for none.
         cell_noise: (n_systems,) normal numbers.
+        full_step_noise, half_step_noise: (n_atoms, 3) normal numbers for noise on each atom; empty for none.
         step: time step.
-        kept: exp(-time / relaxation time of the thermostat).
+        kept: exp(-time / relaxation time of velocity rescaling).
+        kept_full_step, kept_half_step: what friction leaves of the momenta.
         degrees_of_freedom: per system.
         estimator: factor of F^2 in the kinetic energy that is thermostatted.
     """
@@ -101,6 +123,8 @@ def move(
         if len(thermal_noise):
             twice_kinetic = squares(momenta, forces, masses, first, end, estimator)
             factor = velocity_factor(twice_kinetic, kT[s], kept, thermal_noise[s, 0], thermal_noise[s, 1])
+        if len(full_step_noise):
+            exchange_heat(momenta, masses, full_step_noise, first, end, kT[s], kept_full_step)
         twice_kinetic = 0.0
         for atom in range(first, end):
             square = 0.0
@@ -125,12 +149,16 @@ def move(
         if not temperature < HOTTEST * kT[s] / KB:
             cause[s], value[s] = TEMPERATURE, temperature
             continue
-        drift = 0.5 * step * (scale + 1.0 / scale)
         for atom in range(first, end):
             for k in range(3):
                 momentum = factor * momenta[atom, k] + half * forces[atom, k]
-                positions[atom, k] = scale * positions[atom, k] + drift * momentum / masses[atom]
+                positions[atom, k] = scale * (positions[atom, k] + half * momentum / masses[atom])
                 momenta[atom, k] = momentum / scale
+        if len(half_step_noise):
+            exchange_heat(momenta, masses, half_step_noise, first, end, kT[s], kept_half_step)
+        for atom in range(first, end):
+            for k in range(3):
+                positions[atom, k] += half * momenta[atom, k] / masses[atom]
         for i in range(3):
             for j in range(3):
                 cells[s, i, j] *= scale
@@ -145,13 +173,9 @@ def finish(
     new_forces: Array,
     new_stress: Array,
     cause: Array,
-    kT: Array,
-    thermal_noise: Array,
     step: float,
-    kept: float,
-    estimator: float,
 ) -> None:
-    """Take over the new forces, take half a kick and rescale the velocities; arguments as in `move`."""
+    """Take over the new forces and take half a kick; arguments as in `move`."""
     n_systems = len(new_energy)
     n_atoms = len(momenta) // n_systems
     half = 0.5 * step
@@ -179,12 +203,6 @@ def finish(
         for atom in range(first, end):
             for k in range(3):
                 momenta[atom, k] += half * forces[atom, k]
-        if len(thermal_noise):
-            twice_kinetic = squares(momenta, forces, masses, first, end, estimator)
-            factor = velocity_factor(twice_kinetic, kT[s], kept, thermal_noise[s, 0], thermal_noise[s, 1])
-            for atom in range(first, end):
-                for k in range(3):
-                    momenta[atom, k] *= factor
 
 
 @compiled
@@ -224,7 +242,7 @@ def add_averages(
 
 
 class CompiledSteps:
-    """Steps of a batch of liquids on a CPU: `nve`, `nvt` and `npt-crescale`.
+    """Steps of a batch of liquids on a CPU: `nve`, `nvt`, `nvt-langevin` and `npt-crescale`.
 
     Args:
         state: the batch, with contiguous tensors, which are changed in place.
@@ -232,7 +250,8 @@ class CompiledSteps:
         conditions: temperatures, pressures and time step.
     """
 
-    ENSEMBLES = ("nve", "nvt", "npt-crescale")
+    ENSEMBLES = ("nve", "nvt", "nvt-langevin", "npt-crescale")
+    NONE = np.empty((0, 3))
 
     def __init__(self, state: Any, watched: Any, conditions: Conditions) -> None:
         self._state, self._watched, self._conditions = state, watched, conditions
@@ -256,27 +275,25 @@ class CompiledSteps:
 
     def take(self, ensemble: str) -> None:
         """Take a step."""
-        conditions, watched = self._conditions, self._watched
-        npt = ensemble == "npt-crescale"
-        time = {"nve": 0.0, "nvt": self._step, "npt-crescale": self._step / 2}[ensemble]
-        kept = float(np.exp(-time / self._thermostat))
-        noise = np.empty((0, 2)) if ensemble == "nve" else self._thermal_noise()
-        cell_noise = self._normal().numpy() if npt else noise[:, 0]
+        watched, npt = self._watched, ensemble == "npt-crescale"
+        noisy = npt or ensemble == "nvt-langevin"
+        # in the order of `physembed.engine.liquid_steps`
+        thermal = self._thermal_noise() if ensemble == "nvt" else np.empty((0, 2))
+        full_step = self._normal(self._state.momenta) if noisy else self.NONE
+        of_cells = self._normal(self._shape) if npt else thermal[:, 0]
+        half_step = self._normal(self._state.momenta) if noisy else self.NONE
         move(
             self._positions, self._momenta, self._forces, self._masses, self._cells, self._stress, self._cause,
             self._value, self._start_volumes, self._kT, self._pressures,
-            *(self._piston if npt else self._constant_volume), noise, cell_noise, self._step, kept,
-            conditions.degrees_of_freedom, self._estimator,
+            *(self._piston if npt else self._constant_volume), thermal, of_cells, full_step, half_step, self._step,
+            self._kept(1), self._kept(FULL_STEP_SHARE), self._kept(1 - FULL_STEP_SHARE),
+            self._conditions.degrees_of_freedom, self._estimator,
         )  # fmt: skip
         output = watched.model(self._state)
         for name, tensor in watched.outputs.items():
             tensor.copy_(output[name])
         new = (output[name].detach().contiguous().numpy() for name in ("energy", "forces", "stress"))
-        noise = self._thermal_noise() if npt else np.empty((0, 2))
-        finish(
-            self._momenta, self._forces, self._masses, *new, self._cause, self._kT, noise, self._step, kept,
-            self._estimator,
-        )  # fmt: skip
+        finish(self._momenta, self._forces, self._masses, *new, self._cause, self._step)
         self._state.energy.copy_(output["energy"])
         if hasattr(self._state, "stress"):
             self._state.stress.copy_(output["stress"])
@@ -292,10 +309,14 @@ class CompiledSteps:
     def _stress(self) -> Array:
         return self._watched.outputs["stress"].numpy()
 
-    def _normal(self) -> Tensor:
-        return torch.randn(self._shape.shape, dtype=self._shape.dtype, generator=self._state.rng)
+    def _kept(self, share: float) -> float:
+        """What a share of the thermostat leaves in a step."""
+        return float(np.exp(-share * self._step / self._thermostat))
+
+    def _normal(self, like: Tensor) -> Array:
+        return torch.randn(like.shape, dtype=like.dtype, generator=self._state.rng).numpy()
 
     def _thermal_noise(self) -> Array:
-        first = self._normal()
+        first = self._normal(self._shape)
         others = torch._standard_gamma(self._shape, generator=self._state.rng) * 2
-        return torch.stack([first, others], dim=1).numpy()
+        return np.stack([first, others.numpy()], axis=1)

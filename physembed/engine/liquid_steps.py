@@ -1,9 +1,10 @@
 """Time steps of a batch of periodic systems with the same atoms.
 
-They are torch-sim's (velocity Verlet, velocity rescaling, stochastic cell rescaling and the Langevin piston), with the
-same random numbers, except for the temperature that velocity rescaling controls (`physembed.engine.kinetic`). They can
-be captured in a CUDA graph: they never synchronise with the device, copy from the host or derive a shape from values.
-Each takes a state of torch-sim's corresponding integrator and assigns new tensors to it.
+Velocity Verlet, velocity rescaling and the Langevin piston are torch-sim's, with the same random numbers, except for
+the temperature that velocity rescaling controls (`physembed.engine.kinetic`). Stochastic cell rescaling is torch-sim's
+except for its thermostat, which acts on each atom. They can be captured in a CUDA graph: they never synchronise with
+the device, copy from the host or derive a shape from values. Each takes a state of torch-sim's corresponding integrator
+and assigns new tensors to it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,15 @@ import torch
 from torch import Tensor
 
 from physembed.engine.cells import volumes
-from physembed.engine.kinetic import kinetic_temperatures, kinetic_tensors
+from physembed.engine.kinetic import UNBIASED, kinetic_temperatures, kinetic_tensors
 from physembed.units import KB
 
 Model = Callable[[Any], dict[str, Tensor]]
+
+FULL_STEP_SHARE = 1 - UNBIASED
+"""Share of friction and noise that acts on full-step momenta. With the rest at half steps, they control the kinetic
+energy (K_full + 2 K_half) / 3 of each mode, which is what equipartition of the shadow Hamiltonian gives it: the mean
+temperature does not depend on how fast modes exchange energy (docs/background/npt.md)."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Conditions:
     kT: Tensor
     """(n_systems,) eV."""
     thermostat: Tensor
-    """Relaxation time () of velocity rescaling."""
+    """Relaxation time () of velocity rescaling; otherwise the inverse of the friction."""
     pressures: Tensor
     """(n_systems,) eV/Å^3, for constant pressure."""
 
@@ -60,7 +66,7 @@ def nve(state: Any, model: Model, conditions: Conditions) -> None:
     """Velocity Verlet."""
     half = conditions.timestep / 2
     _kick(state, half)
-    state.positions = state.positions + state.momenta / state.masses[:, None] * conditions.timestep
+    _drift(state, conditions.timestep)
     _evaluate(state, model)
     _kick(state, half)
 
@@ -71,15 +77,32 @@ def nvt(state: Any, model: Model, conditions: Conditions) -> None:
     nve(state, model, conditions)
 
 
-def npt_crescale(state: Any, model: Model, conditions: Conditions) -> None:
-    """Stochastic cell rescaling, isotropic (M. Bernetti, G. Bussi, J. Chem. Phys. 2020, 153, 114107)."""
-    half = conditions.timestep / 2
-    _rescale_velocities(state, conditions, half)
+def nvt_langevin(state: Any, model: Model, conditions: Conditions) -> None:
+    """Velocity Verlet with friction and noise on each atom, `FULL_STEP_SHARE` of them at full steps, the rest at half
+    steps.
+    """
+    half, time = conditions.timestep / 2, conditions.timestep
+    _exchange_heat(state, conditions, time * FULL_STEP_SHARE)
     _kick(state, half)
-    _rescale_cell(state, conditions)
+    _drift(state, half)
+    _exchange_heat(state, conditions, time * (1 - FULL_STEP_SHARE))
+    _drift(state, half)
     _evaluate(state, model)
     _kick(state, half)
-    _rescale_velocities(state, conditions, half)
+
+
+def npt_crescale(state: Any, model: Model, conditions: Conditions) -> None:
+    """Stochastic cell rescaling, isotropic (M. Bernetti, G. Bussi, J. Chem. Phys. 2020, 153, 114107), with the
+    thermostat of `nvt_langevin`.
+    """
+    half, time = conditions.timestep / 2, conditions.timestep
+    _exchange_heat(state, conditions, time * FULL_STEP_SHARE)
+    _kick(state, half)
+    _rescale_cell(state, conditions)
+    _exchange_heat(state, conditions, time * (1 - FULL_STEP_SHARE))
+    _drift(state, half)
+    _evaluate(state, model)
+    _kick(state, half)
 
 
 def npt_langevin(state: Any, model: Model, conditions: Conditions) -> None:
@@ -118,6 +141,7 @@ def npt_langevin(state: Any, model: Model, conditions: Conditions) -> None:
 STEPS: dict[str, Callable[[Any, Model, Conditions], None]] = {
     "nve": nve,
     "nvt": nvt,
+    "nvt-langevin": nvt_langevin,
     "npt-crescale": npt_crescale,
     "npt-langevin": npt_langevin,
 }
@@ -129,6 +153,10 @@ def _normal(state: Any, like: Tensor) -> Tensor:
 
 def _kick(state: Any, time: Tensor) -> None:
     state.momenta = state.momenta + state.forces * time
+
+
+def _drift(state: Any, time: Tensor) -> None:
+    state.positions = state.positions + state.momenta / state.masses[:, None] * time
 
 
 def _evaluate(state: Any, model: Model) -> None:
@@ -156,8 +184,20 @@ def _rescale_velocities(state: Any, conditions: Conditions, time: Tensor) -> Non
     state.momenta = state.momenta * torch.sqrt(factor)[state.system_idx, None]
 
 
+def _exchange_heat(state: Any, conditions: Conditions, time: Tensor) -> None:
+    """Friction and noise on each atom for a time; the centre of mass stays at rest.
+
+    Noise is drawn from the Maxwell-Boltzmann distribution at zero total momentum, as in `thermal_momenta`.
+    """
+    masses, kT = state.masses.view(len(conditions.kT), -1, 1), conditions.kT[:, None, None]
+    noise = _normal(state, state.momenta).view(len(masses), -1, 3) * (masses * kT).sqrt()
+    noise = noise - masses * (noise.sum(dim=1, keepdim=True) / masses.sum(dim=1, keepdim=True))
+    kept = torch.exp(-time / conditions.thermostat)
+    state.momenta = kept * state.momenta + torch.sqrt(1 - kept.square()) * noise.view(-1, 3)
+
+
 def _rescale_cell(state: Any, conditions: Conditions) -> None:
-    """Propagate the square root of the volume; scale cell, positions and momenta with it while the positions drift.
+    """Drift for half a step, propagate the square root of the volume, and scale cell, positions and momenta with it.
 
     The momenta are those of a half step, as required by the virial.
     """
@@ -171,8 +211,8 @@ def _rescale_cell(state: Any, conditions: Conditions) -> None:
     excess = conditions.pressures - pressure - kT / (2 * volume)
     scale = torch.pow((root - rate * excess * dt + width * _normal(state, root)) / root, 2 / 3)
     of_atoms = scale[state.system_idx, None]
-    drift = (of_atoms + 1 / of_atoms) * state.momenta * (0.5 * dt) / state.masses[:, None]
-    state.positions = of_atoms * state.positions + drift
+    _drift(state, dt / 2)
+    state.positions = of_atoms * state.positions
     state.momenta = state.momenta / of_atoms
     state.cell = scale[:, None, None] * state.cell
 

@@ -2,10 +2,13 @@
 
 | engine | constant energy | constant temperature | constant pressure |
 | --- | --- | --- | --- |
-| `torch-sim` | velocity Verlet | velocity rescaling | stochastic cell rescaling (PhysEmbed's own steps) |
-| `ase` | velocity Verlet | velocity rescaling | Martyna-Tobias-Klein |
+| `torch-sim` | velocity Verlet | Langevin | Langevin, stochastic cell rescaling (PhysEmbed's own steps) |
+| `ase` | velocity Verlet | BAOAB | BAOAB, Langevin-Hoover barostat |
 | `openmm` | leapfrog Verlet | Langevin middle | Langevin middle, Monte Carlo barostat on whole molecules |
-| `lammps` | `fix nve` | `fix nvt` | `fix npt` |
+| `lammps` | `fix nve` | `fix nve`, `fix langevin` | `fix nph`, `fix langevin` |
+
+All thermostats act on each atom: a global one keeps the mean temperature, but can leave vibrations and slow motion at
+temperatures of their own for longer than a run lasts (docs/background/npt.md).
 """
 
 from __future__ import annotations
@@ -42,6 +45,10 @@ RANGES = (
 """What `Conditions` may be; the name says the unit."""
 
 
+COMPRESSIBILITY_PER_BAR = 8e-5
+"""Of a typical liquid, for the mass of ASE's barostat."""
+
+
 @dataclass(frozen=True)
 class Conditions:
     """Of a run."""
@@ -52,8 +59,8 @@ class Conditions:
     pressure_bar: float = 1.01325
     """Of the barostat."""
     timestep_fs: float = 1.0
-    thermostat_ps: float = 0.1
-    """Relaxation time; the inverse of the friction where the thermostat is a Langevin one."""
+    thermostat_ps: float = 0.5
+    """Inverse of the friction."""
     barostat_ps: float = 1.0
     """Relaxation time of the barostat; a Monte Carlo barostat has none."""
     seed: int = 1
@@ -183,32 +190,26 @@ class AseSession:
     """Through ASE's own dynamics."""
 
     def __init__(self, potential: Potential, start: Atoms, conditions: Conditions) -> None:
-        from ase.md.bussi import Bussi
-        from ase.md.nose_hoover_chain import IsotropicMTKNPT
+        from ase.md.langevinbaoab import LangevinBAOAB
         from ase.md.verlet import VelocityVerlet
 
-        self.atoms = start
+        self.atoms, self.degrees_of_freedom = start, _at_rest(start)
         self.atoms.calc = PotentialCalculator(potential)
         step, kelvin = conditions.timestep_fs * units.fs, conditions.temperature_K
         thermostat, barostat = (1000 * units.fs * time for time in (conditions.thermostat_ps, conditions.barostat_ps))
         self._dynamics: Any
         if conditions.ensemble == "nve":
             self._dynamics = VelocityVerlet(self.atoms, step)
-        elif conditions.ensemble == "nvt":
-            rng = np.random.default_rng(conditions.seed + 1)
-            self._dynamics = Bussi(self.atoms, step, kelvin, thermostat, rng=rng)
-            # ASE counts the centre of mass, which is at rest.
-            self._dynamics.ndof = self.degrees_of_freedom
-            self._dynamics.target_kinetic_energy = self.degrees_of_freedom * units.kB * kelvin / 2
         else:
-            pressure = conditions.pressure_bar * units.bar
-            kelvin *= self.degrees_of_freedom / (3 * len(start))  # likewise
-            self._dynamics = IsotropicMTKNPT(self.atoms, step, kelvin, pressure, tdamp=thermostat, pdamp=barostat)
-
-    @property
-    def degrees_of_freedom(self) -> int:
-        """Without the centre of mass."""
-        return _at_rest(self.atoms)
+            self.degrees_of_freedom = 3 * len(start)  # the Langevin thermostat moves the centre of mass too
+            cell = {}
+            if conditions.ensemble == "npt":
+                # A strain of the edges with the stiffness 9 V / compressibility oscillates with this period.
+                mass = 9 * start.get_volume() / (COMPRESSIBILITY_PER_BAR / units.bar) * (barostat / (2 * np.pi)) ** 2
+                cell = {"externalstress": -conditions.pressure_bar * units.bar, "hydrostatic": True}
+                cell |= {"P_tau": barostat, "P_mass": mass}
+            rng = np.random.default_rng(conditions.seed + 1)
+            self._dynamics = LangevinBAOAB(self.atoms, step, temperature_K=kelvin, T_tau=thermostat, rng=rng, **cell)
 
     def evaluate(self) -> Evaluation:
         """Energy, forces and stress from ASE's calculator."""
@@ -238,7 +239,7 @@ class TorchSimSession:
             [start],
             temperatures_K=[conditions.temperature_K],
             pressures_bar=[conditions.pressure_bar],
-            ensemble="npt-crescale" if conditions.ensemble == "npt" else conditions.ensemble,
+            ensemble={"nve": "nve", "nvt": "nvt-langevin", "npt": "npt-crescale"}[conditions.ensemble],
             timestep_fs=conditions.timestep_fs,
             thermostat_ps=conditions.thermostat_ps,
             barostat_ps=conditions.barostat_ps,
@@ -340,22 +341,16 @@ class LammpsSession:
     """Through the Python module of LAMMPS, in `units metal`."""
 
     def __init__(self, potential: Potential, start: Atoms, conditions: Conditions) -> None:
-        from physembed.export.lammps import attach_potential, checked, define, open_lammps
+        from physembed.export.lammps import attach_potential, checked, define, integration, open_lammps
 
         self._lmp, self._atoms, self._periodic = open_lammps(), start, potential.periodic
         lmp = self._lmp
         define(lmp, start)
         attach_potential(lmp, potential)
-        kelvin, thermostat = conditions.temperature_K, conditions.thermostat_ps
-        move = {
-            "nve": "nve",
-            "nvt": f"nvt temp {kelvin} {kelvin} {thermostat}",
-            "npt": f"npt temp {kelvin} {kelvin} {thermostat} "
-            f"iso {conditions.pressure_bar} {conditions.pressure_bar} {conditions.barostat_ps}",
-        }[conditions.ensemble]
+        fixes = "\n".join(integration(conditions))
         with checked(lmp):
             lmp.commands_string(
-                f"fix move all {move}\ntimestep {conditions.timestep_fs / 1000}\n"
+                f"{fixes}\ntimestep {conditions.timestep_fs / 1000}\n"
                 "thermo_style custom step pe pxx pyy pzz pxy pxz pyz\ncompute stress all pressure NULL virial\n"
                 f"thermo_modify press stress\nthermo 1000000\nrun 0"
             )

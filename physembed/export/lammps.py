@@ -3,10 +3,11 @@
     lmp = open_lammps()
     lmp.commands_string("units metal\natom_style atomic\n...read_data box.data\n...")
     attach(lmp, "corrected_model.pt", ["C", "H", "O"])   # the elements of the atom types 1, 2, 3
-    lmp.command("fix 1 all npt temp 298 298 0.1 iso 1.0 1.0 1.0")
+    lmp.command("fix 1 all nph iso 1.0 1.0 1.0")
+    lmp.command("fix 2 all langevin 298 298 0.5 1 zero yes")
     lmp.command("run 1000")
 
-Energy and virial of the model are part of `pe` and `press`, so that `minimize`, `fix nvt` and `fix npt` are right. It
+Energy and virial of the model are part of `pe` and `press`, so that `minimize`, `fix nph` and `fix npt` are right. It
 takes one MPI process; the model itself uses the threads that torch has, or a GPU.
 """
 
@@ -18,7 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms, units
@@ -28,6 +29,9 @@ from numpy.typing import NDArray
 from physembed.errors import PhysEmbedError
 from physembed.export.potential import Potential, check_lattice, is_periodic
 from physembed.models.members import Files
+
+if TYPE_CHECKING:
+    from physembed.export.engines import Conditions
 
 log = logging.getLogger(__name__)
 KCAL = 23.060547830619026
@@ -80,6 +84,20 @@ def checked(lmp: Any) -> Iterator[None]:
         raise error
     if error is not None:
         raise PhysEmbedError(f"lammps: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def integration(conditions: Conditions) -> list[str]:
+    """The `fix` commands of a run in `units metal`: `nve` or `nph`, and `langevin`, which leaves no mode without a
+    thermostat, as `fix nvt` and `fix npt` can.
+    """
+    kelvin, bar = f"{conditions.temperature_K:g}", f"{conditions.pressure_bar:g}"
+    commands = ["fix move all nve"]
+    if conditions.ensemble == "npt":
+        commands = [f"fix move all nph iso {bar} {bar} {conditions.barostat_ps:g}"]
+    if conditions.ensemble != "nve":
+        seed = conditions.seed or 1
+        commands.append(f"fix heat all langevin {kelvin} {kelvin} {conditions.thermostat_ps:g} {seed} zero yes")
+    return commands
 
 
 def define(lmp: Any, atoms: Atoms) -> None:

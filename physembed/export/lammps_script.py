@@ -21,7 +21,7 @@ from ase import Atoms
 
 from physembed.errors import PhysEmbedError
 from physembed.export.engines import Conditions
-from physembed.export.lammps import attach, checked, open_lammps
+from physembed.export.lammps import attach, checked, integration, open_lammps
 from physembed.export.mliap import write_mliap
 from physembed.export.potential import is_periodic
 from physembed.export.runs import steps
@@ -93,13 +93,6 @@ def script(
     periodic, symbols = is_periodic(atoms), " ".join(elements)
     if conditions.ensemble == "npt" and not periodic:
         raise PhysEmbedError("export: constant pressure needs a periodic box; this structure has none")
-    kelvin, bar = f"{conditions.temperature_K:g}", f"{conditions.pressure_bar:g}"
-    thermostat = f"temp {kelvin} {kelvin} {conditions.thermostat_ps:g}"
-    move = {
-        "nve": "nve",
-        "nvt": f"nvt {thermostat}",
-        "npt": f"npt {thermostat} iso {bar} {bar} {conditions.barostat_ps:g}",
-    }[conditions.ensemble]
     every, total = steps(conditions, duration_ps, record_interval_fs)
     if way == "lammps":
         start = ["# Run it with: physembed lammps " + SCRIPT]
@@ -121,9 +114,9 @@ def script(
         *(
             []
             if atoms.has("momenta")
-            else [f"velocity all create {kelvin} {conditions.seed or 1} mom yes dist gaussian"]
+            else [f"velocity all create {conditions.temperature_K:g} {conditions.seed or 1} mom yes dist gaussian"]
         ),
-        f"fix move all {move}",
+        *integration(conditions),
         f"timestep {conditions.timestep_fs / 1000:g}",
         f"thermo_style custom step time temp pe etotal{' press density' if periodic else ''}",
         f"thermo {every}",

@@ -86,7 +86,7 @@ class LiquidRound:
             make_model(points),
             [Atoms(start.numbers, start.positions, cell=start.cell, pbc=True) for start in self.starts],
             temperatures_K=temperatures,
-            ensemble="nvt",
+            ensemble="nvt-langevin",
             timestep_fs=npt.timestep_fs,
             thermostat_ps=npt.thermostat_ps,
             hydrogen_mass_u=npt.hydrogen_mass_u,

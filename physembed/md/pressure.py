@@ -58,10 +58,10 @@ class Record:
 class PressureRun:
     """Replicas of a liquid at constant volume; can be killed at any time and resumes from its last saved state.
 
-    The replicas are equilibrated in NVT, whatever `settings.ensemble` is, then recorded. A replica that blows up
-    (`WatchedModel`, `BondWatch`) is dropped with all its records, and the others go on; if all blow up, that
-    is the result. The saved state does not depend on the duration, so a longer run continues from the end of a finished
-    one. `restart` must be a folder specific to the model, the starts, the seed and the settings except the
+    The replicas are equilibrated with friction and noise on each atom, then recorded in `settings.ensemble`. A replica
+    that blows up (`WatchedModel`, `BondWatch`) is dropped with all its records, and the others go on; if all blow up,
+    that is the result. The saved state does not depend on the duration, so a longer run continues from the end of a
+    finished one. `restart` must be a folder specific to the model, the starts, the seed and the settings except the
     duration (`physembed.restart.restart_folder`).
 
     Args:
@@ -123,7 +123,7 @@ class PressureRun:
             recording = record.block >= self.equilibration
             end = total if recording else self.equilibration
             blocks = min(end - record.block, self._check_every - record.block % self._check_every)
-            self._batch.ensemble = self.settings.ensemble if recording else "nvt"
+            self._batch.ensemble = self.settings.ensemble if recording else "nvt-langevin"
             if recording:
                 self._record(blocks)
             else:
@@ -145,7 +145,7 @@ class PressureRun:
             self.make_model(len(replicas)),
             [self.starts[replica] for replica in replicas],
             temperatures_K=[self.temperature_K] * len(replicas),
-            ensemble="nvt",
+            ensemble="nvt-langevin",
             timestep_fs=settings.timestep_fs,
             thermostat_ps=settings.thermostat_ps,
             seed=self.seed,

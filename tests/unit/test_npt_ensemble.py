@@ -100,10 +100,8 @@ def test_stiff_molecules_press_as_molecules_at_a_long_time_step(ensemble):
     molecules, count, timestep_fs, h = 48, 180, 1.0, 0.8
     kT, mass = TEMPERATURE_GAS * KB, 12.0
     stiffness = mass / 2 * (h / (timestep_fs * FS)) ** 2
-    # Velocity Verlet conserves p^2 / m + k (1 - h^2 / 4) x^2 and at temperature T gives each term kT `share`. Modes do
-    # not mix here, so the sum is right from the start: momenta are drawn with kT, the stretch makes up for the rest.
-    share = h / 2 * math.sqrt(1 - h**2 / 4) / math.asin(h / 2)
-    spread = math.sqrt(kT / stiffness * ((2 * share - 1) / (1 - h**2 / 4) if ensemble == "npt-crescale" else 1))
+    # Friction and noise give (K_full + 2 K_half) / 3 the value kT / 2 in each mode, those of half steps alone K_half.
+    spread = math.sqrt(kT / stiffness * (1 / (1 - h**2 / 12) if ensemble == "npt-crescale" else 1))
     rng, edge, boxes = np.random.default_rng(5), (molecules * KT_P) ** (1 / 3), []
     for _ in range(count):
         centres, axes = rng.uniform(0, edge, (molecules, 3)), rng.normal(size=(molecules, 3))
@@ -117,6 +115,39 @@ def test_stiff_molecules_press_as_molecules_at_a_long_time_step(ensemble):
     mean, error = mean_and_error(volumes)
     assert error < 0.015 * molecules
     assert mean == pytest.approx(molecules, abs=4 * error)
+
+
+@pytest.mark.parametrize("ensemble", [*BAROSTATS, "nvt-langevin"])
+def test_vibrations_that_never_meet_another_mode_get_their_temperature(ensemble):
+    # A global thermostat would leave them at 0 K and heat the centres of mass to 600 K instead.
+    molecules, count, timestep_fs, mass = 32, 40, 1.0, 12.0
+    stiffness = mass / 2 * (0.4 / (timestep_fs * FS)) ** 2
+    rng, edge, boxes = np.random.default_rng(6), (molecules * KT_P) ** (1 / 3), []
+    for _ in range(count):
+        centres, axes = rng.uniform(0, edge, (molecules, 3)), rng.normal(size=(molecules, 3))
+        halves = StiffPairs.LENGTH * axes / np.linalg.norm(axes, axis=1)[:, None] / 2
+        positions = np.stack([centres - halves, centres + halves], axis=1).reshape(-1, 3)
+        box = Atoms(f"C{2 * molecules}", positions, cell=[edge] * 3, pbc=True)
+        box.set_masses([mass] * 2 * molecules)
+        slow = rng.normal(size=(molecules, 3)) * math.sqrt(2 * mass * TEMPERATURE_GAS * KB)
+        box.set_momenta(np.repeat((slow - slow.mean(axis=0)) / 2, 2, axis=0))
+        boxes.append(box)
+    batch = LiquidBatch(
+        StiffPairs(stiffness), boxes, temperatures_K=[TEMPERATURE_GAS] * count,
+        pressures_bar=[PRESSURE_BAR_GAS] * count, ensemble=ensemble, timestep_fs=timestep_fs, thermostat_ps=0.05,
+        barostat_ps=0.5, compressibility_per_bar=1 / PRESSURE_BAR_GAS, seed=2,
+    )  # fmt: skip
+    batch.advance(400)
+    seen = []
+    for _ in range(60):
+        batch.advance(50)
+        of_molecules = batch.momenta.view(count, molecules, 2, 3).sum(dim=2).square().sum(dim=(1, 2)).numpy()
+        moving = 3 * molecules - (0 if ensemble == "npt-langevin" else 3)
+        seen.append((of_molecules / (2 * mass * KB * moving), batch.temperatures.numpy()))
+    for samples in np.array(seen).transpose(1, 0, 2):
+        mean, error = mean_and_error(samples)
+        assert error < 0.01 * TEMPERATURE_GAS
+        assert mean == pytest.approx(TEMPERATURE_GAS, abs=4 * error)
 
 
 PRESSURES = np.array([0.82386, 1.22386])
