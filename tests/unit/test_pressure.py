@@ -173,8 +173,9 @@ def test_blocks_are_means_over_every_step(ensemble, tmp_path):
     np.testing.assert_allclose(arrays["volume_A3"], [start.cell.volume for start in starts()])
 
     held = LiquidBatch(
-        SmallArgon(), starts(), temperatures_K=[100.0] * 3, ensemble="nvt", timestep_fs=2.5, thermostat_ps=0.2, seed=4
-    )
+        SmallArgon(), starts(), temperatures_K=[100.0] * 3, ensemble="nvt-langevin", timestep_fs=2.5,
+        thermostat_ps=0.2, seed=4,
+    )  # fmt: skip
     held.advance(200)
     held.ensemble = ensemble
     pressures, temperatures = [], []
