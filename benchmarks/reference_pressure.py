@@ -6,7 +6,7 @@ the correction needs a negative alpha; one that binds it too weakly needs a posi
 so only pressures well beyond a tenth of a GPa mean something.
 
     snakemake --cores all --configfile config/demo.yaml --until gaff_npt
-    python benchmarks/reference_pressure.py results/demo/liquids/CS2_248K/gaff_npt/trajectory.xyz 248.15 1.3305
+    python benchmarks/reference_pressure.py results/demo/liquids/CS2_198K/gaff_npt/trajectory.xyz 198.15 1.4013
 """
 
 from __future__ import annotations
