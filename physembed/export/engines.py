@@ -229,17 +229,18 @@ class TorchSimSession:
     """Through the steps of PhysEmbed, which work on states of torch-sim. Boxes only."""
 
     def __init__(self, potential: Potential, start: Atoms, conditions: Conditions) -> None:
-        from physembed.engine.liquid_batch import LiquidBatch
+        from physembed.engine.liquid_batch import Ensemble, LiquidBatch
 
         if not potential.periodic:
             raise PhysEmbedError("engine: torch-sim: needs a periodic box; take ase, openmm or lammps for a molecule")
         self._start = start
+        ensembles: dict[str, Ensemble] = {"nve": "nve", "nvt": "nvt-langevin", "npt": "npt-crescale"}
         self._batch = LiquidBatch(
             potential.model,
             [start],
             temperatures_K=[conditions.temperature_K],
             pressures_bar=[conditions.pressure_bar],
-            ensemble={"nve": "nve", "nvt": "nvt-langevin", "npt": "npt-crescale"}[conditions.ensemble],
+            ensemble=ensembles[conditions.ensemble],
             timestep_fs=conditions.timestep_fs,
             thermostat_ps=conditions.thermostat_ps,
             barostat_ps=conditions.barostat_ps,
