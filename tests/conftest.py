@@ -1,4 +1,4 @@
-"""One OpenMP thread, set before any library loads; and statistical tests, which may fail by chance.
+"""One OpenMP thread, set before any library loads; torch's default precision; and statistical tests.
 
 A test marked `chance(probability)` checks numbers that differ between machines, because rounding determines the MD
 trajectory. It states an upper bound of the probability that one attempt fails by chance, and uses the fixture
@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import warnings
+from collections.abc import Iterator
 
 import pytest
 
@@ -30,6 +32,14 @@ def attempts(probability: float) -> int:
     """How often a test is run until its false failure is improbable enough."""
     assert 0 < probability < 1
     return math.floor(math.log(FALSE_FAILURE) / math.log(probability)) + 1
+
+
+@pytest.fixture(autouse=True)
+def default_precision() -> Iterator[None]:
+    """MACE's calculators change torch's default precision for the whole process; the next test begins with torch's own."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_default_dtype(sys.modules["torch"].float32)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The steps of liquids against those of torch-sim, with the same random numbers.
 
 torch-sim's velocity rescaling takes the kinetic energy of full steps, and its cell rescaling that of half steps.
-Ours of the cell has another thermostat, so the two are compared without one.
+Ours of the cell has another thermostat, so the two are compared without one, and `nvt-langevin` with `nve`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def torch_sims(ensemble: str, state: Any, model: Any) -> Any:
     """torch-sim's own step."""
     dt, kT = torch.tensor(3.0 * FS, dtype=model.dtype), torch.tensor([120.0, 250.0], dtype=model.dtype) * KB
     pressure, tau = torch.tensor([1.0, 3000.0], dtype=model.dtype) * units.bar, 100 * FS
-    if ensemble == "nve":
+    if ensemble in ("nve", "nvt-langevin"):
         return nve_step(state, model, dt=dt)
     if ensemble == "nvt":
         return nvt_vrescale_step(model, state, dt=dt, kT=kT, tau=tau)
@@ -72,6 +72,8 @@ def test_steps_are_those_of_torch_sim(ensemble: str, monkeypatch: pytest.MonkeyP
     if ensemble == "npt-crescale":  # velocity rescaling without effect draws the same random numbers in the same order
         monkeypatch.setattr(liquid_steps, "_exchange_heat", liquid_steps._rescale_velocities)
         options = {"thermostat_ps": math.inf}
+    if ensemble == "nvt-langevin":
+        monkeypatch.setattr(liquid_steps, "_exchange_heat", lambda *_: None)
     ours, theirs = batch(ensemble, **options), batch(ensemble, **options)
     state, model = theirs.state, theirs._watched
     for _ in range(30):
