@@ -36,7 +36,7 @@ def attempts(probability: float) -> int:
 
 @pytest.fixture(autouse=True)
 def default_precision() -> Iterator[None]:
-    """MACE's calculators change torch's default precision for the whole process; the next test begins with torch's own."""
+    """MACE's calculators change torch's default precision for the whole process; each test begins with float32."""
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_default_dtype(sys.modules["torch"].float32)
