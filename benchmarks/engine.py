@@ -262,7 +262,11 @@ def main() -> None:
     parser.add_argument("--liquid-models", nargs="*", help="models of the liquid (default: see the source)")
     parser.add_argument("--molecules", type=int, default=67, help="of EMC, 15 atoms each (default: 67)")
     parser.add_argument(
-        "--trained", nargs=2, type=Path, metavar=("MODEL", "BOX"), help="files, instead of --liquid-models"
+        "--trained",
+        nargs=2,
+        type=Path,
+        metavar=("MODEL", "BOX"),
+        help="files of a study; no --liquid-models by default then",
     )
     parser.add_argument("--repeat", type=int, default=1, help="boxes of --trained along each edge (default: 1)")
     parser.add_argument("--growth", type=int, nargs="*", default=[], help="boxes of so many molecules, ours alone")
@@ -274,7 +278,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     of_molecules, of_liquids = arguments.molecule_models, arguments.liquid_models
     of_molecules = MOLECULE_MODELS[device] if of_molecules is None else of_molecules
-    of_liquids = LIQUID_MODELS[device] if of_liquids is None else of_liquids
+    if of_liquids is None:
+        of_liquids = [] if arguments.trained else LIQUID_MODELS[device]
     print(f"torch {torch.__version__}, {device}, {arguments.threads} CPU threads, float32")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -289,7 +294,7 @@ def main() -> None:
         larger = [(name, file, liquid(count)) for name, file, _ in boxes for count in arguments.growth]
         if arguments.trained:
             file, box = arguments.trained
-            boxes = [(box.name, file, ase.io.read(box) * ((arguments.repeat,) * 3))]
+            boxes.append((box.name, file, ase.io.read(box) * ((arguments.repeat,) * 3)))
         for name, file, start in boxes:
             for corrected in (False, True):
                 title = f"{len(start)} atoms of {name}, NPT, MACE{' + CSO' if corrected else ''}"

@@ -264,7 +264,10 @@ class CompiledSteps:
         self._piston = self._constant_volume
         if hasattr(state, "tau_p"):
             self._piston = values(state.isothermal_compressibility), values(state.tau_p)
-        self._step, self._thermostat = float(conditions.timestep), float(conditions.thermostat)
+        self._step = float(conditions.timestep)
+        shares = np.array([1, FULL_STEP_SHARE, 1 - FULL_STEP_SHARE])
+        self._kept = np.exp(-shares * self._step / float(conditions.thermostat)).tolist()
+        """What the thermostat leaves of the momenta in a step: all of it, and its shares at full and at half steps."""
         self._estimator, self._half_steps = UNBIASED * self._step**2 / 4, self._step**2 / 4
         self._shape = torch.full_like(conditions.kT, (conditions.degrees_of_freedom - 1) / 2)
         tensors = state.positions, state.momenta, state.forces, state.masses, state.cell
@@ -286,8 +289,7 @@ class CompiledSteps:
             self._positions, self._momenta, self._forces, self._masses, self._cells, self._stress, self._cause,
             self._value, self._start_volumes, self._kT, self._pressures,
             *(self._piston if npt else self._constant_volume), thermal, of_cells, full_step, half_step, self._step,
-            self._kept(1), self._kept(FULL_STEP_SHARE), self._kept(1 - FULL_STEP_SHARE),
-            self._conditions.degrees_of_freedom, self._estimator,
+            *self._kept, self._conditions.degrees_of_freedom, self._estimator,
         )  # fmt: skip
         output = watched.model(self._state)
         for name, tensor in watched.outputs.items():
@@ -308,10 +310,6 @@ class CompiledSteps:
     @property
     def _stress(self) -> Array:
         return self._watched.outputs["stress"].numpy()
-
-    def _kept(self, share: float) -> float:
-        """What a share of the thermostat leaves in a step."""
-        return float(np.exp(-share * self._step / self._thermostat))
 
     def _normal(self, like: Tensor) -> Array:
         return torch.randn(like.shape, dtype=like.dtype, generator=self._state.rng).numpy()

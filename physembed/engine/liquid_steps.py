@@ -81,28 +81,14 @@ def nvt_langevin(state: Any, model: Model, conditions: Conditions) -> None:
     """Velocity Verlet with friction and noise on each atom, `FULL_STEP_SHARE` of them at full steps, the rest at half
     steps.
     """
-    half, time = conditions.timestep / 2, conditions.timestep
-    _exchange_heat(state, conditions, time * FULL_STEP_SHARE)
-    _kick(state, half)
-    _drift(state, half)
-    _exchange_heat(state, conditions, time * (1 - FULL_STEP_SHARE))
-    _drift(state, half)
-    _evaluate(state, model)
-    _kick(state, half)
+    _langevin(state, model, conditions, lambda: None)
 
 
 def npt_crescale(state: Any, model: Model, conditions: Conditions) -> None:
     """Stochastic cell rescaling, isotropic (M. Bernetti, G. Bussi, J. Chem. Phys. 2020, 153, 114107), with the
     thermostat of `nvt_langevin`.
     """
-    half, time = conditions.timestep / 2, conditions.timestep
-    _exchange_heat(state, conditions, time * FULL_STEP_SHARE)
-    _kick(state, half)
-    _rescale_cell(state, conditions)
-    _exchange_heat(state, conditions, time * (1 - FULL_STEP_SHARE))
-    _drift(state, half)
-    _evaluate(state, model)
-    _kick(state, half)
+    _langevin(state, model, conditions, lambda: _rescale_cell(state, conditions))
 
 
 def npt_langevin(state: Any, model: Model, conditions: Conditions) -> None:
@@ -184,6 +170,19 @@ def _rescale_velocities(state: Any, conditions: Conditions, time: Tensor) -> Non
     state.momenta = state.momenta * torch.sqrt(factor)[state.system_idx, None]
 
 
+def _langevin(state: Any, model: Model, conditions: Conditions, halfway: Callable[[], None]) -> None:
+    """Velocity Verlet with friction and noise on each atom; `halfway` acts between the two halves of the drift."""
+    half, time = conditions.timestep / 2, conditions.timestep
+    _exchange_heat(state, conditions, time * FULL_STEP_SHARE)
+    _kick(state, half)
+    _drift(state, half)
+    halfway()
+    _exchange_heat(state, conditions, time * (1 - FULL_STEP_SHARE))
+    _drift(state, half)
+    _evaluate(state, model)
+    _kick(state, half)
+
+
 def _exchange_heat(state: Any, conditions: Conditions, time: Tensor) -> None:
     """Friction and noise on each atom for a time; the centre of mass stays at rest.
 
@@ -197,7 +196,7 @@ def _exchange_heat(state: Any, conditions: Conditions, time: Tensor) -> None:
 
 
 def _rescale_cell(state: Any, conditions: Conditions) -> None:
-    """Drift for half a step, propagate the square root of the volume, and scale cell, positions and momenta with it.
+    """Propagate the square root of the volume for a step, and scale cell, positions and momenta with it.
 
     The momenta are those of a half step, as required by the virial.
     """
@@ -211,7 +210,6 @@ def _rescale_cell(state: Any, conditions: Conditions) -> None:
     excess = conditions.pressures - pressure - kT / (2 * volume)
     scale = torch.pow((root - rate * excess * dt + width * _normal(state, root)) / root, 2 / 3)
     of_atoms = scale[state.system_idx, None]
-    _drift(state, dt / 2)
     state.positions = of_atoms * state.positions
     state.momenta = state.momenta / of_atoms
     state.cell = scale[:, None, None] * state.cell

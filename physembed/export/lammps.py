@@ -90,7 +90,7 @@ def integration(conditions: Conditions) -> list[str]:
     """The `fix` commands of a run in `units metal`: `nve` or `nph`, and `langevin`, which leaves no mode without a
     thermostat, as `fix nvt` and `fix npt` can.
     """
-    kelvin, bar = f"{conditions.temperature_K:g}", f"{conditions.pressure_bar:g}"
+    kelvin, bar = f"{conditions.temperature_K:.10g}", f"{conditions.pressure_bar:.10g}"
     commands = ["fix move all nve"]
     if conditions.ensemble == "npt":
         commands = [f"fix move all nph iso {bar} {bar} {conditions.barostat_ps:g}"]
