@@ -18,6 +18,10 @@ OPTIONS: dict[str, Any] = {
 }
 
 
+ROUNDED: dict[str, Any] = OPTIONS | {"fastmath": False}
+"""For functions in which each operation is rounded as it is written, also where they are inlined."""
+
+
 def compiled[R](function: Callable[..., R]) -> Callable[..., R]:
     """Compile a function at its first call for each set of argument types.
 

@@ -108,7 +108,9 @@ def search(
 
     # The zero shift has the middle number.
     none = (ranges * strides).sum()
-    n_shifts = 2 * none + 1
+    bits = np.int64(0)
+    while (np.int64(1) << bits) <= 2 * none:
+        bits += 1
     codes, found = np.empty(max(16, 32 * n_atoms), np.int64), 0
     starts[0] = 0
     for atom in range(n_atoms):
@@ -140,8 +142,8 @@ def search(
                             wanted = other > atom or (other == atom and number > none)
                         else:
                             wanted = other != atom or number != none
-                        codes[found] = other * n_shifts + number
+                        codes[found] = (other << bits) + number
                         found += wanted and dx * dx + dy * dy + dz * dz < reach * reach
         codes[starts[atom] : found].sort()
         starts[atom + 1] = found
-    return codes[:found] // n_shifts, codes[:found] % n_shifts
+    return codes[:found] >> bits, codes[:found] & ((np.int64(1) << bits) - 1)

@@ -49,6 +49,15 @@ def test_it_is_the_model_in_pytorch(convention, periodic, cutoffs):
     assert_same(listed(parameters, convention, cutoffs)(state_of(batch)), expected, 1e-10, names)
 
 
+@pytest.mark.parametrize("reach", [4.0, 9.0], ids=["few in reach", "most in reach"])
+def test_it_is_the_model_in_pytorch_whichever_way_c6_is_found(reach):
+    """Pair by pair where an atom meets few of its system, otherwise for the whole system at once."""
+    batch = [box(200, (12.0, 13.0, 14.0), 2), box(30, (8.0, 9.0, 7.0), 5, skew=1.0)]
+    parameters, cutoffs = {"a1": 0.6, "alpha": 0.05}, Cutoffs(reach, 1.0, 3.5, 1.0)
+    expected = CSOModel(CSOParameters(**parameters), "d3", cutoffs)(state_of(batch))
+    assert_same(listed(parameters, "d3", cutoffs)(state_of(batch)), expected, 1e-10)
+
+
 @pytest.mark.parametrize("periodic", [False, True], ids=["molecules", "boxes"])
 def test_d3_agrees_with_dftd3(periodic):
     batch, parameters = random_batch(11, periodic), random_parameters(12)

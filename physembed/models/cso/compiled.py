@@ -89,24 +89,33 @@ class CompiledCSO:
         self._half, self._half_slope = (np.empty(shape, self._real) for _ in range(2))
         if not self._counted:
             self._half[:] = self._reference_c6[self._kind, :, 0, :]
-        first_atom = np.append(0, np.cumsum(np.bincount(self._system, minlength=n_systems)))[self._system]
-        chunk = (np.arange(n_atoms) - first_atom) % CHUNKS
+        starts = np.append(0, np.cumsum(np.bincount(self._system, minlength=n_systems)))
+        chunk = (np.arange(n_atoms) - starts[self._system]) % CHUNKS
         bounds = np.append(0, np.cumsum(np.bincount(chunk, minlength=CHUNKS)))
         self._chunks = bounds, np.argsort(chunk, kind="stable")
-        self._counts, self._close_counts = np.empty((2, n_atoms * self._n_kinds), np.int64)
+        group = self._system * self._n_kinds + self._kind
+        self._order = np.argsort(group, kind="stable")
+        self._slot = np.argsort(self._order)
+        first = np.append(0, np.cumsum(np.bincount(group, minlength=n_systems * self._n_kinds)))
+        self._kind_bounds = first[np.arange(n_systems)[:, None] * self._n_kinds + np.arange(self._n_kinds + 1)]
+        self._largest = int(np.diff(starts).max(initial=0))
+        self._begins = np.empty((n_atoms, self._n_kinds + 1), np.int64)
+        self._ends, self._counts = np.empty((n_atoms, self._n_kinds), np.int64), np.empty(n_atoms, np.int64)
         self._rows: Rows | None = None
 
-    def _list(self, rows: Rows) -> None:
+    def _list(self, rows: Rows, n_images: int) -> None:
         """Put a new list in order."""
-        n_pairs = len(rows.second)
-        self._listed = np.empty((2, n_pairs), np.uint32)
-        self._ends = np.empty(len(self._counts) + 1, np.int64)
-        kernels.sort_rows(self._kind, self._n_kinds, rows.starts, rows.second, rows.image, self._listed, self._ends)
-        self._fields = np.empty((kernels.N_FIELDS, n_pairs), self._real)
-        self._partners = np.empty(n_pairs, np.uint32)
-        n_counted = n_pairs if self._counted else 0
-        self._close, self._count_slopes = np.empty(n_counted, np.uint32), np.empty(n_counted, self._real)
-        self._longest = int(np.diff(self._ends).max(initial=0))
+        places = len(rows.second) + len(self._kind) * kernels.LANES
+        self._listed = np.empty((kernels.N_LISTED, places), np.uint32)
+        dealt, whole = self._chunks[1], (rows.starts, rows.second, rows.image)
+        kernels.sort_rows(dealt, self._kind, self._slot, *whole, self._listed, self._begins)
+        number = np.full(len(self._kind) * n_images, -1, np.int32)
+        found = kernels.number_images(self._begins, self._listed, n_images, number)
+        self._codes, self._placed = np.flatnonzero(number >= 0), np.empty((found, 3), self._real)
+        self._fields, self._partners = np.empty((kernels.N_FIELDS, places), self._real), np.empty(places, np.uint32)
+        counted = places if self._counted else 0
+        self._close = np.empty((kernels.N_FIELDS, counted), self._real), np.empty(counted, np.uint32), self._counts
+        self._longest = max(int(np.diff(rows.starts).max(initial=0)), self._largest) + kernels.LANES
         self._rows = rows
 
     def evaluate(self, rows: Rows, kept: Kept, threads: int) -> CSOResult:
@@ -117,43 +126,46 @@ class CompiledCSO:
             kept: where its atoms are.
             threads: how many share the work; the result does not depend on it.
         """
-        if rows is not self._rows:
-            self._list(rows)
-        n_atoms = len(self._kind)
         positions, lattice, left = kept.positions.numpy(), kept.lattice.contiguous().numpy(), kept.left.numpy()
-        atoms = self._kind, self._n_kinds, self._system
-        close = self._close, self._close_counts, self._count_slopes
+        n_atoms = len(self._kind)
+        if rows is not self._rows:
+            self._list(rows, lattice.shape[1])
+        places = self._system, positions, lattice, left
+        kernels.place_images(self._codes, self._order, *places, self._placed)
         coordination = np.zeros((CHUNKS, n_atoms if self._counted else 0))
         by_coordination = np.zeros_like(coordination)
         sums, virials = np.zeros((CHUNKS, self._n_systems, 2)), np.zeros((CHUNKS, self._n_systems, 6))
         forces = np.zeros((CHUNKS, n_atoms, 3))
 
+        def memory() -> Array:
+            return np.empty((kernels.N_ROWS, self._longest), self._real)
+
         def find(_: int, first: int, end: int) -> None:
-            memory = np.empty((2, self._longest), self._real)
             kernels.find(
-                first, end, *self._chunks, *atoms, positions, lattice, left, self._listed, self._ends, self._constants,
-                self._bond_length, self._fields, self._partners, self._counts, *close, memory, coordination,
+                first, end, *self._chunks, self._kind, self._order, self._slot, *places, self._listed, self._begins,
+                self._placed, self._constants, self._bond_length, self._fields, self._partners, self._ends,
+                *self._close, memory(), np.empty(self._longest, np.uint32), coordination,
             )  # fmt: skip
 
         def energies(_: int, first: int, end: int) -> None:
-            memory = np.empty((7, self._longest), self._real)
             kernels.energies(
-                first, end, *self._chunks, *atoms, self._ends, self._counts, self._partners, self._constants,
-                self._pair_table, factors, self._n_ref, self._weights, self._weights_slope, self._half,
-                self._half_slope, memory, self._fields, sums, by_coordination, forces, virials,
+                first, end, *self._chunks, self._kind, self._slot, self._system, self._begins, self._ends,
+                self._partners, self._constants, self._pair_table, factors, self._kind_bounds, self._n_ref,
+                self._weights, self._weights_slope, self._half, self._half_slope, memory(), self._fields, sums,
+                by_coordination, forces, virials,
             )  # fmt: skip
 
         def pull(_: int, first: int, end: int) -> None:
             kernels.pull(
-                first, end, *self._chunks, self._n_kinds, self._system, self._ends, self._partners, *close, change,
-                self._fields, forces, virials,
+                first, end, *self._chunks, self._slot, self._system, self._begins, *self._close, change, memory(),
+                forces, virials,
             )  # fmt: skip
 
         factors = self._factors.astype(self._real)
         shared(find, CHUNKS, threads)
         if self._counted:
             kernels.interpolate(
-                self._kind, coordination.sum(0), self._reference, self._reference_c6, REFERENCE_STEEPNESS,
+                self._kind, self._slot, coordination.sum(0), self._reference, self._reference_c6, REFERENCE_STEEPNESS,
                 self._weights, self._weights_slope, self._half, self._half_slope,
             )  # fmt: skip
         shared(energies, CHUNKS, threads)
@@ -163,7 +175,7 @@ class CompiledCSO:
         s0, s1 = (sums.sum(0) * self._sum_factors).T
         return CSOResult(
             energy=self._tensor(-self._alpha * (s0 + self._a1 * s1)),
-            forces=self._tensor(forces.sum(0)),
+            forces=self._tensor(forces.sum(0)[self._slot]),
             virial=self._tensor(virials.sum(0)[:, [[0, 5, 4], [5, 1, 3], [4, 3, 2]]]),
             s0=self._tensor(s0),
             s1=self._tensor(s1),
