@@ -337,13 +337,13 @@ class LiquidBatch:
 
     @property
     def cso_S0(self) -> torch.Tensor:
-        """S0 of the CSO correction (n_systems,) in eV; 0 for a model without correction."""
-        return self._watched.outputs.get("cso_S0", torch.zeros_like(self.energies))
+        """S0 of the CSO correction (n_systems,) in eV; NaN if the model does not evaluate it."""
+        return self._watched.outputs.get("cso_S0", torch.full_like(self.energies, torch.nan))
 
     @property
     def cso_S1(self) -> torch.Tensor:
-        """S1 of the CSO correction (n_systems,) in eV; 0 for a model without correction."""
-        return self._watched.outputs.get("cso_S1", torch.zeros_like(self.energies))
+        """S1 of the CSO correction (n_systems,) in eV; NaN if the model does not evaluate it."""
+        return self._watched.outputs.get("cso_S1", torch.full_like(self.energies, torch.nan))
 
     @property
     def temperatures(self) -> torch.Tensor:

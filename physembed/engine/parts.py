@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_sim.models.interface import ModelInterface
 
 from physembed.engine.device import half_as_many, resolve_device, systems_that_fit
-from physembed.engine.liquid_model import LiquidModel, load_liquid
+from physembed.engine.liquid_model import LiquidModel, UncorrectedModel, load_liquid
 from physembed.engine.neighbors import PaddedList
 
 
@@ -21,7 +21,7 @@ from physembed.engine.neighbors import PaddedList
 class _Part:
     """Systems that are evaluated together."""
 
-    model: LiquidModel
+    model: LiquidModel | UncorrectedModel
     atoms: slice
     systems: slice
     numbers: Tensor
@@ -52,7 +52,10 @@ class LiquidParts(ModelInterface):
     """
 
     def __init__(
-        self, model_of: Callable[[slice], LiquidModel], n_systems: int, systems_at_once: int | None = None
+        self,
+        model_of: Callable[[slice], LiquidModel | UncorrectedModel],
+        n_systems: int,
+        systems_at_once: int | None = None,
     ) -> None:
         super().__init__()
         self._model_of, self._n_systems = model_of, n_systems
@@ -137,8 +140,8 @@ class Point(Protocol):
 
 
 def models_of_points(
-    model_file: str | Path, device: str, dtype: str, convention: str
-) -> Callable[[Sequence[Point]], LiquidModel | LiquidParts]:
+    model_file: str | Path, device: str, dtype: str, convention: str, *, sums: bool = False
+) -> Callable[[Sequence[Point]], LiquidModel | UncorrectedModel | LiquidParts]:
     """Return a function that creates the model of a batch of runs, each with its alpha and a1; the file is loaded once.
 
     On a GPU the model can be captured in a CUDA graph and requires systems with the same number of atoms.
@@ -148,6 +151,7 @@ def models_of_points(
         device: `auto`, `cpu` or `cuda`.
         dtype: `float32` or `float64`.
         convention: convention of the correction.
+        sums: evaluate S0 and S1 also where no run of a batch is corrected.
 
     Raises:
         PhysEmbedError: as `load_liquid`.
@@ -156,8 +160,12 @@ def models_of_points(
     graphs = device == "cuda"
     model = load_liquid(model_file, device, dtype, convention=convention, alpha=0.0, a1=0.0, fixed_shapes=graphs)
 
-    def make(points: Sequence[Point]) -> LiquidModel | LiquidParts:
-        def of(some: slice) -> LiquidModel:
+    def make(points: Sequence[Point]) -> LiquidModel | UncorrectedModel | LiquidParts:
+        corrected = sums or any(point.alpha for point in points)
+
+        def of(some: slice) -> LiquidModel | UncorrectedModel:
+            if not corrected:
+                return model.uncorrected()
             return model.with_parameters([p.alpha for p in points[some]], [p.a1 for p in points[some]])
 
         return LiquidParts(of, len(points)) if graphs else of(slice(None))

@@ -38,7 +38,8 @@ SEEN = (
     "time_ps", "volume_A3", "density_g_cm3", "potential_energy_eV", "cso_S0_eV", "cso_S1_eV", "temperature_K",
     "pressure_bar",
 )  # fmt: skip
-"""Columns of a record; the energy excludes CSO, temperature and pressure are instantaneous."""
+"""Columns of a record; the energy excludes CSO, S0 and S1 are NaN if nothing in the batch is corrected, temperature and
+pressure are instantaneous."""
 
 Frame = tuple[float, NDArray[np.float32], NDArray[np.float64]]
 """Time in ps, positions (n_atoms, 3) and cell (3, 3) in Å."""

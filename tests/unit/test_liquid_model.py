@@ -14,7 +14,9 @@ from mace.calculators.mace_torchsim import MaceTorchSimModel
 from mace.modules.extensions import PolarMACE
 
 from physembed.engine.liquid_model import load_liquid
+from physembed.engine.parts import models_of_points
 from physembed.errors import PhysEmbedError
+from physembed.md.npt import NPTPoint
 from physembed.models.cso import CSOCalculator, CSOParameters, Cutoffs
 
 from .models_for_tests import box, random_mace
@@ -188,6 +190,21 @@ def test_each_system_has_parameters_of_its_own(model_file):
     alpha, a1 = (torch.tensor(values, dtype=torch.float64) for values in (alphas, a1s))
     expected = output["base_energy"] - alpha * (output["cso_S0"] + a1 * output["cso_S1"])
     torch.testing.assert_close(output["energy"], expected, rtol=1e-12, atol=0)
+
+
+def test_nothing_of_the_correction_is_evaluated_where_no_run_has_one(model_file):
+    """Unless its sums are wanted, for reweighting."""
+    systems = [BATCHES["two elements"][0]] * 2
+    uncorrected, corrected = NPTPoint("0", 0.0, 0.3, 300.0, 1.0), NPTPoint("1", 0.05, 0.3, 300.0, 1.0)
+    state = state_of(systems)
+    make = models_of_points(model_file, "cpu", "float64", "d3")
+    alone, with_sums = make([uncorrected] * 2)(state), make([uncorrected, corrected])(state)
+    assert "cso_S0" in with_sums and "cso_S0" not in alone
+    for name in ("energy", "base_energy"):
+        assert alone[name][0] == with_sums[name][0]
+    assert torch.equal(alone["forces"][: len(systems[0])], with_sums["forces"][: len(systems[0])])
+    assert torch.equal(alone["stress"][0], with_sums["stress"][0])
+    assert "cso_S0" in models_of_points(model_file, "cpu", "float64", "d3", sums=True)([uncorrected] * 2)(state)
 
 
 def test_systems_leave_the_batch(model_file):

@@ -20,7 +20,7 @@ with stage(snakemake):
     points, model = values["scan"], values["model"]
     settings = NPT(**values["npt"], duration_ps=points["duration_ps"])
     scan = Scan(
-        models_of_points(source.model, settings.device, settings.dtype, model["convention"]),
+        models_of_points(source.model, settings.device, settings.dtype, model["convention"], sums=True),
         ase.io.read(source.starts, -1),
         read_bond_table(source.bonds)[["i", "j"]].to_numpy(),
         settings,

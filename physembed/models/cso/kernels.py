@@ -180,6 +180,12 @@ def _padded(n: int) -> int:
 
 
 @compiled
+def _start(chunk: int, bounds: Array, dealt: Array, begins: Array) -> int:
+    """Where the list of a chunk begins."""
+    return begins[dealt[bounds[chunk]], 0] if bounds[chunk] < bounds[chunk + 1] else 0
+
+
+@compiled
 def find(
     first: int,
     last: int,
@@ -235,7 +241,7 @@ def find(
     steepness, zero, lengths, added = constants[STEEPNESS], one - one, memory[0], memory[1]
     n_kinds = ends.shape[1]
     for chunk in range(first, last):
-        coordination, cursor = coordinations[chunk], begins[dealt[bounds[chunk]], 0]
+        coordination, cursor = coordinations[chunk], _start(chunk, bounds, dealt, begins)
         for atom in dealt[bounds[chunk] : bounds[chunk + 1]]:
             x, y, z = positions[atom, 0], positions[atom, 1], positions[atom, 2]
             images, start = lattice[system[atom]], begins[atom, 0]
@@ -273,14 +279,15 @@ def find(
                 rs[i] = np.sqrt(rs[i])
             if bond_length.size == 0:
                 continue
-            begin, m = 0, 0
+            begin, within = 0, np.uint64(0)
             for k in range(n_kinds):
-                end, within = ends[atom, k] - start, np.uint64(m)
+                end, known = ends[atom, k] - start, np.int64(within)
                 for i in range(begin, end):
                     found[within] = i
                     within += np.uint64(rs[i] < cutoff)
-                lengths[m : np.int64(within)] = bond_length[kind[atom], k]
-                begin, m = end, np.int64(within)
+                lengths[known : np.int64(within)] = bond_length[kind[atom], k]
+                begin = end
+            m = np.int64(within)
             counts[atom] = m
             cx, cy, cz, cr = counted[X, cursor:], counted[Y, cursor:], counted[Z, cursor:], counted[R, cursor:]
             who = counted_partners[cursor:]
@@ -302,7 +309,7 @@ def find(
             for i in range(m):
                 coordination[who[i]] += added[i]
             coordination[slot[atom]] += total
-            cursor += m
+            cursor += counts[atom]
 
 
 @compiled
@@ -572,7 +579,7 @@ def pull(
     """
     zero, change = counted.dtype.type(0), memory[0]
     for chunk in range(first, last):
-        forces, virial, cursor = all_forces[chunk], virials[chunk], begins[dealt[bounds[chunk]], 0]
+        forces, virial, cursor = all_forces[chunk], virials[chunk], _start(chunk, bounds, dealt, begins)
         for atom in dealt[bounds[chunk] : bounds[chunk + 1]]:
             end = cursor + counts[atom]
             x, y, z = counted[X, cursor:end], counted[Y, cursor:end], counted[Z, cursor:end]
