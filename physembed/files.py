@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,18 @@ from physembed.errors import PhysEmbedError
 
 NO_SPACE_BYTES = 1 << 16
 """A disk with less free space than this is considered full."""
+
+
+def cache_folder() -> Path:
+    """Folder for what can be made again: `PHYSEMBED_CACHE`, or `physembed` in `XDG_CACHE_HOME` or `~/.cache`.
+
+    It need not exist or be writable. For a user without a home folder it is in the folder of temporary files.
+    """
+    given = os.environ.get("PHYSEMBED_CACHE")
+    if given:
+        return Path(given)
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 that raises
+    return Path(tempfile.gettempdir() if caches.startswith("~") else caches) / "physembed"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import json
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from physembed import __version__
-from physembed.files import atomic
+from physembed.errors import PhysEmbedError
+from physembed.files import atomic, cache_folder
 
 ROOT = Path(__file__).parent
 PACKAGES = (
@@ -74,15 +76,51 @@ class _Module:
     """Content of a Python file, for the code hash."""
 
     code: str
-    """Its syntax tree without docstrings, so edits of comments and docstrings do not change the hash."""
+    """Hash of its syntax tree without docstrings, so edits of comments and docstrings do not change it."""
     imported: frozenset[Path]
     """PhysEmbed files that it imports directly (anywhere in it)."""
 
 
+DIGESTS = 1
+"""Changes when `_digest` does."""
+
+
+class _Digests:
+    """Hashes and imports of Python files by their content, kept in the user's cache folder.
+
+    Snakemake needs those of two hundred files whenever it starts, and parsing them takes longer than all else that it
+    does then. Without a writable cache folder they are parsed each time.
+    """
+
+    def __init__(self) -> None:
+        self._path = cache_folder() / f"code-{DIGESTS}-{platform.python_version()}.json"
+        self._known: dict[str, tuple[str, list[str]]] = {}
+        self._new = False
+        with suppress(OSError, ValueError, TypeError):
+            self._known = dict(json.loads(self._path.read_text()))
+
+    def of(self, source: bytes) -> tuple[str, list[str]]:
+        """Hash of the syntax tree of a file with this content, and the modules that it imports."""
+        key = hashlib.sha256(source).hexdigest()
+        if key not in self._known:
+            self._known[key], self._new = _digest(source), True
+        return self._known[key]
+
+    def save(self) -> None:
+        """Keep what is new."""
+        if self._new:
+            with suppress(OSError, PhysEmbedError), atomic(self._path) as temporary:
+                temporary.write_text(json.dumps(self._known))
+        self._new = False
+
+
 @cache
-def _parsed(path: Path) -> _Module:
-    """Parse a file, once per process: dozens of scripts import the same modules."""
-    tree, names = ast.parse(path.read_text()), set[str]()
+def _digests() -> _Digests:
+    return _Digests()
+
+
+def _digest(source: bytes) -> tuple[str, list[str]]:
+    tree, names = ast.parse(source), set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [
@@ -94,13 +132,17 @@ def _parsed(path: Path) -> _Module:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    found = set()
-    for name in names:
-        parts = name.split(".")
-        if parts[0] == "physembed":
-            base = ROOT.joinpath(*parts[1:])
-            found |= {file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()}
-    return _Module(ast.dump(tree), frozenset(found))
+    ours = sorted(name for name in names if name.split(".")[0] == "physembed")
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), ours
+
+
+@cache
+def _parsed(path: Path) -> _Module:
+    """Hash and imports of a file, once per process: dozens of scripts import the same modules."""
+    code, names = _digests().of(path.read_bytes())
+    bases = [ROOT.joinpath(*name.split(".")[1:]) for name in names]
+    files = {file for base in bases for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()}
+    return _Module(code, frozenset(files))
 
 
 SHAPES_NO_RESULT = {
@@ -153,6 +195,7 @@ def code_hash(script: str | Path, *data: str) -> str:
         digest.update(path.name.encode() + _parsed(path).code.encode())
     for name in data:
         digest.update((ROOT / name).read_bytes())
+    _digests().save()
     return digest.hexdigest()[:16]
 
 

@@ -93,6 +93,36 @@ def test_code_hash_follows_the_imports(tree, name, text):
     assert tree.hash() == before
 
 
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PHYSEMBED_CACHE", str(tmp_path / "cache"))
+    provenance._digests.cache_clear()
+    yield tmp_path / "cache"
+    provenance._digests.cache_clear()
+
+
+def test_no_file_is_parsed_twice(tree, empty_cache, monkeypatch):
+    """Not by the next process either."""
+    before = tree.hash()
+    provenance._digests.cache_clear()
+    monkeypatch.setattr(provenance, "_digest", lambda source: pytest.fail("parsed again"))
+    assert tree.hash() == before
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "{"])
+def test_a_cache_that_is_damaged_or_not_writable_changes_no_hash(tree, empty_cache, content):
+    before = tree.hash()
+    (kept,) = empty_cache.glob("code-*.json")
+    kept.write_text(content)
+    provenance._digests.cache_clear()
+    assert tree.hash() == before
+    kept.unlink()
+    empty_cache.rmdir()
+    empty_cache.write_text("a file in the place of the folder")
+    provenance._digests.cache_clear()
+    assert tree.hash() == before
+
+
 def test_code_hash_is_that_of_the_content_not_of_the_place(tree, tmp_path, monkeypatch):
     assert Tree(tmp_path / "a copy", monkeypatch).hash() == tree.hash()
 

@@ -23,6 +23,8 @@ import llvmlite
 from llvmlite import binding as llvm
 from llvmlite import ir
 
+from physembed.files import cache_folder
+
 log = logging.getLogger(__name__)
 
 MAKERS = (
@@ -97,14 +99,6 @@ def _here() -> str:
     parts = [llvmlite.__version__, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()]
     parts += [(Path(__file__).parent / f"{name}.py").read_text() for name in MAKERS]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def cache_folder() -> Path:
-    """Cache folder of the machine code, if it is writable."""
-    given = os.environ.get("PHYSEMBED_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "physembed"
 
 
 def load(what: str, make: Callable[[], ir.Module], names: Sequence[str]) -> Library:
