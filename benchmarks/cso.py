@@ -25,7 +25,11 @@ from physembed.engine.device import resolve_device
 from physembed.engine.liquid_model import load_liquid
 from physembed.models.cso import CONVENTIONS
 
-SIZES = {"16 channels": {"channels": 16, "max_ell": 2}, "96 channels": {"channels": 96, "r_max": 4.5}}
+SIZES = {
+    "16 channels, max_ell 2": {"channels": 16, "max_ell": 2},
+    "16 channels": {"channels": 16},
+    "96 channels": {"channels": 96, "r_max": 4.5},
+}
 
 
 def now(device: str) -> float:

@@ -200,7 +200,7 @@ def test_facts_and_card_say_what_it_is(model_file, tmp_path):
     assert facts["base_model"] == describe_model(model_file) | {"source": "models/mace.model"}
     assert facts["correction"] == {
         "convention": "d3", "alpha": 0.05, "a1": 0.8125, "s6": 1.0, "a2": 2.5, "a3": 0.0, "a4": 6.25,
-        "cutoffs": {"dispersion": 12.0, "dispersion_width": 2.0, "coordination": 10.0, "coordination_width": 2.0},
+        "cutoffs": {"dispersion": 12.0, "dispersion_width": 2.0, "coordination": 6.0, "coordination_width": 1.0},
     }  # fmt: skip
     assert facts["tuning"]["target_source"] == "a handbook, p. 7" and facts["tuning"]["reason"] is None
     assert facts["residual_g_cm3"] == pytest.approx(-0.0002)

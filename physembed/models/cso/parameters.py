@@ -47,9 +47,9 @@ class Cutoffs:
     """Pairs further apart than this do not interact."""
     dispersion_width: float = 2.0
     """Where the interaction is switched off."""
-    coordination: float = 10.0
+    coordination: float = 6.0
     """Range in which neighbours are counted for the coordination number (`d3` only)."""
-    coordination_width: float = 2.0
+    coordination_width: float = 1.0
     """Where the counting is switched off."""
 
     def __post_init__(self) -> None:
