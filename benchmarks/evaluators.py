@@ -31,15 +31,15 @@ from physembed.units import KB
 TIMESTEP_FS, BOND_TOLERANCE_A, EVERY = 0.5, 0.5, 20
 
 
-def conservation(model: Any, start: Atoms, arguments: argparse.Namespace) -> tuple[float, float]:
-    """Drift in meV/atom/ns and scatter in meV/atom of the energy of a free molecule, mean of replicas."""
+def conservation(model: Any, start: Atoms, arguments: argparse.Namespace) -> tuple[float, float, float]:
+    """Drift in meV/atom/ns with its standard error and scatter in meV/atom of the energy of free molecules."""
     batch = LangevinBatch(
         model,
         [start] * arguments.free,
         temperature_K=300.0,
         timestep_fs=TIMESTEP_FS,
         friction_per_ps=0.0,
-        seed=1,
+        seed=arguments.seed,
     )
     energies, times = [], []
     for step in range(0, round(1000 * arguments.free_ps / TIMESTEP_FS), EVERY):
@@ -49,10 +49,11 @@ def conservation(model: Any, start: Atoms, arguments: argparse.Namespace) -> tup
         times.append((step + EVERY) * TIMESTEP_FS * 1e-6)
     lines = [stats.linregress(times, one) for one in np.array(energies).T]
     rest = [np.std(one - line.slope * np.array(times)) for one, line in zip(np.array(energies).T, lines, strict=True)]
-    return 1000 * float(np.mean([line.slope for line in lines])), 1000 * float(np.mean(rest))
+    slopes = 1000 * np.array([line.slope for line in lines])
+    return float(slopes.mean()), float(stats.sem(slopes)), 1000 * float(np.mean(rest))
 
 
-def survival(model: Any, start: Atoms, arguments: argparse.Namespace) -> np.ndarray:
+def survival(model: Any, start: Atoms, replicas: int, arguments: argparse.Namespace) -> np.ndarray:
     """Time in ps at which each replica collapses; infinite for those that do not."""
     i, j, lengths = neighbor_list("ijd", start, natural_cutoffs(start, mult=1.2))
     once = i < j
@@ -61,7 +62,7 @@ def survival(model: Any, start: Atoms, arguments: argparse.Namespace) -> np.ndar
     detector = CollapseDetector(bonds, lengths[once], limits, BOND_TOLERANCE_A, 0.0)
     batch = LangevinBatch(
         model,
-        [start] * arguments.replicas,
+        [start] * replicas,
         temperature_K=arguments.temperature_K,
         timestep_fs=TIMESTEP_FS,
         friction_per_ps=10.0,
@@ -86,6 +87,8 @@ def main() -> None:
     parser.add_argument("--free", type=int, default=2, help="replicas without a thermostat (default: 2)")
     parser.add_argument("--free-ps", type=float, default=10.0, help="their time (default: 10)")
     parser.add_argument("--replicas", type=int, default=40, help="with a thermostat (default: 40)")
+    parser.add_argument("--more", type=int, default=10, help="times as many of them compiled (default: 10)")
+    parser.add_argument("--seed", type=int, default=1, help="of momenta and noise (default: 1)")
     parser.add_argument("--ps", type=float, default=1.0, help="their time (default: 1)")
     parser.add_argument("--temperature-K", type=float, default=1000.0, help="of the thermostat (default: 1000)")
     arguments = parser.parse_args()
@@ -101,10 +104,9 @@ def main() -> None:
     times = {}
     for number, (name, model) in enumerate(ways.items()):
         began = time.process_time()
-        drift, scatter = conservation(model, start, arguments)
-        print(f"{name:12s} drift {drift:+8.2f} meV/atom/ns, scatter {scatter:.4f} meV/atom", flush=True)
-        arguments.seed = 1 + number
-        times[name] = survival(model, start, arguments)
+        drift, error, scatter = conservation(model, start, arguments)
+        print(f"{name:12s} drift {drift:+.1f} ± {error:.1f} meV/atom/ns, scatter {scatter:.4f} meV/atom", flush=True)
+        times[name] = survival(model, start, arguments.replicas * (1 if number else arguments.more), arguments)
         gone = np.isfinite(times[name])
         middle = f", half of them by {np.median(times[name]):.3f} ps" if gone.mean() > 0.5 else ""
         spent = time.process_time() - began

@@ -181,13 +181,26 @@ def answer(molecule: MoleculeSummary, changes: Mapping[str, str]) -> str:
         )
     sentence = ", ".join(parts)
     pairs, correction = comparisons_shown(molecule.comparison)
-    for row in pairs:
-        pair = "" if len(totals) == 2 else f"{row['arm_a']} against {row['arm_b']} "
+    if len(pairs) == 1:
+        (row,) = pairs
         sentence += (
-            f"; {pair}{format_p(row['p_value_seeds_holm'])} over seeds ({row['seeds_a']} + {row['seeds_b']} models); "
+            f"; {format_p(row['p_value_seeds_holm'])} over seeds ({row['seeds_a']} + {row['seeds_b']} models); "
             f"log-rank {format_p(row['p_value_holm'])} over runs of these models only"
         )
+    elif pairs:
+        sizes = {f"{row['seeds_a']} + {row['seeds_b']}" for row in pairs}
+        sentence += f"; over seeds ({' or '.join(sorted(sizes))} models) {_of_pairs(pairs, 'p_value_seeds_holm')}"
+        sentence += f"; log-rank over runs of these models only {_of_pairs(pairs, 'p_value_holm')}"
     return sentence + (f"; {correction}." if correction else ".")
+
+
+def _of_pairs(pairs: Sequence[Mapping[Any, Any]], column: str) -> str:
+    """p-values of pairs of arms, in words."""
+    values = [format_p(row[column]) for row in pairs]
+    if len(set(values)) == 1:
+        return f"{values[0]} for each pair"
+    named = zip(pairs, values, strict=True)
+    return ", ".join(f"{row['arm_a']} against {row['arm_b']} {value}" for row, value in named)
 
 
 def cautions(molecule: MoleculeSummary, duration_ps: float, temperature_K: float, *, per_seed: bool) -> list[str]:
