@@ -683,7 +683,7 @@ def test_answer_in_a_sentence() -> None:
     """The test over seeds comes first, arms' modifications are named, and nothing over runs is called significant."""
     text = answer(runs_with(18, 4), CHANGES).replace("\N{NO-BREAK SPACE}", " ")
     assert text == (
-        "original (unmodified frames) 18 of 20 runs collapsed (90 %, 95 % interval 68 % to 99 %), "
+        "original (unmodified frames) 18 of 20 runs collapsed (90 %, 95 % interval 68 % to 98.8 %), "
         "adaptive (3 modified bonds per frame) 4 of 20 (20 %, 6 % to 44 %); p = 0.33 over seeds (2 + 2 models); "
         "log-rank p < 0.0001 over runs of these models only."
     )
