@@ -53,12 +53,13 @@ class Checkout:
 
 
 def copy_repository(target: Path, config: str = CONFIG) -> Checkout:
-    """The files that git tracks or would track, and Numba's machine code of the library, which takes long to make."""
+    """The files that git tracks or would track, and what Python and Numba have compiled of the library."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, text=True, capture_output=True,
     ).stdout.split()  # fmt: skip
-    listed += [str(file.relative_to(ROOT)) for file in (ROOT / "physembed").rglob("__pycache__/*.nb?")]
+    made = (file for kind in ("pyc", "nbi", "nbc") for file in (ROOT / "physembed").rglob(f"__pycache__/*.{kind}"))
+    listed += [str(file.relative_to(ROOT)) for file in made]
     for name in listed:
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
