@@ -365,6 +365,8 @@ def _base_clashes(name: str, config: Config) -> Iterator[tuple[str, Any, str]]:
             yield f"{key}.training.steps_of", other, problem
         elif config.arms[other].training.steps_of or config.arms[other].frames == 0:
             yield f"{key}.training.steps_of", other, "has no number of epochs of its own; name an arm that has"
+        elif config.arms[other].base.arm == name:
+            yield f"{key}.training.steps_of", other, "begins as the models of this arm, whose steps count; name another"
         elif arm.training.epochs:
             yield f"{key}.training.steps_of", other, "epochs are given as well; remove one of the two"
         elif arm.base.arm and config.arms[arm.base.arm].training.steps_of:

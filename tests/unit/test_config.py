@@ -292,6 +292,12 @@ BAD = [
         "epochs are given as well",
     ),
     (
+        "{arms: {a: {base: {arm: b}}, b: {training: {steps_of: a}}}}",
+        "arms.b.training.steps_of",
+        "'a'",
+        "begins as the models of this arm, whose steps count",
+    ),
+    (
         "{arms: {a: {}, b: {training: {steps_of: a}}, c: {training: {steps_of: b}}}}",
         "arms.c.training.steps_of",
         "'b'",
