@@ -164,8 +164,9 @@ def answer(molecule: MoleculeSummary, changes: Mapping[str, str]) -> str:
 
     The test over seeds comes first: the models are the independent samples, not the runs of one model.
 
-    `original (unmodified frames) 18 of 20 runs collapsed (90 %, 95 % interval 68 % to 98.8 %), adaptive (3 modified bonds
-    per frame) 4 of 20 (...); p = 0.33 over seeds (2 + 2 models); log-rank p < 0.0001 over runs of these models only.`
+    `original (unmodified frames) 18 of 20 runs collapsed (90 %, 95 % interval 68 % to 98.8 %), adaptive (3 modified
+    bonds per frame) 4 of 20 (...); p = 0.33 over seeds (2 + 2 models); log-rank p < 0.0001 over runs of these models
+    only.`
 
     Args:
         molecule: its tables.
