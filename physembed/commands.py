@@ -11,7 +11,7 @@ from physembed.errors import PhysEmbedError
 from physembed.files import check_writable
 
 if TYPE_CHECKING:
-    from physembed.export.engines import Conditions
+    from physembed.export.conditions import Conditions
 
 CERTIFICATE = ("certificate.csv", "certificate.md")
 RUN = ("series.csv", "trajectory.xyz")
@@ -46,7 +46,7 @@ def run(given: argparse.Namespace) -> None:
 def check(given: argparse.Namespace) -> None:
     """A certificate."""
     from physembed.export.certificate import check, markdown
-    from physembed.export.engines import Conditions
+    from physembed.export.conditions import Conditions
     from physembed.export.structures import read_structures
 
     if given.output is not None:
@@ -114,7 +114,7 @@ def lammps(given: argparse.Namespace) -> None:
 
 
 def _conditions(given: argparse.Namespace) -> Conditions:
-    from physembed.export.engines import Conditions
+    from physembed.export.conditions import Conditions
 
     ensembles = {"npt": given.npt, "nvt": given.nvt, "nve": given.nve}
     (name,) = [name for name, kelvin in ensembles.items() if kelvin is not None]

@@ -18,7 +18,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from physembed.analysis.density import mean_density
-from physembed.export.engines import ENGINES, Conditions, installed, open_session
+from physembed.export.conditions import Conditions
+from physembed.export.engines import ENGINES, installed, open_session
 from physembed.export.potential import Evaluation, Potential, is_periodic
 from physembed.export.runs import run
 from physembed.models.loading import reference_calculator

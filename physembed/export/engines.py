@@ -14,10 +14,9 @@ temperatures of their own for longer than a run lasts (docs/background/npt.md).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from ase import Atoms, units
@@ -27,6 +26,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
 from physembed.errors import PhysEmbedError
+from physembed.export.conditions import Conditions
 from physembed.export.potential import Evaluation, Potential, is_periodic
 from physembed.models.members import Files
 
@@ -34,48 +34,8 @@ ENGINES = {"torch-sim": "torch-sim-atomistic", "ase": "ase", "openmm": "openmm",
 """Package of each engine."""
 
 
-RANGES = (
-    ("temperature_K", 1e-3, 1e5),
-    ("pressure_bar", -1e7, 1e7),
-    ("timestep_fs", 0.01, 10.0),
-    ("thermostat_ps", 1e-3, 1e3),
-    ("barostat_ps", 1e-3, 1e3),
-    ("seed", 0, 2**31 - 1),
-)
-"""What `Conditions` may be; the name says the unit."""
-
-
 COMPRESSIBILITY_PER_BAR = 8e-5
 """Of a typical liquid, for the mass of ASE's barostat."""
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """Of a run."""
-
-    ensemble: Literal["nve", "nvt", "npt"] = "nve"
-    temperature_K: float = 298.15
-    """Of the thermostat and of the first momenta."""
-    pressure_bar: float = 1.01325
-    """Of the barostat."""
-    timestep_fs: float = 1.0
-    thermostat_ps: float = 0.5
-    """Inverse of the friction."""
-    barostat_ps: float = 1.0
-    """Relaxation time of the barostat; a Monte Carlo barostat has none."""
-    seed: int = 1
-    """Of the first momenta and of all noise."""
-
-    def __post_init__(self) -> None:
-        """Refuse what no run has, such as a time step in another unit.
-
-        Raises:
-            PhysEmbedError: a value is out of its range.
-        """
-        for name, low, high in RANGES:
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise PhysEmbedError(f"conditions: {name} is {value:g}; give a number from {low:g} to {high:g}")
 
 
 class Session(Protocol):

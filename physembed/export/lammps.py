@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -27,11 +27,9 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from physembed.errors import PhysEmbedError
+from physembed.export.conditions import Conditions
 from physembed.export.potential import Potential, check_lattice, is_periodic
 from physembed.models.members import Files
-
-if TYPE_CHECKING:
-    from physembed.export.engines import Conditions
 
 log = logging.getLogger(__name__)
 KCAL = 23.060547830619026

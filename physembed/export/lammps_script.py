@@ -20,7 +20,7 @@ import ase.io
 from ase import Atoms
 
 from physembed.errors import PhysEmbedError
-from physembed.export.engines import Conditions
+from physembed.export.conditions import Conditions
 from physembed.export.lammps import attach, checked, integration, open_lammps
 from physembed.export.mliap import write_mliap
 from physembed.export.potential import is_periodic

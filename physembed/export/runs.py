@@ -9,7 +9,8 @@ import pandas as pd
 from ase import Atoms, units
 
 from physembed.errors import PhysEmbedError
-from physembed.export.engines import Conditions, Session, open_session
+from physembed.export.conditions import Conditions
+from physembed.export.engines import Session, open_session
 from physembed.export.potential import Potential
 from physembed.models.members import Files
 from physembed.progress import Progress

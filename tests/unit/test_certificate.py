@@ -13,7 +13,8 @@ from ase.optimize import FIRE
 from physembed.errors import PhysEmbedError
 from physembed.export import certificate
 from physembed.export.certificate import check, markdown
-from physembed.export.engines import ENGINES, Conditions, PotentialCalculator, installed, open_session
+from physembed.export.conditions import Conditions
+from physembed.export.engines import ENGINES, PotentialCalculator, installed, open_session
 from physembed.export.potential import Potential
 from physembed.export.runs import run
 from tests.unit.models_for_tests import box, random_mace

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from physembed.export.engines import ENGINES, Conditions, installed
+from physembed.export.conditions import Conditions
+from physembed.export.engines import ENGINES, installed
 from physembed.export.runs import run
 from tests.unit.flexible_molecules import FlexibleMolecules, fluid
 

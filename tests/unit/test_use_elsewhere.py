@@ -10,7 +10,7 @@ import torch
 from ase.io import write
 
 from physembed import cli
-from physembed.export.engines import Conditions
+from physembed.export.conditions import Conditions
 from physembed.export.lammps_script import script
 from tests.unit.models_for_tests import box, random_mace
 from tests.unit.test_export import CORRECTION

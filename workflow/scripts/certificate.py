@@ -10,7 +10,7 @@ with stage(snakemake):
     import torch
 
     from physembed.export.certificate import check, markdown
-    from physembed.export.engines import Conditions
+    from physembed.export.conditions import Conditions
     from physembed.trajectory import spread
 
     torch.set_num_threads(snakemake.threads)
