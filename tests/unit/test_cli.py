@@ -16,7 +16,8 @@ from ase import Atoms
 
 from physembed import cli
 from physembed.errors import PhysEmbedError
-from physembed.export.conditions import Conditions, installed
+from physembed.export.conditions import Conditions
+from physembed.export.engines import installed
 from physembed.export.lammps import attach_potential, checked, define, open_lammps
 from physembed.export.potential import Potential
 from physembed.export.runs import run

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from physembed import load_ase, load_torchsim
 from physembed.errors import PhysEmbedError
-from physembed.export.conditions import Conditions, open_session
+from physembed.export.conditions import Conditions
+from physembed.export.engines import open_session
 from physembed.export.potential import Potential
 from physembed.models.committee import write_committee
 from physembed.models.corrected import card_of
