@@ -19,13 +19,18 @@ NO_SPACE_BYTES = 1 << 16
 def cache_folder() -> Path:
     """Folder for what can be made again: `PHYSEMBED_CACHE`, or `physembed` in `XDG_CACHE_HOME` or `~/.cache`.
 
-    It need not exist or be writable. For a user without a home folder it is in the folder of temporary files.
+    It need not exist or be writable. For a user without a home folder it is the `temporary_folder`.
     """
     given = os.environ.get("PHYSEMBED_CACHE")
     if given:
         return Path(given)
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 that raises
-    return Path(tempfile.gettempdir() if caches.startswith("~") else caches) / "physembed"
+    return temporary_folder() if caches.startswith("~") else Path(caches) / "physembed"
+
+
+def temporary_folder() -> Path:
+    """A folder of this user among those of temporary files, for what can be made again."""
+    return Path(tempfile.gettempdir()) / f"physembed-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 import torch_sim as ts
 from ase import Atoms
 from torch import Tensor
-from torch_sim.models.interface import ModelInterface, SumModel
+from torch_sim.models.interface import SumModel
 from torch_sim.state import SimState
 
 from physembed.engine.beyond_cutoff import vanishes_beyond_cutoff
@@ -83,7 +83,7 @@ class LiquidModel(SumModel):
     (positive under tension; zero without periodicity), all with the correction, and for reweighting `base_energy`,
     the energy of MACE alone, `cso_S0` and `cso_S1`, (n_systems,) eV each:
     energy = base_energy - alpha (cso_S0 + a1 cso_S1). They are also computed for systems with alpha = 0, but not by
-    `uncorrected`.
+    `base` alone.
     """
 
     def __init__(self, base: LiquidMace | CompiledLiquid, cso: ListedCSO) -> None:
@@ -113,10 +113,6 @@ class LiquidModel(SumModel):
         """Build all pair lists for a state."""
         self.base.make_lists(state)
         self.cso.make_lists(state)
-
-    def uncorrected(self) -> UncorrectedModel:
-        """The MACE model alone; weights are shared."""
-        return UncorrectedModel(self.base.again())
 
     def with_parameters(self, alpha: Values, a1: Values) -> LiquidModel:
         """The same MACE model (weights are shared) with other parameters: for other systems, or a subset of the batch.
@@ -150,34 +146,6 @@ class LiquidModel(SumModel):
         if not self.fixed_shapes and not state.pbc.any():
             output["stress"] = torch.zeros_like(output["stress"])
         return output | {"base_energy": base["energy"]}
-
-
-class UncorrectedModel(ModelInterface):
-    """As `LiquidModel` without a correction, of which nothing is evaluated: there is no `cso_S0` and no `cso_S1`."""
-
-    def __init__(self, base: LiquidMace | CompiledLiquid) -> None:
-        super().__init__()
-        self._device, self._dtype, self.base = base.device, base.dtype, base
-        self._compute_forces = self._compute_stress = True
-
-    @property
-    def fixed_shapes(self) -> bool:
-        """Whether an evaluation can be captured in a CUDA graph."""
-        return self.base.fixed_shapes
-
-    @property
-    def lists(self) -> tuple[PaddedList, ...]:
-        """Pair lists that the caller has to verify."""
-        return self.base.lists
-
-    def make_lists(self, state: Any) -> None:
-        """Build all pair lists for a state."""
-        self.base.make_lists(state)
-
-    def forward(self, state: SimState, **_kwargs: object) -> dict[str, Tensor]:
-        """Evaluate MACE."""
-        output = self.base(state)
-        return {name: output[name] for name in ("energy", "forces", "stress")} | {"base_energy": output["energy"]}
 
 
 def evaluator(model: LiquidModel) -> Callable[[Sequence[Atoms]], tuple[np.ndarray, list[np.ndarray]]]:

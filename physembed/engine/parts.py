@@ -12,16 +12,20 @@ import torch
 from torch import Tensor
 from torch_sim.models.interface import ModelInterface
 
+from physembed.engine.compiled.models import CompiledLiquid
 from physembed.engine.device import half_as_many, resolve_device, systems_that_fit
-from physembed.engine.liquid_model import LiquidModel, UncorrectedModel, load_liquid
+from physembed.engine.liquid_model import LiquidModel, load_liquid
+from physembed.engine.mace import LiquidMace
 from physembed.engine.neighbors import PaddedList
+
+Uncorrected = LiquidMace | CompiledLiquid
 
 
 @dataclass(frozen=True)
 class _Part:
     """Systems that are evaluated together."""
 
-    model: LiquidModel | UncorrectedModel
+    model: LiquidModel | Uncorrected
     atoms: slice
     systems: slice
     numbers: Tensor
@@ -53,7 +57,7 @@ class LiquidParts(ModelInterface):
 
     def __init__(
         self,
-        model_of: Callable[[slice], LiquidModel | UncorrectedModel],
+        model_of: Callable[[slice], LiquidModel | Uncorrected],
         n_systems: int,
         systems_at_once: int | None = None,
     ) -> None:
@@ -141,7 +145,7 @@ class Point(Protocol):
 
 def models_of_points(
     model_file: str | Path, device: str, dtype: str, convention: str, *, sums: bool = False
-) -> Callable[[Sequence[Point]], LiquidModel | UncorrectedModel | LiquidParts]:
+) -> Callable[[Sequence[Point]], LiquidModel | Uncorrected | LiquidParts]:
     """Return a function that creates the model of a batch of runs, each with its alpha and a1; the file is loaded once.
 
     On a GPU the model can be captured in a CUDA graph and requires systems with the same number of atoms.
@@ -160,12 +164,12 @@ def models_of_points(
     graphs = device == "cuda"
     model = load_liquid(model_file, device, dtype, convention=convention, alpha=0.0, a1=0.0, fixed_shapes=graphs)
 
-    def make(points: Sequence[Point]) -> LiquidModel | UncorrectedModel | LiquidParts:
+    def make(points: Sequence[Point]) -> LiquidModel | Uncorrected | LiquidParts:
         corrected = sums or any(point.alpha for point in points)
 
-        def of(some: slice) -> LiquidModel | UncorrectedModel:
+        def of(some: slice) -> LiquidModel | Uncorrected:
             if not corrected:
-                return model.uncorrected()
+                return model.base.again()
             return model.with_parameters([p.alpha for p in points[some]], [p.a1 for p in points[some]])
 
         return LiquidParts(of, len(points)) if graphs else of(slice(None))

@@ -200,8 +200,7 @@ def test_nothing_of_the_correction_is_evaluated_where_no_run_has_one(model_file)
     make = models_of_points(model_file, "cpu", "float64", "d3")
     alone, with_sums = make([uncorrected] * 2)(state), make([uncorrected, corrected])(state)
     assert "cso_S0" in with_sums and "cso_S0" not in alone
-    for name in ("energy", "base_energy"):
-        assert alone[name][0] == with_sums[name][0]
+    assert alone["energy"][0] == with_sums["energy"][0] == with_sums["base_energy"][0]
     assert torch.equal(alone["forces"][: len(systems[0])], with_sums["forces"][: len(systems[0])])
     assert torch.equal(alone["stress"][0], with_sums["stress"][0])
     assert "cso_S0" in models_of_points(model_file, "cpu", "float64", "d3", sums=True)([uncorrected] * 2)(state)

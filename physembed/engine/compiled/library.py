@@ -23,7 +23,7 @@ import llvmlite
 from llvmlite import binding as llvm
 from llvmlite import ir
 
-from physembed.files import cache_folder
+from physembed.files import cache_folder, temporary_folder
 
 log = logging.getLogger(__name__)
 
@@ -135,8 +135,7 @@ def _name(what: str) -> str:
 
 
 def _folders() -> list[Path]:
-    temporary = Path(tempfile.gettempdir()) / f"physembed-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
-    return [cache_folder(), temporary]
+    return [cache_folder(), temporary_folder()]
 
 
 def _made(what: str, make: Callable[[], ir.Module]) -> bytes:
