@@ -375,7 +375,7 @@ class SkinList:
         frames, periodic = frame.double().numpy().copy(), pbc.numpy()
         # In the cell of a failed system no coordinate is finite, so there are no pairs.
         frames[~np.isfinite(frames).all((1, 2))] = np.eye(3)
-        ranges = shift_ranges(frames, periodic, reach) + 2
+        ranges = shift_ranges(frames, periodic, reach) + 3
         ends = np.cumsum(np.bincount(system_idx.numpy(), minlength=len(frames)))
         coordinates, starts, found, n_pairs = fractional.double().numpy(), [np.zeros(1, np.int64)], [], 0
         for system, (begin, end) in enumerate(pairwise([0, *ends.tolist()])):

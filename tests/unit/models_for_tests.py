@@ -9,6 +9,7 @@ from functools import wraps
 import numpy as np
 import torch
 from ase import Atoms
+from ase.build import molecule
 from mace import modules
 
 R_MAX = 4.0
@@ -93,4 +94,15 @@ def box(
             atoms = candidate
     # Not wrapped: an MD run does not wrap its atoms.
     atoms.positions += rng.integers(-2, 3, (n_atoms, 3)) @ cell
+    return atoms
+
+
+def box_of_molecules(seed: int, spacing: tuple[float, float, float] = (6.5, 6.7, 7.0)) -> Atoms:
+    """A box of eight molecules of twelve atoms, no two of which are as near as a bond is long."""
+    rng, atoms = np.random.default_rng(seed), Atoms(cell=2.0 * np.array(spacing), pbc=True)
+    for place in np.ndindex(2, 2, 2):
+        one = molecule("CH3CH2OCH3")
+        one.rotate(rng.uniform(0, 360), rng.normal(size=3), center="COM")
+        one.positions += np.array(place) * spacing - one.positions.mean(0)
+        atoms += one
     return atoms

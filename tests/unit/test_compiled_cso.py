@@ -11,8 +11,9 @@ from dftd3.interface import CSODampingParam, DispersionModel
 from physembed.engine.liquid_model import ListedCSO
 from physembed.errors import PhysEmbedError
 from physembed.models.cso import CSOModel, CSOParameters, Cutoffs
+from physembed.models.cso.kernels import LARGEST
 from physembed.units import BOHR, HARTREE
-from tests.unit.models_for_tests import box
+from tests.unit.models_for_tests import box, box_of_molecules
 from tests.unit.test_cso_oracle import ORACLE_CUTOFFS, SWITCHED_CUTOFFS, random_batch, random_parameters
 
 CPU = torch.device("cpu")
@@ -50,8 +51,8 @@ def test_it_is_the_model_in_pytorch(convention, periodic, cutoffs):
 
 
 @pytest.mark.parametrize("reach", [4.0, 9.0], ids=["few in reach", "most in reach"])
-def test_it_is_the_model_in_pytorch_whichever_way_c6_is_found(reach):
-    """Pair by pair where an atom meets few of its system, otherwise for the whole system at once."""
+def test_it_is_the_model_in_pytorch_in_networks_of_bonds(reach):
+    """Large groups with partners in few of the others, or in most of them and their images."""
     batch = [box(200, (12.0, 13.0, 14.0), 2), box(30, (8.0, 9.0, 7.0), 5, skew=1.0)]
     parameters, cutoffs = {"a1": 0.6, "alpha": 0.05}, Cutoffs(reach, 1.0, 3.5, 1.0)
     expected = CSOModel(CSOParameters(**parameters), "d3", cutoffs)(state_of(batch))
@@ -134,18 +135,55 @@ def test_threads_and_other_systems_change_no_bit(convention, monkeypatch):
 
 
 def test_an_old_list_changes_no_bit():
-    """Atoms move, some across the walls of the cell, the cell changes, and the list is made anew now and then."""
-    atoms, rng = box(50, (9.0, 9.5, 10.0), 2), np.random.default_rng(1)
+    """Molecules move, some across the walls of the cell, it changes, and the list is made anew now and then."""
+    atoms, rng = box_of_molecules(2), np.random.default_rng(1)
     model = listed({"a1": 0.6, "alpha": 0.05}, "d3", dtype=torch.float32)
-    for step in range(12):
-        atoms.positions += rng.normal(0, 0.08, atoms.positions.shape)
-        atoms.set_cell(atoms.cell.array * rng.normal(1, 0.001), scale_atoms=True)
-        if step == 6:
+    walked, crossed = atoms.positions.copy(), 0
+    for step in range(24):
+        walked += np.repeat(rng.normal(0, 0.08, (8, 3)), 12, 0)
+        atoms.positions = walked + rng.normal(0, 0.03, walked.shape)
+        atoms.set_cell(atoms.cell.array * rng.normal(1, 0.0005))
+        if step == 12:
+            crossed = (atoms.get_positions(wrap=True) != atoms.positions).any(1).sum()
             atoms.wrap()
+            walked = atoms.positions.copy()
         kept = model(state_of([atoms], torch.float32))
         fresh = listed({"a1": 0.6, "alpha": 0.05}, "d3", dtype=torch.float32)(state_of([atoms], torch.float32))
         assert all(torch.equal(kept[name], fresh[name]) for name in NAMES), step
-    assert 1 < model.list.rebuilds < 12
+    assert 1 < model.list.rebuilds < 16
+    assert crossed > 8
+
+
+def test_groups_are_neighbours_in_the_network_of_bonds():
+    """A chain of 40 atoms, two molecules of twelve across the walls, and an atom alone."""
+    chain = Atoms("C40", [[1.4 * k, 0, 10] for k in range(40)])
+    atoms = chain + box_of_molecules(3)[:24] + Atoms("O", [[30.0, 20, 20]])
+    atoms.set_cell([60.0, 30.0, 30.0])
+    atoms.pbc = True
+    order = np.random.default_rng(5).permutation(len(atoms))
+    model = listed({"a1": 0.6, "alpha": 0.05}, "d3")
+    model(state_of([atoms[order]]))
+    groups = model.compiled(state_of([atoms[order]]))._groups
+    assert sorted(groups.members) == list(range(65))
+    parts = [sorted(order[part]) for part in np.split(groups.members, groups.starts[1:-1])]
+    assert list(range(40, 52)) in parts
+    assert list(range(52, 64)) in parts
+    assert [64] in parts
+    of_chain = [part for part in parts if part[0] < 40]
+    assert sum(map(len, of_chain)) == 40
+    assert all(len(part) <= LARGEST for part in of_chain)
+    assert len(of_chain) <= 5
+    assert sorted(groups.dealt) == list(range(len(parts)))
+
+
+def test_no_partner_is_lost_where_groups_are_in_small_boxes():
+    """Molecules in boxes in which each meets many images of itself, against the model in PyTorch."""
+    batch = [box_of_molecules(4)[:12], box_of_molecules(5)[12:24], box_of_molecules(6)[:36]]
+    for atoms, edge in zip(batch, (4.5, 7.0, 6.2), strict=True):
+        atoms.set_cell([edge, edge + 0.4, edge + 1.1])
+    parameters = {"a1": 0.6, "alpha": 0.05}
+    expected = CSOModel(CSOParameters(**parameters), "d3")(state_of(batch))
+    assert_same(listed(parameters, "d3")(state_of(batch)), expected, 1e-10)
 
 
 def test_another_batch_gets_parameters_of_its_own():

@@ -11,6 +11,7 @@ from physembed.engine.numba_kernels import Array
 from physembed.engine.shares import shared
 from physembed.models.cso import kernels
 from physembed.models.cso.energy import COUNTING_STEEPNESS, REFERENCE_STEEPNESS, CSOParameters, CSOResult
+from physembed.models.cso.groups import bonded_groups
 from physembed.models.cso.parameters import Convention, Cutoffs, require_elements
 from physembed.units import BOHR, HARTREE
 
@@ -43,7 +44,7 @@ class CompiledCSO:
             return parameters.per_system(name, n_systems, double, torch.device("cpu")).numpy()
 
         self._real = torch.empty(0, dtype=dtype).numpy().dtype
-        self._kind, self._system = kind.numpy(), system.numpy()
+        self._numbers, self._kind, self._system = numbers.numpy(), kind.numpy(), system.numpy()
         self._n_kinds, self._n_systems = len(elements), n_systems
         self._alpha, self._a1 = values("alpha"), values("a1")
         s6 = np.full(n_systems, convention.s6) if parameters.s6 is None else values("s6")
@@ -75,7 +76,7 @@ class CompiledCSO:
 
         coordination = data.reference_coordination[elements]
         n_ref = int((coordination >= 0.0).any(dim=0).nonzero().max()) + 1
-        self._n_ref = (coordination >= 0.0).sum(1).numpy()
+        self._references = (coordination >= 0.0).sum(1).numpy()
         self._reference = coordination[:, :n_ref].double().contiguous().numpy()
         self._reference_c6 = data.reference_c6[elements][:, elements, :n_ref, :n_ref].double().contiguous().numpy()
         self._counted = convention.coordination_dependent
@@ -83,39 +84,42 @@ class CompiledCSO:
         bond_length = radius[:, None] + radius[None, :] if self._counted else np.empty((0, 0))
         self._bond_length = bond_length.astype(self._real)
 
-        n_atoms = len(kind)
-        shape = (n_atoms, self._n_kinds, n_ref)
-        self._weights, self._weights_slope = (np.ones((n_ref, n_atoms), self._real) for _ in range(2))
-        self._half, self._half_slope = (np.empty(shape, self._real) for _ in range(2))
+        shape = (len(kind), self._n_kinds, n_ref)
+        self._weights, self._weights_slope = (np.ones(shape[::2], self._real) for _ in range(2))
+        self._half, self._half_slope = (np.zeros(shape, self._real) for _ in range(2))
         if not self._counted:
             self._half[:] = self._reference_c6[self._kind, :, 0, :]
-        starts = np.append(0, np.cumsum(np.bincount(self._system, minlength=n_systems)))
-        chunk = (np.arange(n_atoms) - starts[self._system]) % CHUNKS
-        bounds = np.append(0, np.cumsum(np.bincount(chunk, minlength=CHUNKS)))
-        self._chunks = bounds, np.argsort(chunk, kind="stable")
-        group = self._system * self._n_kinds + self._kind
-        self._order = np.argsort(group, kind="stable")
-        self._slot = np.argsort(self._order)
-        first = np.append(0, np.cumsum(np.bincount(group, minlength=n_systems * self._n_kinds)))
-        self._kind_bounds = first[np.arange(n_systems)[:, None] * self._n_kinds + np.arange(self._n_kinds + 1)]
-        self._largest = int(np.diff(starts).max(initial=0))
-        self._begins = np.empty((n_atoms, self._n_kinds + 1), np.int64)
-        self._ends, self._counts = np.empty((n_atoms, self._n_kinds), np.int64), np.empty(n_atoms, np.int64)
+        self._groups: kernels.Groups | None = None
         self._rows: Rows | None = None
 
-    def _list(self, rows: Rows, n_images: int) -> None:
+    def _list(self, rows: Rows, kept: Kept) -> None:
         """Put a new list in order."""
-        places = len(rows.second) + len(self._kind) * kernels.LANES
-        self._listed = np.empty((kernels.N_LISTED, places), np.uint32)
-        dealt, whole = self._chunks[1], (rows.starts, rows.second, rows.image)
-        kernels.sort_rows(dealt, self._kind, self._slot, *whole, self._listed, self._begins)
-        number = np.full(len(self._kind) * n_images, -1, np.int32)
-        found = kernels.number_images(self._begins, self._listed, n_images, number)
-        self._codes, self._placed = np.flatnonzero(number >= 0), np.empty((found, 3), self._real)
-        self._fields, self._partners = np.empty((kernels.N_FIELDS, places), self._real), np.empty(places, np.uint32)
-        counted = places if self._counted else 0
-        self._close = np.empty((kernels.N_FIELDS, counted), self._real), np.empty(counted, np.uint32), self._counts
-        self._longest = max(int(np.diff(rows.starts).max(initial=0)), self._largest) + kernels.LANES
+        positions, lattice = kept.positions.numpy(), kept.lattice.contiguous().numpy()
+        if self._groups is None:
+            self._groups = bonded_groups(self._numbers, self._kind, self._system, rows, kept, CHUNKS)
+        n_groups, n_pairs, n_images = len(self._groups.dealt), len(rows.second), lattice.shape[1]
+        self._shift = np.empty(len(self._kind), np.int64)
+        pairs = rows.starts, rows.second, rows.image
+        kernels.shifts_to_first(self._groups, *pairs, positions, lattice, self._shift)
+
+        def empty(n: int) -> tuple[Array, Array, Array]:
+            own = np.empty((n_groups, self._n_kinds), np.int64)
+            return np.empty(n, np.uint16), np.empty((n_groups, self._n_kinds + 1), np.int64), own
+
+        self._listed = kernels.Listed(np.empty(n_pairs, np.uint32), np.empty(n_pairs, np.int32), *empty(n_pairs))
+        kernels.list_partners(self._groups, *pairs, self._shift, n_images, self._listed)
+        lengths = self._listed.starts[:, -1] - self._listed.starts[:, 0]
+        n_blocks = lengths // kernels.LANES + self._n_kinds
+        first, places = np.cumsum(n_blocks) - n_blocks, int(n_blocks.sum()) * kernels.LANES
+        self._longest = int(n_blocks.max(initial=0)) * kernels.LANES
+
+        def near(slopes: int) -> kernels.Near:
+            masks, starts, own = empty(places)
+            starts[:, 0] = first
+            rest = np.empty(places, np.uint32), masks, starts, own, np.empty(slopes * places, self._real)
+            return kernels.Near(np.empty(3 * places, self._real), *rest)
+
+        self._near, self._close = near(0), near(kernels.LARGEST) if self._counted else None
         self._rows = rows
 
     def evaluate(self, rows: Rows, kept: Kept, threads: int) -> CSOResult:
@@ -126,47 +130,48 @@ class CompiledCSO:
             kept: where its atoms are.
             threads: how many share the work; the result does not depend on it.
         """
-        positions, lattice, left = kept.positions.numpy(), kept.lattice.contiguous().numpy(), kept.left.numpy()
         n_atoms = len(self._kind)
         if rows is not self._rows:
-            self._list(rows, lattice.shape[1])
-        places = self._system, positions, lattice, left
-        kernels.place_images(self._codes, self._order, *places, self._placed)
+            self._list(rows, kept)
+        groups, near, close = self._groups, self._near, self._close
+        structure = kernels.Structure(
+            kept.positions.numpy(), kept.lattice.contiguous().numpy(), kept.left.numpy(), self._shift
+        )
         coordination = np.zeros((CHUNKS, n_atoms if self._counted else 0))
         by_coordination = np.zeros_like(coordination)
         sums, virials = np.zeros((CHUNKS, self._n_systems, 2)), np.zeros((CHUNKS, self._n_systems, 6))
         forces = np.zeros((CHUNKS, n_atoms, 3))
 
+        orders = (0,) * self._weights.shape[1]
+
         def memory() -> Array:
             return np.empty((kernels.N_ROWS, self._longest), self._real)
 
+        def blocks() -> Array:
+            return np.empty(self._longest * (kernels.W // kernels.LANES + 2 * len(orders) + 1), self._real)
+
         def find(_: int, first: int, end: int) -> None:
             kernels.find(
-                first, end, *self._chunks, self._kind, self._order, self._slot, *places, self._listed, self._begins,
-                self._placed, self._constants, self._bond_length, self._fields, self._partners, self._ends,
-                *self._close, memory(), np.empty(self._longest, np.uint32), coordination,
+                first, end, groups, structure, self._listed, self._constants, self._bond_length, near, close, memory(),
+                blocks(), coordination,
             )  # fmt: skip
 
         def energies(_: int, first: int, end: int) -> None:
             kernels.energies(
-                first, end, *self._chunks, self._kind, self._slot, self._system, self._begins, self._ends,
-                self._partners, self._constants, self._pair_table, factors, self._kind_bounds, self._n_ref,
-                self._weights, self._weights_slope, self._half, self._half_slope, memory(), self._fields, sums,
-                by_coordination, forces, virials,
+                first, end, groups, structure, near, self._constants, self._pair_table, factors, orders,
+                self._references, self._weights, self._weights_slope, self._half, self._half_slope, blocks(), sums,
+                by_coordination if self._counted else None, forces, virials,
             )  # fmt: skip
 
         def pull(_: int, first: int, end: int) -> None:
-            kernels.pull(
-                first, end, *self._chunks, self._slot, self._system, self._begins, *self._close, change, memory(),
-                forces, virials,
-            )  # fmt: skip
+            kernels.pull(first, end, groups, structure, close, change, blocks(), forces, virials)
 
         factors = self._factors.astype(self._real)
         shared(find, CHUNKS, threads)
         if self._counted:
             kernels.interpolate(
-                self._kind, self._slot, coordination.sum(0), self._reference, self._reference_c6, REFERENCE_STEEPNESS,
-                self._weights, self._weights_slope, self._half, self._half_slope,
+                self._kind, coordination.sum(0), self._reference, self._references, self._reference_c6,
+                REFERENCE_STEEPNESS, self._weights, self._weights_slope, self._half, self._half_slope,
             )  # fmt: skip
         shared(energies, CHUNKS, threads)
         if self._counted:
@@ -175,7 +180,7 @@ class CompiledCSO:
         s0, s1 = (sums.sum(0) * self._sum_factors).T
         return CSOResult(
             energy=self._tensor(-self._alpha * (s0 + self._a1 * s1)),
-            forces=self._tensor(forces.sum(0)[self._slot]),
+            forces=self._tensor(forces.sum(0)),
             virial=self._tensor(virials.sum(0)[:, [[0, 5, 4], [5, 1, 3], [4, 3, 2]]]),
             s0=self._tensor(s0),
             s1=self._tensor(s1),

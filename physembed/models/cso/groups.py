@@ -1,0 +1,74 @@
+"""Groups of atoms that are bonded to each other, for the compiled loops of the CSO correction."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase.data import covalent_radii
+
+from physembed.engine.neighbors import Kept, Rows
+from physembed.engine.numba_kernels import Array
+from physembed.models.cso.kernels import LARGEST, Groups
+
+STRETCH = 1.3
+"""Longest bond over the sum of the covalent radii."""
+
+
+def bonded_groups(numbers: Array, kind: Array, system: Array, rows: Rows, kept: Kept, chunks: int) -> Groups:
+    """Groups of at most `LARGEST` atoms, neighbours in the network of bonds, dealt out to chunks.
+
+    They depend on the bonds alone: structures with the same bonds have the same groups. The atoms of a group can be
+    anywhere, but the further they are from each other the fewer partners they have in common.
+
+    Args:
+        numbers: (n_atoms,) atomic numbers.
+        kind, system: see `Groups`.
+        rows: a list of pairs that contains all bonds.
+        kept: where the atoms are.
+        chunks: number of chunks, among which the groups of each system are shared evenly.
+    """
+    positions, lattice = kept.positions.numpy(), kept.lattice.numpy()
+    first = np.repeat(np.arange(len(numbers)), np.diff(rows.starts))
+    longest = STRETCH * (covalent_radii[numbers[first]] + covalent_radii[numbers[rows.second]])
+    number = rows.image + kept.left.numpy()[first] - kept.left.numpy()[rows.second]
+    vectors = positions[rows.second] + lattice[system[first], number] - positions[first]
+    bonded = (np.square(vectors).sum(1) < longest**2) & (first != rows.second)
+    neighbors: list[list[int]] = [[] for _ in numbers]
+    for i, j in zip(first[bonded].tolist(), rows.second[bonded].tolist(), strict=True):
+        neighbors[i].append(j)
+        neighbors[j].append(i)
+
+    of_atom = np.empty(len(numbers), np.int64)
+    members, starts, n_of_system = [], [0], np.zeros(system.max(initial=0) + 1, np.int64)
+    chunk: list[int] = []
+    for molecule in _molecules(neighbors):
+        for part in np.array_split(molecule, -(-len(molecule) // LARGEST)):
+            of_atom[part] = len(chunk)
+            members += part.tolist()
+            starts.append(len(members))
+            chunk.append(n_of_system[system[part[0]]] % chunks)
+            n_of_system[system[part[0]]] += 1
+    return Groups(
+        of_atom=of_atom,
+        members=np.array(members, np.int64),
+        starts=np.array(starts),
+        dealt=np.argsort(chunk, kind="stable"),
+        chunks=np.append(0, np.cumsum(np.bincount(chunk, minlength=chunks))),
+        kind=kind,
+        system=system,
+    )
+
+
+def _molecules(neighbors: list[list[int]]) -> list[list[int]]:
+    """The atoms of each molecule along its bonds, depth first; atoms with one neighbour directly follow it."""
+    seen, molecules = [False] * len(neighbors), []
+    for root in range(len(neighbors)):
+        order, stack = [], [root]
+        while stack:
+            atom = stack.pop()
+            if not seen[atom]:
+                seen[atom] = True
+                order.append(atom)
+                stack += sorted(set(neighbors[atom]), key=lambda other: (-len(neighbors[other]), -other))
+        if order:
+            molecules.append(order)
+    return molecules
