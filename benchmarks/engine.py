@@ -5,7 +5,8 @@ torch-sim model, which searches neighbours in every step; symmetrix-xl through A
 far apart in one system; and `LangevinBatch` with the model of `load_isolated`.
 Liquid EMC (NPT, stochastic cell rescaling), without and with the CSO correction: torch-sim with MACE's model and
 `CSOModel` on torch-sim's list; and `LiquidBatch` with the model of `load_liquid`.
-Models are untrained and are named by channels, max_L and cutoff in Å: `64x1` or `96x0x4.5`; `--trained` takes a model
+Models are untrained and are named by channels, max_L and cutoff in Å: `64x1` or `96x0x4.5`. Their forces are next to
+nothing, so the molecules are kept cold, to stay as they are. `--trained` takes a model
 and a box of a study instead, in which atoms move as they do in production. The ways take turns of
 about the same time each, so that a load of the machine hits all alike.
 
@@ -50,8 +51,12 @@ from physembed.engine.mace import load_isolated
 from physembed.models.cso import CSOModel, CSOParameters
 from physembed.units import FS, KB
 
+MOLECULE_TEMPERATURE_K = 0.01
+"""No force holds the molecules together: at 300 K they would lose half of their pairs within a turn."""
 TEMPERATURE_K, TIMESTEP_FS, FRICTION_PER_PS = 300.0, 0.5, 10.0
-THERMOSTAT_PS, BAROSTAT_PS, COMPRESSIBILITY_PER_BAR = 0.1, 1.0, 8e-5
+THERMOSTAT_PS, BAROSTAT_PS = 0.1, 1.0
+COMPRESSIBILITY_PER_BAR = 1e-7
+"""So low that the box, under the pressure of a gas of atoms, keeps its size for as long as is timed."""
 ALPHA, A1, CONVENTION = 0.05, 0.6, "d3"
 MOLECULE_MODELS = {"cpu": ["16x0", "64x0", "64x1", "256x2"], "cuda": ["256x2"]}
 LIQUID_MODELS = {"cpu": ["96x0x4.5", "64x2"], "cuda": ["96x0x4.5", "64x2"]}
@@ -78,10 +83,10 @@ def one_by_one(file: Path, start: Atoms, device: str) -> Advance:
     cueq = device == "cuda"
     atoms.calc = MACECalculator(str(file), device=device, default_dtype="float32", enable_cueq=cueq)
     rng = np.random.default_rng(0)
-    thermalize_momenta(atoms, TEMPERATURE_K, rng=rng)
+    thermalize_momenta(atoms, MOLECULE_TEMPERATURE_K, rng=rng)
     friction = FRICTION_PER_PS / (1000 * units.fs)
     dynamics = Langevin(
-        atoms, TIMESTEP_FS * units.fs, temperature_K=TEMPERATURE_K, friction=friction, fixcm=False, rng=rng
+        atoms, TIMESTEP_FS * units.fs, temperature_K=MOLECULE_TEMPERATURE_K, friction=friction, fixcm=False, rng=rng
     )
     return dynamics.run
 
@@ -115,10 +120,10 @@ def all_in_one(file: Path, starts: list[Atoms]) -> Advance | None:
         print(f"symmetrix-xl: {' '.join(str(error).split())[:200]}")
         return None
     rng = np.random.default_rng(0)
-    thermalize_momenta(together, TEMPERATURE_K, rng=rng)
+    thermalize_momenta(together, MOLECULE_TEMPERATURE_K, rng=rng)
     friction = FRICTION_PER_PS / (1000 * units.fs)
     return Langevin(
-        together, TIMESTEP_FS * units.fs, temperature_K=TEMPERATURE_K, friction=friction, fixcm=False, rng=rng
+        together, TIMESTEP_FS * units.fs, temperature_K=MOLECULE_TEMPERATURE_K, friction=friction, fixcm=False, rng=rng
     ).run
 
 
@@ -143,13 +148,13 @@ def molecules(count: int, name: str, device: str, folder: Path) -> dict[str, tup
     arguments = {
         "model": stock,
         "dt": tensor(TIMESTEP_FS * FS),
-        "kT": tensor(TEMPERATURE_K * KB),
+        "kT": tensor(MOLECULE_TEMPERATURE_K * KB),
         "gamma": tensor(FRICTION_PER_PS / (1000 * FS)),
     }
     ours = LangevinBatch(
         load_isolated(file, device, "float32"),
         starts,
-        temperature_K=TEMPERATURE_K,
+        temperature_K=MOLECULE_TEMPERATURE_K,
         timestep_fs=TIMESTEP_FS,
         friction_per_ps=FRICTION_PER_PS,
         seed=1,

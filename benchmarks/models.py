@@ -21,7 +21,7 @@ PARACETAMOL, EMC, DENSITY_G_CM3 = "CC(=O)Nc1ccc(O)cc1", "CCOC(=O)OC", 1.006
 def random_mace(
     elements: Sequence[int], channels: int, *, max_L: int = 0, max_ell: int = 3, r_max: float = 5.0
 ) -> torch.nn.Module:
-    """Two layers, correlation 3, random weights, in float32; its forces are too weak to change a structure."""
+    """Two layers, correlation 3, random weights, in float32. Its forces are so small that they move nothing."""
     torch.manual_seed(1)
     return modules.ScaleShiftMACE(
         r_max=r_max,
@@ -39,7 +39,7 @@ def random_mace(
         atomic_numbers=list(elements),
         correlation=3,
         gate=torch.nn.functional.silu,
-        atomic_inter_scale=0.05,
+        atomic_inter_scale=1e-6,
         atomic_inter_shift=0.0,
     ).float()
 

@@ -27,6 +27,9 @@ from physembed.models.cso.energy import Values
 from physembed.models.cso.model import same
 from physembed.models.file import load_module
 
+CPU_SKIN_A = 2.0
+"""Skin of the list of dispersion pairs on a CPU. It takes as long to make as ten evaluations of the correction."""
+
 
 class ListedCSO(OnPairs, CSOModel):
     """`CSOModel` on a list of pairs that is reused between calls, always with forces and stress."""
@@ -45,7 +48,7 @@ class ListedCSO(OnPairs, CSOModel):
         self.fixed_shapes = fixed_shapes
         self._compiled: CompiledCSO | None = None
         self._compiled_for: tuple[Tensor, Tensor] | None = None
-        self.list = PaddedList(self.reach, half=True) if fixed_shapes else SkinList(half=True)
+        self.list = PaddedList(self.reach, half=True) if fixed_shapes else SkinList(CPU_SKIN_A, half=True)
 
     def forward(self, state: SimState, **_kwargs: object) -> dict[str, Tensor]:
         """Evaluate the correction; input, output and errors as in `CSOModel`."""
