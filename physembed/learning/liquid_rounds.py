@@ -26,8 +26,8 @@ from physembed.liquids.rigid import between_molecules, molecule_numbers
 from physembed.md.broken_bonds import BondWatch
 from physembed.md.clock import Clock
 from physembed.md.npt import NPTPoint
+from physembed.md.resumable import ResumableRun
 from physembed.molecules.bonds import equilibrium_length_matrix
-from physembed.progress import Progress
 
 RECORD_FS = 150.0
 """Time between two frames that may be chosen."""
@@ -46,7 +46,7 @@ def starts_of(frames: Sequence[Atoms]) -> list[Atoms]:
     return list(found.values())
 
 
-class LiquidRound:
+class LiquidRound(ResumableRun):
     """MD of a model from reference frames; can be killed at any time and resumes from its last saved state.
 
     Args:
@@ -59,6 +59,8 @@ class LiquidRound:
         restart: folder for the saved state, specific to all of this.
         clock: clock of the job.
     """
+
+    name, unit = "reference MD", "records"
 
     def __init__(
         self,
@@ -78,7 +80,7 @@ class LiquidRound:
         self.lengths_A = equilibrium_length_matrix(bonds, self.starts[0].numbers)
         self.molecules = molecule_numbers(self.starts[0])
         self.every = max(1, round(RECORD_FS / npt.timestep_fs))
-        self.total = max(1, round(settings.round_ps * 1000 / (self.every * npt.timestep_fs)))
+        self.n_records = max(1, round(settings.round_ps * 1000 / (self.every * npt.timestep_fs)))
         self.record_ps = self.every * npt.timestep_fs / 1000
         temperatures = [float(start.info["temperature_K"]) for start in self.starts]
         points = [NPTPoint(str(run), 0.0, 0.0, temperature, 0.0) for run, temperature in enumerate(temperatures)]
@@ -94,16 +96,16 @@ class LiquidRound:
         )
         self.positions: list[NDArray[np.float64]] = []
         """(n_runs, n_atoms, 3) Å of each record."""
-        self.ended: list[str] = [""] * len(self.starts)
+        self.failures: list[str] = [""] * len(self.starts)
         """Why a run ended early."""
-        self.lengths = [self.total] * len(self.starts)
+        self.lengths = [self.n_records] * len(self.starts)
         """Records of each run before that."""
         if self.restart.exists():
             saved = torch.load(self.restart, weights_only=False)  # our own file
             self.batch.load(saved["batch"])
-            self.positions, self.ended = saved["positions"], saved["ended"]
+            self.positions, self.failures = saved["positions"], saved["failures"]
             self.lengths = [
-                length if why else self.total for length, why in zip(saved["lengths"], self.ended, strict=True)
+                length if why else self.n_records for length, why in zip(saved["lengths"], self.failures, strict=True)
             ]
 
     def run(self) -> None:
@@ -112,27 +114,41 @@ class LiquidRound:
         Raises:
             PhysEmbedError: the time limit of the clock is reached; the state is saved.
         """
-        progress = Progress("reference MD", self.total, "records", start=len(self.positions))
-        while len(self.positions) < self.total and not all(self.ended):
-            self.batch.advance(self.every)
-            positions = self.batch.positions
-            self.positions.append(positions.cpu().numpy().astype(np.float64))
-            broken = self.bonds.broken(positions, range(len(self.starts)))
-            for run, (lost, bond) in enumerate(zip(self.batch.lost(), broken, strict=True)):
-                if (lost or bond) and not self.ended[run]:
-                    self.ended[run], self.lengths[run] = lost or bond, len(self.positions) - 1
-            progress.update(len(self.positions), f"{sum(map(bool, self.ended))} of {len(self.starts)} runs failed")
-            over = self.clock.over and len(self.positions) < self.total
-            if self.clock.save_due() or over:
-                self._save()
-            if over:
-                raise self.clock.end("reference MD", f"{len(self.positions)} of {self.total} records")
-        self._save()
-        progress.finish()
+        self.to_end(on_cpu=self.batch.positions.device.type == "cpu")
 
-    def _save(self) -> None:
+    @property
+    def done(self) -> int:
+        """Records made."""
+        return len(self.positions)
+
+    @property
+    def total(self) -> int:
+        """Records to make."""
+        return self.n_records
+
+    @property
+    def ended(self) -> bool:
+        """Whether all records are made, or every run has failed."""
+        return len(self.positions) >= self.n_records or all(self.failures)
+
+    def note(self) -> str:
+        """How many have failed."""
+        return f"{sum(map(bool, self.failures))} of {len(self.starts)} runs failed"
+
+    def advance(self) -> None:
+        """Go on to the next record."""
+        self.batch.advance(self.every)
+        positions = self.batch.positions
+        self.positions.append(positions.cpu().numpy().astype(np.float64))
+        broken = self.bonds.broken(positions, range(len(self.starts)))
+        for run, (lost, bond) in enumerate(zip(self.batch.lost(), broken, strict=True)):
+            if (lost or bond) and not self.failures[run]:
+                self.failures[run], self.lengths[run] = lost or bond, len(self.positions) - 1
+
+    def save(self) -> None:
+        """Save the batch and the records."""
         saved = {
-            "batch": self.batch.save(), "positions": self.positions, "ended": self.ended, "lengths": self.lengths,
+            "batch": self.batch.save(), "positions": self.positions, "failures": self.failures, "lengths": self.lengths,
         }  # fmt: skip
         with atomic(self.restart) as temporary:
             torch.save(saved, temporary)
@@ -165,15 +181,15 @@ class LiquidRound:
                     "temperature_K": start.info["temperature_K"],
                     "density_g_cm3": start.info["density_g_cm3"],
                     "length_ps": round(self.lengths[run] * self.record_ps, 6),
-                    "reason": self.ended[run],
+                    "reason": self.failures[run],
                     "closest_contact": contacts.min(initial=np.inf),
                     "frames": len(picked),
                 }
             )
         if not frames:
             raise PhysEmbedError(
-                f"liquid_round: {name}: the model loses its molecules at once in every run ({self.ended[0]}), so that "
-                "there is no frame to label; train it longer (training.epochs), or give it more frames"
+                f"liquid_round: {name}: the model loses its molecules at once in every run ({self.failures[0]}), so "
+                "that there is no frame to label; train it longer (training.epochs), or give it more frames"
             )
         return frames, pd.DataFrame(rows)
 

@@ -23,7 +23,7 @@ from physembed.files import atomic
 from physembed.liquids.replicas import EVAPORATED_BELOW
 from physembed.md.broken_bonds import BondWatch
 from physembed.md.clock import Clock
-from physembed.progress import Progress
+from physembed.md.resumable import ResumableRun
 from physembed.provenance import settings_hash
 from physembed.seeds import derive_seed
 from physembed.units import G_CM3
@@ -74,7 +74,7 @@ class Run:
     """Positions, momenta and cell at `step`; empty at the start."""
 
 
-class NPTRuns:
+class NPTRuns(ResumableRun):
     """The runs of one liquid; they can be killed at any time and resume from their last saved state.
 
     A run fails if it blows up (`WatchedModel`, `BondWatch`) or evaporates. This is a result, stored with the last valid
@@ -100,6 +100,8 @@ class NPTRuns:
     Raises:
         PhysEmbedError: no runs, duplicate labels, or starts or bonds that do not fit.
     """
+
+    name, unit = "npt", "ps"
 
     def __init__(
         self,
@@ -144,25 +146,40 @@ class NPTRuns:
         if not self._alive:
             return
         self._compose()
-        on_cpu = self._batch.positions.device.type == "cpu"
-        total_ps = len(self._runs) * self._time_ps(self.total_steps)
-        progress = Progress("npt", total_ps, "ps", start=self._done_ps(), warn_if_long=on_cpu)
         self._observe([self._runs[row].step == 0 for row in self._alive])
-        while self._alive:
-            self._batch.advance(self.record_every)
-            for row in self._alive:
-                self._runs[row].step += self.record_every
-            self._observe([True] * len(self._alive))
-            progress.update(self._done_ps(), self._note())
-            if not self._alive:
-                break
-            over = self.clock.over
-            if self.clock.save_due() or over:
-                self._save_batch()
-            if over:
-                whole = len(self._runs) * self._time_ps(self.total_steps)
-                raise self.clock.end("npt", f"{self._done_ps():g} ps of {whole:g} ps")
-        progress.finish(self._note(), done=self._done_ps())
+        self.to_end(on_cpu=self._batch.positions.device.type == "cpu")
+
+    @property
+    def done(self) -> float:
+        """Time in ps of all runs together."""
+        return sum(self._time_ps(min(run.step, self.total_steps)) for run in self._runs)
+
+    @property
+    def total(self) -> float:
+        """Time in ps that they have to reach together."""
+        return len(self._runs) * self._time_ps(self.total_steps)
+
+    @property
+    def ended(self) -> bool:
+        """Whether every run has reached its end or has failed."""
+        return not self._alive
+
+    def note(self) -> str:
+        """The last densities, and how many have failed."""
+        densities = [f"{run.rows[-1][2]:.3f}" for run in self._runs if run.status == "ok" and run.rows]
+        lost = sum(run.status != "ok" for run in self._runs)
+        shown = " ".join(densities[:6]) + (" ..." if len(densities) > 6 else "")
+        return f"density {shown} g/cm^3" + (f", {lost} of {len(self._runs)} failed" if lost else "")
+
+    def advance(self) -> None:
+        """Go on to the next record."""
+        self._batch.advance(self.record_every)
+        for row in self._alive:
+            self._runs[row].step += self.record_every
+        self._observe([True] * len(self._alive))
+
+    def close(self) -> None:
+        """Nothing: each run was saved when it left the batch."""
 
     def _compose(self) -> None:
         """Create the batch of unfinished runs: as it was saved, or new from the present state of each run."""
@@ -243,7 +260,7 @@ class NPTRuns:
         if self._alive:
             mask = torch.tensor(keep, device=self._batch.positions.device)
             self._batch.keep(mask, self.make_model([self.points[row] for row in self._alive]))
-            self._save_batch()
+            self.save()
         else:
             self._batch_file.unlink(missing_ok=True)
 
@@ -261,7 +278,8 @@ class NPTRuns:
     def _run_file(self, key: str) -> Path:
         return self.restart / f"npt_{key}.pt"
 
-    def _save_batch(self) -> None:
+    def save(self) -> None:
+        """Save the batch and the records of its runs."""
         self._note_states()
         with atomic(self._batch_file) as temporary:
             torch.save({"runs": [self._runs[row] for row in self._alive], "batch": self._batch.save()}, temporary)
@@ -292,15 +310,6 @@ class NPTRuns:
     def _time_ps(self, step: int) -> float:
         # Without floating-point noise, which would appear in tables.
         return round(step * self.settings.timestep_fs / 1000, 9)
-
-    def _done_ps(self) -> float:
-        return sum(self._time_ps(min(run.step, self.total_steps)) for run in self._runs)
-
-    def _note(self) -> str:
-        densities = [f"{run.rows[-1][2]:.3f}" for run in self._runs if run.status == "ok" and run.rows]
-        lost = sum(run.status != "ok" for run in self._runs)
-        shown = " ".join(densities[:6]) + (" ..." if len(densities) > 6 else "")
-        return f"density {shown} g/cm^3" + (f", {lost} of {len(self._runs)} failed" if lost else "")
 
     def _results(self) -> list[tuple[NPTPoint, Run, bool, pd.DataFrame]]:
         """Each run with whether it failed, and its rows, both within the configured duration."""

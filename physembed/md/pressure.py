@@ -22,7 +22,7 @@ from physembed.engine.liquid_batch import LiquidBatch
 from physembed.files import atomic
 from physembed.md.broken_bonds import BondWatch
 from physembed.md.clock import Clock
-from physembed.progress import Progress
+from physembed.md.resumable import ResumableRun
 
 log = logging.getLogger(__name__)
 CHECK_EVERY_FS = 500.0
@@ -55,7 +55,7 @@ class Record:
         self.temperatures = [np.concatenate(self.temperatures, axis=1)] if self.temperatures else []
 
 
-class PressureRun:
+class PressureRun(ResumableRun):
     """Replicas of a liquid at constant volume; can be killed at any time and resumes from its last saved state.
 
     The replicas are equilibrated with friction and noise on each atom, then recorded in `settings.ensemble`. A replica
@@ -79,6 +79,8 @@ class PressureRun:
         PhysEmbedError: starts or bonds that do not fit; see also `LiquidBatch`.
     """
 
+    name, unit = "pressure", "ps"
+
     def __init__(
         self,
         make_model: Callable[[int], Any],
@@ -100,7 +102,7 @@ class PressureRun:
         block_ps = self.block_steps * settings.timestep_fs / 1000
         self.equilibration = round(settings.equilibration_ps / block_ps)
         """Blocks before recording begins."""
-        self.total = self.equilibration + round(settings.duration_ps / block_ps)
+        self.total_blocks = self.equilibration + round(settings.duration_ps / block_ps)
         self._check_every = max(1, round(CHECK_EVERY_FS / 1000 / block_ps))
         self._block_ps = block_ps
         self._saved: dict[str, Any] | None = None
@@ -113,31 +115,43 @@ class PressureRun:
             PhysEmbedError: the time limit of the clock is reached; the state is saved.
         """
         self._load()
-        record, total = self.record, self.total
-        if record.block >= total or not record.alive:
+        if self.ended:
             return
         self._compose()
-        on_cpu = self._batch.positions.device.type == "cpu"
-        progress = Progress("pressure", total, "blocks", start=record.block, warn_if_long=on_cpu)
-        while record.block < total and record.alive:
-            recording = record.block >= self.equilibration
-            end = total if recording else self.equilibration
-            blocks = min(end - record.block, self._check_every - record.block % self._check_every)
-            self._batch.ensemble = self.settings.ensemble if recording else "nvt-langevin"
-            if recording:
-                self._record(blocks)
-            else:
-                self._batch.advance(blocks * self.block_steps)
-            record.block += blocks
-            self._drop_failed()
-            progress.update(record.block, self._note())
-            over = self.clock.over and record.block < total and bool(record.alive)
-            if self.clock.save_due() or over:
-                self._save()
-            if over:
-                raise self.clock.end("pressure", f"{record.block * self._block_ps:g} of {total * self._block_ps:g} ps")
-        self._save()
-        progress.finish(self._note(), done=record.block)
+        self.to_end(on_cpu=self._batch.positions.device.type == "cpu")
+
+    @property
+    def done(self) -> float:
+        """Time in ps that is over, with the equilibration."""
+        return self.record.block * self._block_ps
+
+    @property
+    def total(self) -> float:
+        """Time in ps to reach."""
+        return self.total_blocks * self._block_ps
+
+    @property
+    def ended(self) -> bool:
+        """Whether this time is reached, or no replica is left."""
+        return self.record.block >= self.total_blocks or not self.record.alive
+
+    def note(self) -> str:
+        """How many have failed."""
+        return f"{len(self.record.lost)} of {len(self.starts)} replicas failed" if self.record.lost else ""
+
+    def advance(self) -> None:
+        """Go on to the next check."""
+        record = self.record
+        recording = record.block >= self.equilibration
+        end = self.total_blocks if recording else self.equilibration
+        blocks = min(end - record.block, self._check_every - record.block % self._check_every)
+        self._batch.ensemble = self.settings.ensemble if recording else "nvt-langevin"
+        if recording:
+            self._record(blocks)
+        else:
+            self._batch.advance(blocks * self.block_steps)
+        record.block += blocks
+        self._drop_failed()
 
     def _compose(self) -> None:
         replicas, settings = self.record.alive, self.settings
@@ -180,10 +194,8 @@ class PressureRun:
         if record.alive:
             batch.keep(torch.tensor(stays, device=batch.positions.device), self.make_model(len(record.alive)))
 
-    def _note(self) -> str:
-        return f"{len(self.record.lost)} of {len(self.starts)} replicas failed" if self.record.lost else ""
-
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Save the batch and the record."""
         self.record.join()
         with atomic(self.restart) as temporary:
             torch.save({"batch": self._batch.save(), "record": self.record}, temporary)
@@ -197,7 +209,7 @@ class PressureRun:
             self.record = self._saved["record"]
 
     def _recorded(self, stretches: list[NDArray[Any]], empty: tuple[int, ...]) -> NDArray[np.float64]:
-        blocks = self.total - self.equilibration
+        blocks = self.total_blocks - self.equilibration
         joined = np.concatenate(stretches, axis=1)[:, :blocks] if stretches else np.empty(empty)
         return joined.astype(np.float64)
 

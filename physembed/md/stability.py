@@ -24,7 +24,7 @@ from physembed.engine.langevin import LangevinBatch
 from physembed.files import atomic
 from physembed.md.clock import Clock
 from physembed.md.collapse import CollapseDetector, SampledRanges, in_sampled_range
-from physembed.progress import Progress
+from physembed.md.resumable import ResumableRun
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +41,15 @@ class Record:
     positions: list[tuple[float, list[int], np.ndarray]] = field(default_factory=list)
 
 
-class StabilityRun:
+class StabilityRun(ResumableRun):
     """The replicas of one model; can be killed at any time and resumes from its last saved state.
 
     A collapsed replica is frozen by the check that detects it and leaves the batch at the next record, while
     the others go on; between records the host does not wait for the device. The saved state does not depend on the
     duration, so a longer run continues from the end of a finished one.
     """
+
+    name, unit = "stability", "steps"
 
     def __init__(
         self,
@@ -85,38 +87,54 @@ class StabilityRun:
         Raises:
             PhysEmbedError: the time limit of the clock is reached; the state is saved.
         """
-        settings, record, total = self.settings, self.record, self.total_steps
-        on_cpu = self.batch.positions.device.type == "cpu"
-        progress = Progress("stability", total, "steps", start=record.step, warn_if_long=on_cpu)
-        if record.step == 0:
+        if self.record.step == 0:
             self.batch.look()
             self._take_out()
             self._observe()
-        while record.step < total and record.alive:
-            steps = min(
-                total - record.step,
-                settings.check_interval_steps - record.step % settings.check_interval_steps,
-                self.record_every - record.step % self.record_every,
-            )
-            self.batch.advance(steps)
-            record.step += steps
-            if record.step % settings.check_interval_steps == 0:
-                self.batch.look()
-            if record.step % self.record_every == 0:
-                self._take_out()
-                self._observe()
-            progress.update(record.step, f"{len(record.collapses)} of {len(self.starts)} replicas collapsed")
-            over = self.clock.over and record.step < total and bool(record.alive)
-            if self.clock.save_due() or over:
-                self._save()
-            if over:
-                raise self.clock.end("stability", f"{record.step} of {total} steps")
-        self._save()
-        # After saving the state, because a longer run may neither check nor record this step.
-        if record.step == total and total % settings.check_interval_steps:
+        self.to_end(on_cpu=self.batch.positions.device.type == "cpu")
+
+    @property
+    def done(self) -> int:
+        """Steps taken."""
+        return self.record.step
+
+    @property
+    def total(self) -> int:
+        """Steps to take."""
+        return self.total_steps
+
+    @property
+    def ended(self) -> bool:
+        """Whether all steps are taken, or every replica has collapsed."""
+        return self.record.step >= self.total_steps or not self.record.alive
+
+    def note(self) -> str:
+        """How many have collapsed."""
+        return f"{len(self.record.collapses)} of {len(self.starts)} replicas collapsed"
+
+    def advance(self) -> None:
+        """Go on to the next check or record."""
+        record, check_every = self.record, self.settings.check_interval_steps
+        steps = min(
+            self.total_steps - record.step,
+            check_every - record.step % check_every,
+            self.record_every - record.step % self.record_every,
+        )
+        self.batch.advance(steps)
+        record.step += steps
+        if record.step % check_every == 0:
+            self.batch.look()
+        if record.step % self.record_every == 0:
+            self._take_out()
+            self._observe()
+
+    def close(self) -> None:
+        """Save, and look at the last step."""
+        self.save()
+        # Afterwards, because a longer run may neither check nor record this step.
+        if self.record.step == self.total_steps and self.total_steps % self.settings.check_interval_steps:
             self.batch.look()
         self._take_out()
-        progress.finish(f"{len(record.collapses)} of {len(self.starts)} replicas collapsed", done=record.step)
 
     def _take_out(self) -> None:
         """Record the cause of each collapse, and remove the collapsed replicas from the batch."""
@@ -162,7 +180,8 @@ class StabilityRun:
         positions = self.batch.positions.cpu().numpy().astype(np.float32)
         self.record.positions.append((time_fs, list(self.record.alive), positions))
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Save the batch and the record."""
         with atomic(self.restart) as temporary:
             torch.save({"batch": self.batch.save(), "record": self.record}, temporary)
 
