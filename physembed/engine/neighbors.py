@@ -63,6 +63,8 @@ class Rows:
     """(n_pairs,) second atoms."""
     image: Array
     """(n_pairs,) shift numbers at the time the list was built."""
+    ranges: Array
+    """(3,) shifts along each lattice vector are numbered from -ranges to ranges."""
 
 
 @dataclass(frozen=True)
@@ -375,6 +377,7 @@ class SkinList:
         frames, periodic = frame.double().numpy().copy(), pbc.numpy()
         # In the cell of a failed system no coordinate is finite, so there are no pairs.
         frames[~np.isfinite(frames).all((1, 2))] = np.eye(3)
+        # Two, see above, and one for an atom that is seen from its neighbour in a molecule (`models.cso.kernels`).
         ranges = shift_ranges(frames, periodic, reach) + 3
         ends = np.cumsum(np.bincount(system_idx.numpy(), minlength=len(frames)))
         coordinates, starts, found, n_pairs = fractional.double().numpy(), [np.zeros(1, np.int64)], [], 0
@@ -386,7 +389,7 @@ class SkinList:
             starts.append(own[1:] + n_pairs)
             n_pairs += len(second)
         second, image = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        self._rows = Rows(np.concatenate(starts), second.astype(np.int32), image.astype(np.int32))
+        self._rows = Rows(np.concatenate(starts), second.astype(np.int32), image.astype(np.int32), ranges)
         self._first = torch.from_numpy(np.repeat(np.arange(len(fractional)), np.diff(self._rows.starts)))
         self._second, self._image = torch.from_numpy(second), torch.from_numpy(image)
         return ranges.tolist()

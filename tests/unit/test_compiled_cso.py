@@ -177,10 +177,11 @@ def test_groups_are_neighbours_in_the_network_of_bonds():
 
 
 def test_no_partner_is_lost_where_groups_are_in_small_boxes():
-    """Molecules in boxes in which each meets many images of itself, against the model in PyTorch."""
-    batch = [box_of_molecules(4)[:12], box_of_molecules(5)[12:24], box_of_molecules(6)[:36]]
-    for atoms, edge in zip(batch, (4.5, 7.0, 6.2), strict=True):
-        atoms.set_cell([edge, edge + 0.4, edge + 1.1])
+    """Molecules in boxes, one of them strongly tilted, in which each meets many images of itself."""
+    batch = [box_of_molecules(4)[:12], box_of_molecules(5)[12:24], box_of_molecules(6)[:36], box_of_molecules(7)[:12]]
+    cells = [[4.5, 4.9, 5.6], [7.0, 7.4, 8.1], [6.2, 6.6, 7.3], [[6.0, 0, 0], [5.0, 6.0, 0], [-4.0, 5.0, 7.0]]]
+    for atoms, cell in zip(batch, cells, strict=True):
+        atoms.set_cell(cell)
     parameters = {"a1": 0.6, "alpha": 0.05}
     expected = CSOModel(CSOParameters(**parameters), "d3")(state_of(batch))
     assert_same(listed(parameters, "d3")(state_of(batch)), expected, 1e-10)

@@ -100,7 +100,7 @@ class CompiledCSO:
         n_groups, n_pairs, n_images = len(self._groups.dealt), len(rows.second), lattice.shape[1]
         self._shift = np.empty(len(self._kind), np.int64)
         pairs = rows.starts, rows.second, rows.image
-        kernels.shifts_to_first(self._groups, *pairs, positions, lattice, self._shift)
+        kernels.shifts_to_first(self._groups, *pairs, rows.ranges, positions, lattice, self._shift)
 
         def empty(n: int) -> tuple[Array, Array, Array]:
             own = np.empty((n_groups, self._n_kinds), np.int64)

@@ -218,28 +218,40 @@ def list_partners(
 
 @compiled
 def shifts_to_first(
-    groups: Groups, starts: Array, second: Array, image: Array, positions: Array, lattice: Array, shift: Array
+    groups: Groups,
+    starts: Array,
+    second: Array,
+    image: Array,
+    ranges: Array,
+    positions: Array,
+    lattice: Array,
+    shift: Array,
 ) -> None:
     """Set what the number of an image changes by from an atom to the first one of its group, by their nearest images.
 
+    By one lattice vector in each direction at most: there are no more numbers than these need.
+
     Args:
         groups: the groups.
-        starts, second, image: a list of pairs that was just made; see `Rows` in `engine.neighbors`.
+        starts, second, image, ranges: a list of pairs that was just made; see `Rows` in `engine.neighbors`.
         positions, lattice, shift: see `Structure`; `shift` is 0 where both are out of reach of each other.
     """
+    z, y = 2 * ranges[2] + 1, 2 * ranges[1] + 1
     last, middle = lattice.shape[1] - 1, lattice.shape[1] // 2
     for i in range(len(shift)):
         first = groups.members[groups.starts[groups.of_atom[i]]]
         lower, upper, nearest = min(first, i), max(first, i), np.inf
         shift[i] = 0
         for pair in range(starts[lower], starts[lower + 1] if lower < upper else starts[lower]):
-            if second[pair] == upper:
+            number = image[pair]
+            cells = number // (y * z) - ranges[0], number // z % y - ranges[1], number % z - ranges[2]
+            if second[pair] == upper and max(abs(cells[0]), abs(cells[1]), abs(cells[2])) <= 1:
                 distance2 = 0.0
                 for k in range(3):
-                    vector = positions[upper, k] + lattice[groups.system[i], image[pair], k] - positions[lower, k]
+                    vector = positions[upper, k] + lattice[groups.system[i], number, k] - positions[lower, k]
                     distance2 += vector * vector
                 if distance2 < nearest:
-                    nearest, shift[i] = distance2, (image[pair] if i == upper else last - image[pair]) - middle
+                    nearest, shift[i] = distance2, (number if i == upper else last - number) - middle
 
 
 @compiled
