@@ -580,8 +580,7 @@ def test_remedies_are_compared_at_equal_labels() -> None:
     """All arms but `few` end with 45 labels; pairs that differ in one thing only share their labelled frames."""
     config = study_of("remedies.yaml")
     assert set(config.arm_names) == {
-        "original", "adaptive", "angles", "bent", "many", "repelled", "reweighted", "balanced", "few", "learned",
-        "driven",
+        "original", "adaptive", "angles", "bent", "repelled", "reweighted", "balanced", "few", "learned", "driven",
     }  # fmt: skip
     labels = {name: arms.training_frames(config, name) for name in config.arm_names}
     assert labels.pop("few") == 25 and set(labels.values()) == {45}

@@ -135,12 +135,12 @@ def test_another_density_begins_the_viscosity_run_anew(copy_of_finished_liquids:
     before = volumes()
     # Only the script that computes the density changes; the runs and the code of `viscosity_run` stay as they are.
     study.edit("workflow/scripts/density.py", ").to_csv(", ").assign(effective_samples=7.0).to_csv(")
-    assert "blocks done" not in rerun(), "what was recorded at this volume is kept"
+    assert "ps done in" not in rerun(), "what was recorded at this volume is kept"
     np.testing.assert_array_equal(volumes(), before)
     shifted = ").assign(density_g_cm3=lambda table: table.density_g_cm3 * 1.01).to_csv("
     study.edit("workflow/scripts/density.py", ").assign(effective_samples=7.0).to_csv(", shifted)
     text = rerun()
-    assert "blocks done" in text and "resuming" not in text
+    assert "ps done in" in text and "resuming" not in text
     np.testing.assert_allclose(volumes(), before / 1.01, rtol=1e-9)
 
 
