@@ -197,7 +197,7 @@ CAUSES_IN_A_ROW = 4
 """Maximum number of arms beside each other in the figure of causes."""
 CAUSE_COLOURS = {
     "inside": (ORANGE, "inside the sampled range"),
-    "outside": (BLUE, "outside it"),
+    "outside": (BLUE, "outside the sampled range"),
     "": (LIGHT_GREY, "no sampled range applies"),
 }
 
