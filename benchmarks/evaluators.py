@@ -16,19 +16,17 @@ from typing import Any
 
 import ase.io
 import numpy as np
-import pandas as pd
 import torch
 from ase import Atoms
-from ase.neighborlist import natural_cutoffs, neighbor_list
+from models import detector
 from scipy import stats
 
 from physembed.engine.langevin import LangevinBatch
 from physembed.engine.mace import IsolatedMace, load_isolated
-from physembed.md.collapse import CollapseDetector
 from physembed.models.file import load_module
 from physembed.units import KB
 
-TIMESTEP_FS, BOND_TOLERANCE_A, EVERY = 0.5, 0.5, 20
+TIMESTEP_FS, EVERY = 0.5, 20
 
 
 def conservation(model: Any, start: Atoms, arguments: argparse.Namespace) -> tuple[float, float, float]:
@@ -55,11 +53,6 @@ def conservation(model: Any, start: Atoms, arguments: argparse.Namespace) -> tup
 
 def survival(model: Any, start: Atoms, replicas: int, arguments: argparse.Namespace) -> np.ndarray:
     """Time in ps at which each replica collapses; infinite for those that do not."""
-    i, j, lengths = neighbor_list("ijd", start, natural_cutoffs(start, mult=1.2))
-    once = i < j
-    bonds = pd.DataFrame({"i": i[once], "j": j[once], "type_i": "x", "type_j": "x"})
-    limits = np.full((len(start), len(start)), 0.6)
-    detector = CollapseDetector(bonds, lengths[once], limits, BOND_TOLERANCE_A, 0.0)
     batch = LangevinBatch(
         model,
         [start] * replicas,
@@ -67,7 +60,7 @@ def survival(model: Any, start: Atoms, replicas: int, arguments: argparse.Namesp
         timestep_fs=TIMESTEP_FS,
         friction_per_ps=10.0,
         seed=arguments.seed,
-        detector=detector,
+        detector=detector(start),
     )
     for _ in range(round(1000 * arguments.ps / TIMESTEP_FS / EVERY)):
         batch.advance(EVERY)

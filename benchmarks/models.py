@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from ase import Atoms
+from ase.neighborlist import natural_cutoffs, neighbor_list
 from mace import modules  # before e3nn: it sets how torch may load e3nn's constants
 from scipy.spatial.transform import Rotation
 
+from physembed.md.collapse import CollapseDetector
 from physembed.molecules.structure import from_smiles
 from physembed.units import G_CM3
 
@@ -56,6 +59,14 @@ def replicas(count: int) -> list[Atoms]:
     """Paracetamol, each with random displacements of 0.03 Å."""
     rng, atoms = np.random.default_rng(1), conformer(PARACETAMOL)
     return [Atoms(atoms.numbers, atoms.positions + rng.normal(0, 0.03, atoms.positions.shape)) for _ in range(count)]
+
+
+def detector(start: Atoms) -> CollapseDetector:
+    """Collapses of a molecule whose bonds are those of a structure."""
+    i, j, lengths = neighbor_list("ijd", start, natural_cutoffs(start, mult=1.2))
+    once = i < j
+    bonds = pd.DataFrame({"i": i[once], "j": j[once], "type_i": "x", "type_j": "x"})
+    return CollapseDetector(bonds, lengths[once], np.full((len(start), len(start)), 0.6), 0.5, 0.0)
 
 
 def liquid(molecules: int) -> Atoms:

@@ -14,15 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
-from ase.neighborlist import natural_cutoffs, neighbor_list
-from models import random_mace, replicas
+from models import detector, random_mace, replicas
 
 from physembed.config import Stability
 from physembed.engine.mace import load_isolated
-from physembed.md.collapse import CollapseDetector
 from physembed.md.stability import StabilityRun
 
 
@@ -60,15 +56,11 @@ def main() -> None:
             starts = replicas(count)
             for number, start in enumerate(starts):
                 start.info["source_frame"] = number
-            i, j, lengths = neighbor_list("ijd", starts[0], natural_cutoffs(starts[0], mult=1.2))
-            once = i < j
-            bonds = pd.DataFrame({"i": i[once], "j": j[once], "type_i": "x", "type_j": "x"})
-            detector = CollapseDetector(bonds, lengths[once], np.full((len(starts[0]),) * 2, 0.6), 0.5, 0.0)
             for turn in range(arguments.rounds):
                 model = Timed(load_isolated(file, "cpu", "float32"))
                 restart = Path(folder) / f"{count}_{turn}"
                 restart.mkdir()
-                run = StabilityRun(model, starts, detector, None, settings, seed=1, restart=restart)
+                run = StabilityRun(model, starts, detector(starts[0]), None, settings, seed=1, restart=restart)
                 model.seconds, began = 0.0, time.process_time()
                 run.run()
                 spent = time.process_time() - began

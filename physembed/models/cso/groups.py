@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ase.data import covalent_radii
 
-from physembed.engine.neighbors import Kept, Rows
+from physembed.engine.neighbors import Kept, Rows, near_pairs
 from physembed.engine.numba_kernels import Array
 from physembed.models.cso.kernels import LARGEST, Groups
 
@@ -26,14 +26,16 @@ def bonded_groups(numbers: Array, kind: Array, system: Array, rows: Rows, kept: 
         kept: where the atoms are.
         chunks: number of chunks, among which the groups of each system are shared evenly.
     """
-    positions, lattice = kept.positions.numpy(), kept.lattice.numpy()
-    first = np.repeat(np.arange(len(numbers)), np.diff(rows.starts))
-    longest = STRETCH * (covalent_radii[numbers[first]] + covalent_radii[numbers[rows.second]])
-    number = rows.image + kept.left.numpy()[first] - kept.left.numpy()[rows.second]
-    vectors = positions[rows.second] + lattice[system[first], number] - positions[first]
-    bonded = (np.square(vectors).sum(1) < longest**2) & (first != rows.second)
+    radii, n_pairs = STRETCH * covalent_radii[numbers], len(rows.second)
+    first, second = np.empty(n_pairs, np.int64), np.empty(n_pairs, np.int64)
+    vectors = np.empty((n_pairs, 3), kept.positions.numpy().dtype)
+    places = kept.positions.numpy(), kept.lattice.numpy(), kept.left.numpy(), system
+    longest2 = vectors.dtype.type((2 * radii.max(initial=0)) ** 2)
+    n = near_pairs(rows.starts, rows.second, rows.image, *places, longest2, first, second, vectors)
+    first, second, vectors = first[:n], second[:n], vectors[:n]
+    bonded = (np.square(vectors).sum(1) < (radii[first] + radii[second]) ** 2) & (first != second)
     neighbors: list[list[int]] = [[] for _ in numbers]
-    for i, j in zip(first[bonded].tolist(), rows.second[bonded].tolist(), strict=True):
+    for i, j in zip(first[bonded].tolist(), second[bonded].tolist(), strict=True):
         neighbors[i].append(j)
         neighbors[j].append(i)
 

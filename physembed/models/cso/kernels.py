@@ -351,7 +351,7 @@ def find(
         near: set: partners within the range of the list.
         close: set: partners within the cutoff of the counting function; None where nothing is counted.
         memory: (N_ROWS, >= longest list of a group, and `LANES` for each element).
-        blocks: as many places as the blocks of a group need, with `W` and two rows for each reference system.
+        blocks: as many places as the blocks of a group need, with `W`, two rows for each reference system and one more.
         coordinations: (n_chunks, n_atoms) added to.
     """
     n_kinds, seen = listed.own.shape[1], np.empty((LARGEST, 3), constants.dtype)
@@ -406,7 +406,7 @@ def _count(
     """Add the coordination numbers of a group and its close partners; see `find`."""
     one, six, ten, fifteen, thirty = _literals(constants)
     cutoff, per_width, steepness = constants[COUNT_CUTOFF], constants[COUNT_PER_WIDTH], constants[STEEPNESS]
-    n_kinds, zero, begin = close.own.shape[1], one - one, close.starts[g, 0]
+    n_kinds, zero, begin, beyond2 = close.own.shape[1], one - one, close.starts[g, 0], (cutoff + one) * (cutoff + one)
     n_places = (close.starts[g, n_kinds] - begin) * LANES
     slopes, atoms = close.slopes[begin * LARGEST * LANES :], close.atoms[begin * LANES :]
     total = np.empty(LANES, constants.dtype)
@@ -424,7 +424,7 @@ def _count(
                 for p in range(LANES):
                     dx, dy, dz = xyz[X + p] - ux, xyz[Y + p] - uy, xyz[Z + p] - uz
                     # Beyond the cutoff all is 0, at any distance.
-                    r = np.sqrt(min(dx * dx + dy * dy + dz * dz, (cutoff + one) * (cutoff + one)))
+                    r = np.sqrt(min(dx * dx + dy * dy + dz * dz, beyond2))
                     count = one / (one + _exp(steepness * (one - length / r)))
                     slope = -count * (one - count) * steepness * length / (r * r)
                     s = min(max((cutoff - r) * per_width, zero), one)
@@ -592,7 +592,7 @@ def energies(
     to_bohr, cutoff, per_width, zero = constants[TO_BOHR], constants[CUTOFF], constants[PER_WIDTH], one - one
     n_kinds, n_ref = near.own.shape[1], len(orders)
     slopes, size = W + n_ref * LANES, W + (2 * n_ref + 1) * LANES
-    shares = size - LANES
+    shares, beyond2 = size - LANES, (cutoff + one) * (cutoff + one)
     seen, totals = np.empty((LARGEST, 3), constants.dtype), np.empty((LARGEST, 3), constants.dtype)
     # Rows of sums: two, and the derivatives by the coordinates and the coordination number of a member.
     sums = np.empty(6 * LANES, constants.dtype)
@@ -622,7 +622,6 @@ def energies(
                         for p in range(LANES):
                             dx, dy, dz = block[X + p] - ux, block[Y + p] - uy, block[Z + p] - uz
                             # Beyond the cutoff all is 0, at any distance.
-                            beyond2 = (cutoff + one) * (cutoff + one)
                             distance = np.sqrt(min(dx * dx + dy * dy + dz * dz, beyond2))
                             r = distance * to_bohr
                             r3 = r * r * r
