@@ -80,7 +80,7 @@ class LiquidRound(ResumableRun):
         self.lengths_A = equilibrium_length_matrix(bonds, self.starts[0].numbers)
         self.molecules = molecule_numbers(self.starts[0])
         self.every = max(1, round(RECORD_FS / npt.timestep_fs))
-        self.n_records = max(1, round(settings.round_ps * 1000 / (self.every * npt.timestep_fs)))
+        self.total = self.n_records = max(1, round(settings.round_ps * 1000 / (self.every * npt.timestep_fs)))
         self.record_ps = self.every * npt.timestep_fs / 1000
         temperatures = [float(start.info["temperature_K"]) for start in self.starts]
         points = [NPTPoint(str(run), 0.0, 0.0, temperature, 0.0) for run, temperature in enumerate(temperatures)]
@@ -120,11 +120,6 @@ class LiquidRound(ResumableRun):
     def done(self) -> int:
         """Records made."""
         return len(self.positions)
-
-    @property
-    def total(self) -> int:
-        """Records to make."""
-        return self.n_records
 
     @property
     def ended(self) -> bool:

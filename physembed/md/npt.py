@@ -125,6 +125,7 @@ class NPTRuns(ResumableRun):
             1, round(settings.frame_interval_ps * 1000 / settings.record_interval_fs)
         )
         self.total_steps = self.record_every * round(settings.duration_ps * 1000 / settings.record_interval_fs)
+        self.total = len(self.points) * self._time_ps(self.total_steps)
         self._runs: list[Run] = []
         self._alive: list[int] = []
         self._saved: dict[str, Any] = {"runs": []}
@@ -153,11 +154,6 @@ class NPTRuns(ResumableRun):
     def done(self) -> float:
         """Time in ps of all runs together."""
         return sum(self._time_ps(min(run.step, self.total_steps)) for run in self._runs)
-
-    @property
-    def total(self) -> float:
-        """Time in ps that they have to reach together."""
-        return len(self._runs) * self._time_ps(self.total_steps)
 
     @property
     def ended(self) -> bool:

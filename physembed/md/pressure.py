@@ -103,6 +103,7 @@ class PressureRun(ResumableRun):
         self.equilibration = round(settings.equilibration_ps / block_ps)
         """Blocks before recording begins."""
         self.total_blocks = self.equilibration + round(settings.duration_ps / block_ps)
+        self.total = self.total_blocks * block_ps
         self._check_every = max(1, round(CHECK_EVERY_FS / 1000 / block_ps))
         self._block_ps = block_ps
         self._saved: dict[str, Any] | None = None
@@ -124,11 +125,6 @@ class PressureRun(ResumableRun):
     def done(self) -> float:
         """Time in ps that is over, with the equilibration."""
         return self.record.block * self._block_ps
-
-    @property
-    def total(self) -> float:
-        """Time in ps to reach."""
-        return self.total_blocks * self._block_ps
 
     @property
     def ended(self) -> bool:

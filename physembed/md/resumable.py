@@ -18,16 +18,13 @@ class ResumableRun(ABC):
     """Of `done` and `total`."""
     clock: Clock
     """Says when to save and when time is up."""
+    total: float
+    """How much there is to do."""
 
     @property
     @abstractmethod
     def done(self) -> float:
         """How much is done."""
-
-    @property
-    @abstractmethod
-    def total(self) -> float:
-        """How much there is to do."""
 
     @property
     @abstractmethod

@@ -77,7 +77,7 @@ class StabilityRun(ResumableRun):
         )
         self.record = Record(alive=list(range(len(starts))))
         self.record_every = max(1, round(settings.record_interval_fs / settings.timestep_fs))
-        self.total_steps = round(settings.duration_ps * 1000 / settings.timestep_fs)
+        self.total = self.total_steps = round(settings.duration_ps * 1000 / settings.timestep_fs)
         if self.restart.exists():
             self._load()
 
@@ -97,11 +97,6 @@ class StabilityRun(ResumableRun):
     def done(self) -> int:
         """Steps taken."""
         return self.record.step
-
-    @property
-    def total(self) -> int:
-        """Steps to take."""
-        return self.total_steps
 
     @property
     def ended(self) -> bool:
