@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TextIO
 from physembed.engine.cards import take_card
 from physembed.errors import PhysEmbedError
 from physembed.files import is_full, no_space
-from physembed.process import keep_memory, leave_out_warp, sleep_while_waiting
+from physembed.process import keep_memory, leave_out_warp, postpone_dynamo, sleep_while_waiting
 from physembed.provenance import write_provenance
 
 
@@ -33,6 +33,7 @@ def stage(job: Any) -> Iterator[logging.Logger]:
     keep_memory()
     sleep_while_waiting()
     leave_out_warp()
+    postpone_dynamo()
     console = os.fdopen(os.dup(sys.stderr.fileno()), "w")
     # Compiled libraries print to the file descriptors directly; redirect this to the log.
     with open(job.log[0], "a") as file:  # noqa: PTH123

@@ -15,14 +15,17 @@ The angle table has one row per angle term of the topology, sorted by `j`, `i` a
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import parmed
 
 from physembed.errors import PhysEmbedError
 from physembed.molecules.bonds import bonded_type, is_terminal
 from physembed.tables import read_typed, write_typed
+
+if TYPE_CHECKING:
+    import parmed  # imports OpenMM and RDKit, which jobs with a model do not need
 
 COLUMNS = {
     "i": int,

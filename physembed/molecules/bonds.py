@@ -16,15 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import networkx  # type: ignore[import-untyped]
 import numpy as np
 import pandas as pd
-import parmed
 from ase.data import covalent_radii
 
 from physembed.errors import PhysEmbedError
 from physembed.tables import read_typed, write_typed
+
+if TYPE_CHECKING:
+    import parmed  # imports OpenMM and RDKit, which jobs with a model do not need
 
 COLUMNS = {
     "i": int,
