@@ -74,8 +74,8 @@ test: install browser lint  ## formatters, linters, types and all tests except t
 unit-test: install  ## only the unit tests
 	@$(PYTEST) -m "not long" tests/unit
 
-test-long: install  ## long statistics: MD against literature values
-	@$(PYTEST) -m long tests/unit
+test-long: install  ## long statistics: MD against exact and literature values, coverage of intervals (2 to 5 minutes)
+	@$(PYTEST) -m long --durations 10 tests/unit
 
 test-cluster: install  ## the workflow on a local Slurm started for the test (root, Debian, 6 minutes)
 	@$(BIN)/python -m pytest tests/cluster

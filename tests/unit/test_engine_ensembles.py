@@ -64,6 +64,7 @@ def test_two_molecules_are_as_hot_as_told(engine: str) -> None:
     assert series["temperature_K"].iloc[50:].mean() == pytest.approx(TEMPERATURE_K, abs=60)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", [engine for engine in HERE if engine in LENGTH_PS])
 def test_the_density_is_that_of_our_own_steps(engine: str) -> None:
     atoms = fluid(3, 11.2, seed=1)

@@ -146,6 +146,7 @@ def test_run_saves_at_intervals_of_wall_time(box: parmed.Structure, tmp_path: Pa
     assert saved == [[1, 2, 3, 4, 5], [5]]
 
 
+@pytest.mark.long
 def test_pressure_makes_the_box_denser(box: parmed.Structure, tmp_path: Path) -> None:
     """Carbonates have a compressibility of about 8e-5/bar; 5000 bar shows within 3 ps, 1 bar moves the box little."""
     settings = GaffNPT(duration_ps=3.0, record_interval_ps=0.1, cutoff_A=6.0)
@@ -159,6 +160,7 @@ def test_pressure_makes_the_box_denser(box: parmed.Structure, tmp_path: Path) ->
         check_molecules(frame, box)
 
 
+@pytest.mark.long
 # The mean may be 4 standard errors off, the width 3.5.
 @pytest.mark.chance(0.001)
 def test_volume_of_a_hot_gas(tmp_path: Path, seed: int) -> None:

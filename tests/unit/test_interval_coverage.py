@@ -62,6 +62,7 @@ def scans(request: pytest.FixtureRequest) -> tuple[Case, list[list[ScanPoint]]]:
     return case, found
 
 
+@pytest.mark.long
 def test_intervals_of_a_density_cover_its_true_value(scans) -> None:
     case, found = scans
     points = [point for scan in found for point in scan]
@@ -78,6 +79,7 @@ def test_intervals_of_a_density_cover_its_true_value(scans) -> None:
     assert errors.std() / true == pytest.approx(0.2 if case.samples < 200 else 0.11, abs=0.06)
 
 
+@pytest.mark.long
 def test_intervals_of_a1_cover_its_true_value_and_a_line_is_rarely_refused(scans) -> None:
     case, found = scans
     lines = [direct_line(points, 1 + SLOPE * TARGET_A1, (-5.0, 5.0)) for points in found]

@@ -58,6 +58,7 @@ def densities(model: Disturbed, ensemble: str, starts: list, seed: int) -> np.nd
     return np.array(samples)
 
 
+@pytest.mark.long
 # Two means of six replicas each: with five degrees of freedom or more, 4 standard errors are exceeded by one pair in a
 # hundred. The error itself is 0.6 to 1.1 % of the density, and 2.5 % would be 4 standard deviations of it above that.
 @pytest.mark.chance(0.015)

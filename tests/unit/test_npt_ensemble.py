@@ -92,6 +92,7 @@ class StiffPairs(ModelInterface):
         }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ensemble", BAROSTATS)
 def test_stiff_molecules_press_as_molecules_at_a_long_time_step(ensemble):
     # The virial of a bond and the kinetic energy of half steps along it cancel at any time step. With momenta of full

@@ -1,6 +1,7 @@
 """The standard error of the viscosity is the one found by repeating the run."""
 
 import numpy as np
+import pytest
 
 from physembed.analysis.viscosity import estimate_viscosity
 from tests.unit.shear_pressure import TEMPERATURE_K, VOLUME_A3, ou_pressure, viscosity_mPa_s
@@ -8,6 +9,7 @@ from tests.unit.shear_pressure import TEMPERATURE_K, VOLUME_A3, ou_pressure, vis
 REPEATS = 18
 
 
+@pytest.mark.long
 def test_standard_errors_are_calibrated():
     """Deviation / standard error over repeats: mean near 0, standard deviation near 1."""
     runs = [
