@@ -1,10 +1,10 @@
 """How often 95 % intervals of a density and of a1 cover the true value, and how often a true line is refused.
 
-Runs are stationary series with exponential correlation whose true mean is known, of a given number of independent
-frames. Each goes through `mean_density` as a run of MD does (start of the equilibrated part, refusals, error from
-blocks); those that are `ok` go through `direct_line`, so many for each scan. The errors of the runs of a scan may
-differ: their variances rise evenly to `--ratio` times the first. With `--reweighted` the runs are boxes whose states
-are sampled exactly (`benchmarks/scan.py`) and go through `reweighted_tuning`.
+Runs are stationary series with exponential correlation, or two correlation times, whose true mean is known, of a given
+number of independent frames. Each goes through `mean_density` as a run of MD does (start of the equilibrated part,
+refusals, error from blocks); those that are `ok` go through `direct_line`, so many for each scan. The errors of the
+runs of a scan may differ: their variances rise evenly to `--ratio` times the first. With `--reweighted` the runs are
+boxes whose states are sampled exactly (`benchmarks/scan.py`) and go through `reweighted_tuning`.
 
     python benchmarks/interval_coverage.py 62 125 500
 """
@@ -31,12 +31,18 @@ A1 = 0.6
 """At which the line is judged."""
 
 
-def correlated(rng: np.random.Generator, rows: int, samples: float, correlation_time: float) -> np.ndarray:
-    """(rows, n_frames) standard normal with correlation exp(-lag / correlation_time), worth `samples` frames each."""
-    phi = math.exp(-1 / correlation_time) if correlation_time else 0.0
-    noise = rng.normal(size=(rows, round(samples * (1 + phi) / (1 - phi))))
-    noise[:, 1:] *= math.sqrt(1 - phi**2)
-    return np.asarray(lfilter([1], [1, -phi], noise))
+def correlated(rng: np.random.Generator, rows: int, samples: float, args: argparse.Namespace) -> np.ndarray:
+    """(rows, n_frames) standard normal, correlated as the arguments say, worth `samples` independent frames each."""
+    phis = [math.exp(-1 / time) if time else 0.0 for time in (args.correlation_time, args.slow_time)]
+    shares = (1 - args.slow_share, args.slow_share)
+    inefficiency = sum(share * (1 + phi) / (1 - phi) for share, phi in zip(shares, phis, strict=True))
+    parts = []
+    for share, phi in zip(shares, phis, strict=True):
+        if share:
+            noise = rng.normal(size=(rows, round(samples * inefficiency)))
+            noise[:, 1:] *= math.sqrt(1 - phi**2)
+            parts.append(math.sqrt(share) * lfilter([1], [1, -phi], noise))
+    return np.asarray(sum(parts))
 
 
 def mean_of(densities: np.ndarray) -> MeanDensity:
@@ -54,7 +60,7 @@ def direct(rng: np.random.Generator, samples: float, args: argparse.Namespace) -
         for value, spread in zip(a1, spreads, strict=True):
             while True:  # until a run is ok, so that all scans have as many
                 made += 1
-                noise = spread * correlated(rng, 1, samples, args.correlation_time)[0]
+                noise = spread * correlated(rng, 1, samples, args)[0]
                 mean = mean_of(DENSITY + SLOPE * value + noise)
                 if mean.status == "ok":
                     break
@@ -80,7 +86,7 @@ def reweighted(rng: np.random.Generator, samples: float, args: argparse.Namespac
     for _ in range(args.scans):
         runs = []
         for a1 in np.linspace(0.2, 1.0, args.runs):
-            normal = correlated(rng, 2, samples, args.correlation_time)
+            normal = correlated(rng, 2, samples, args)
             volumes = np.interp(ndtr(normal[0]), np.cumsum(probabilities(alpha, a1)), VOLUMES)
             x = 8000.0 / volumes
             s1 = 100 * x + BETA * alpha * a1 * NOISE_EV**2 + NOISE_EV * normal[1]
@@ -105,6 +111,8 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=4, help="in a scan")
     parser.add_argument("--correlation-time", type=float, default=5.0, help="frames")
+    parser.add_argument("--slow-time", type=float, default=0.0, help="correlation time of a slower part, frames")
+    parser.add_argument("--slow-share", type=float, default=0.0, help="of the variance (default: 0, no such part)")
     parser.add_argument("--ratio", type=float, default=1.0, help="of the last run's variance to the first's")
     parser.add_argument("--reweighted", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
