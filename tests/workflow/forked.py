@@ -78,6 +78,7 @@ def _server() -> str:
 
 
 def _serve(path: str) -> None:
+    import gc
     import importlib
     import select
     import shutil
@@ -91,6 +92,7 @@ def _serve(path: str) -> None:
     # MACE says in a variable how files of models are to be read.
     set_by_imports = {name: value for name, value in os.environ.items() if before.get(name) != value}
     assert "physembed" not in sys.modules
+    gc.freeze()  # or each fork would copy the memory of what was imported when it looks for garbage
     assert threading.active_count() == len(list(Path("/proc/self/task").iterdir())) == 1, "forks lack other threads"
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listening:
@@ -103,7 +105,6 @@ def _serve(path: str) -> None:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 listening.close()
                 _answer(connection, set_by_imports)
-                return
             connection.close()
     shutil.rmtree(Path(path).parent)
 
@@ -119,7 +120,7 @@ def _answer(connection: socket.socket, set_by_imports: dict[str, str]) -> None:
     if child:
         _, status = os.waitpid(child, 0)
         connection.sendall(os.waitstatus_to_exitcode(status).to_bytes(4, signed=True))
-        return
+        os._exit(0)
     connection.close()
     os.chdir(folder)
     os.environ.clear()
@@ -134,11 +135,37 @@ def _answer(connection: socket.socket, set_by_imports: dict[str, str]) -> None:
         from snakemake.cli import main
 
         sys.executable = os.path.join(os.path.dirname(environment[SOCKET]), "python")  # noqa: PTH118, PTH120
-        sys.exit(main(arguments))
+        _end(lambda: sys.exit(main(arguments)))
     import runpy
 
     os.environ.update(set_by_imports)
-    runpy.run_path(program, run_name="__main__")
+    _end(lambda: runpy.run_path(program, run_name="__main__"))
+
+
+def _end(program):  # type: ignore[no-untyped-def]
+    """Run a program and end as Python would, except that all that was imported is not taken apart first.
+
+    That would take longer than the imports did: this process shares their memory, and every page would be copied.
+    """
+    import atexit
+    import threading
+    import traceback
+
+    code = 0
+    try:
+        program()
+    except SystemExit as end:
+        if end.code is not None and not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
