@@ -22,7 +22,7 @@ from tests.unit.long_stages import EPOCHS, FRAMES, STAGES, equal, run
 from tests.unit.test_topology import topology
 from tests.unit.test_training import labelled
 
-KILLS = 4
+KILLS = 6
 # A forked process has everything imported; the one that forks has computed nothing, as torch demands.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.unit.long_stages"])

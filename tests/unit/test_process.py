@@ -92,18 +92,23 @@ def test_neighbour_lists_without_warp_find_the_same_pairs() -> None:
     run(LISTS)
 
 
-def test_the_compiler_of_torch_is_imported_when_it_is_used() -> None:
-    """MACE's modules load without it, and torch's `compile` still works."""
-    script = """
+COMPILER = """
 import sys
 from physembed.process import postpone_dynamo
+
 postpone_dynamo()
 postpone_dynamo()
 import mace.modules
+
 assert "torch._dynamo.convert_frame" not in sys.modules
 import torch
+
 double = torch.compile(lambda x: 2 * x, backend="eager")
 assert double(torch.ones(3)).tolist() == [2, 2, 2]
 assert "torch._dynamo.convert_frame" in sys.modules
 """
-    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_compiler_of_torch_is_imported_when_it_is_used() -> None:
+    """MACE's modules load without it, and torch's `compile` still works."""
+    run(COMPILER)

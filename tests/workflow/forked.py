@@ -110,7 +110,7 @@ def _serve(path: str) -> None:
 
 
 def _answer(connection: socket.socket, set_by_imports: dict[str, str]) -> None:
-    """Run what is asked for in a child of this process, and send its exit code."""
+    """Run what is asked for in a child of this process, and send its exit code; neither of the two returns."""
     size, streams, _, _ = socket.recv_fds(connection, 8, 3)
     text = b""
     while len(text) < int.from_bytes(size):
