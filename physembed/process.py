@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from ctypes.util import find_library
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
@@ -57,12 +57,31 @@ def leave_out_warp() -> bool:
     return True
 
 
+class _Loaded(Loader):
+    """Loads a module that is already there, and leaves it as it is."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module, self.spec = module, module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self.module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.spec
+
+
 class _PostponedDynamo(MetaPathFinder):
-    """Finds torch's compiler as a module that is executed when one of its attributes is first used."""
+    """Finds torch's compiler as a module that is executed when one of its attributes is first used.
+
+    If a submodule is imported first, Python asks the package for its path, which executes the package, which imports the
+    submodule: it must not be executed again.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        if fullname.startswith("torch._dynamo.") and fullname in sys.modules:
+            return ModuleSpec(fullname, _Loaded(sys.modules[fullname]))
         if fullname != "torch._dynamo":
             return None
         spec = PathFinder.find_spec(fullname, path, target)

@@ -251,7 +251,7 @@ def collapse_causes(runs: pd.DataFrame) -> Figure:
                 axes.text(0.5, 0.5, "none collapsed", ha="center", va="center", color=GREY, transform=axes.transAxes)
             axes.set_title(f"{wrapped(arm, 60 // columns)}\n{count} of {total}")
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            axes.set_xlim(left=0)
+        panels[0].set_xlim(left=0)  # after all arms: the limits are shared, and fixed by this
         for row in grid:
             row[0].set_ylabel("first to fail")
         for axes in panels[-columns:]:  # the lowest of each column

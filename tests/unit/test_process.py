@@ -94,21 +94,32 @@ def test_neighbour_lists_without_warp_find_the_same_pairs() -> None:
 
 COMPILER = """
 import sys
+from importlib.util import find_spec
 from physembed.process import postpone_dynamo
 
 postpone_dynamo()
 postpone_dynamo()
 import mace.modules
 
-assert "torch._dynamo.convert_frame" not in sys.modules
+# The CUDA kernels of cuEquivariance, where NVIDIA's driver lets them be imported, use the compiler at once.
+assert "torch._dynamo.convert_frame" not in sys.modules or "cuequivariance_ops_torch" in sys.modules
 import torch
-
+{use}
 double = torch.compile(lambda x: 2 * x, backend="eager")
 assert double(torch.ones(3)).tolist() == [2, 2, 2]
 assert "torch._dynamo.convert_frame" in sys.modules
 """
+SUBMODULE = """
+import torch._dynamo.utils
+from torch._dynamo import convert_frame, utils
+
+assert utils is torch._dynamo.utils is sys.modules["torch._dynamo.utils"]
+assert convert_frame.CleanupManager is utils.CleanupManager, "the submodule was executed twice"
+assert find_spec("torch._dynamo.utils") is utils.__spec__ and utils.__spec__.origin.endswith("utils.py")
+"""
 
 
-def test_the_compiler_of_torch_is_imported_when_it_is_used() -> None:
-    """MACE's modules load without it, and torch's `compile` still works."""
-    run(COMPILER)
+@pytest.mark.parametrize("use", ["", SUBMODULE], ids=["compile", "submodule"])
+def test_the_compiler_of_torch_is_imported_when_it_is_used(use: str) -> None:
+    """MACE's modules load without it, torch's `compile` still works, and so do its submodules, imported first."""
+    run(COMPILER.format(use=use))

@@ -516,6 +516,9 @@ def test_causes_add_up_to_the_collapses() -> None:
     for axes, arm in zip(figure.axes, made.arms, strict=True):
         drawn = sum(bar.get_width() for bar in axes.patches)
         assert drawn == made.runs.loc[made.runs["arm"] == arm, "collapsed"].sum()
+    for runs in (made.runs, made.runs.iloc[::-1]):  # whichever arm comes first, the bars of all are inside
+        for axes in collapse_causes(runs).axes:
+            assert max(bar.get_x() + bar.get_width() for bar in axes.patches) <= axes.get_xlim()[1]
     assert re.search(r"^\d+ others$", words(figure), re.MULTILINE)
     # more arms than stand beside each other
     many = Made(tuple(f"arm{index}" for index in range(6)), chances=(0.5,) * 6)
