@@ -73,8 +73,8 @@ class _Loaded(Loader):
 class _PostponedDynamo(MetaPathFinder):
     """Finds torch's compiler as a module that is executed when one of its attributes is first used.
 
-    If a submodule is imported first, Python asks the package for its path, which executes the package, which imports the
-    submodule: it must not be executed again.
+    If a submodule is imported first, Python asks the package for its path, which executes the package, which imports
+    the submodule: it must not be executed again.
     """
 
     def find_spec(

@@ -70,6 +70,9 @@ class MeanDensity:
     """Independent frames in the equilibrated part."""
     blocks: int
     """Blocks used for the standard error, which has `blocks` - 1 degrees of freedom; 0 if there is none."""
+    drift_g_cm3: float
+    """Mean of the second half of the equilibrated part minus that of the first; in a stationary run its standard error
+    is twice `standard_error`. nan unless `ok`."""
     last_200_ps_g_cm3: float
     """Mean over the last 200 ps, the paper's rule; nan if the run is shorter or incomplete."""
     last_good_frame: int
@@ -209,6 +212,7 @@ def mean_density(times_ps: ArrayLike, volumes_A3: ArrayLike, mass_u: float) -> M
         statistical_inefficiency_ps=inefficiency * interval,
         effective_samples=samples,
         blocks=0 if reason else blocking.blocks,
+        drift_g_cm3=math.nan if reason else _drift(part),
         last_200_ps_g_cm3=_mean_of_last(times, densities, interval),
         last_good_frame=len(densities) - 1,
     )
@@ -254,7 +258,16 @@ def _lost(
         what = f"density {densities[frame]:.3f}, below {EVAPORATED_BELOW:g} of {densities[0]:.3f} g/cm^3 at the start,"
     reason = f"{what} in frame {frame} at {times[frame]:g} ps; last valid frame: {frame - 1 if frame else 'none'}"
     nan = math.nan
-    return MeanDensity(status, reason, nan, nan, nan, nan, 0.0, 0, nan, frame - 1)
+    return MeanDensity(status, reason, nan, nan, nan, nan, 0.0, 0, nan, nan, frame - 1)
+
+
+def _drift(part: NDArray[np.float64]) -> float:
+    """The mean of the second half minus that of the first.
+
+    The halves share no frame, so each has sqrt(2) times the error of the whole, and their difference twice.
+    """
+    first, second = np.array_split(part, 2)
+    return float(second.mean() - first.mean())
 
 
 def _insufficiency(n_frames: int, part: NDArray[np.float64], samples: float, blocking: Blocking) -> str:
@@ -266,9 +279,7 @@ def _insufficiency(n_frames: int, part: NDArray[np.float64], samples: float, blo
         return f"{discarded} of {n_frames} frames are equilibration, more than half; still relaxing, run longer"
     if not blocking.blocks:
         return f"the error still rises with the block length at {blocking.block_length} frames per block; run longer"
-    first, second = np.array_split(part, 2)
-    # The halves share no frame, so each has sqrt(2) times the error of the whole, and their difference twice.
-    drift = abs(float(second.mean() - first.mean())) / (2 * blocking.standard_error)
+    drift = abs(_drift(part)) / (2 * blocking.standard_error)
     if drift > stats.t.isf(DRIFT_PROBABILITY / 2, blocking.blocks - 1):
         return f"the halves of the equilibrated part differ by {drift:.1f} standard errors; still drifting, run longer"
     return ""

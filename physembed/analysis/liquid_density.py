@@ -3,9 +3,9 @@
 The table has one row: density_g_cm3 and standard_error_g_cm3 (over the replicas with an equilibrated part; the
 larger of the within-run error and the error from the scatter between runs), degrees_of_freedom (of the standard error),
 status (`ok`, or the problem of the first replica if none is), reason (with `ok`, which replicas are excluded and
-why, and whether the others differ by more than their errors), replicas (run), replicas_held (surviving), replicas_ok,
-equilibration_ps (the longest), length_ps (of a run, the shortest), effective_samples (of all), last_window_g_cm3 (the
-paper's plain mean over the end of the runs) and window_ps.
+why, and whether the others differ by more than their errors, or drift together), replicas (run), replicas_held
+(surviving), replicas_ok, equilibration_ps (the longest), length_ps (of a run, the shortest), effective_samples (of
+all), last_window_g_cm3 (the paper's plain mean over the end of the runs) and window_ps.
 """
 
 from __future__ import annotations
@@ -15,10 +15,17 @@ import math
 import pandas as pd
 from scipy import stats
 
-from physembed.analysis.density import combined_degrees_of_freedom, mean_density
+from physembed.analysis.density import DRIFT_PROBABILITY, combined_degrees_of_freedom, mean_density
 from physembed.units import G_CM3
 
-DENSITY_NUMBERS = ("density_g_cm3", "standard_error_g_cm3", "blocks", "equilibration_ps", "effective_samples")
+DENSITY_NUMBERS = (
+    "density_g_cm3",
+    "standard_error_g_cm3",
+    "blocks",
+    "equilibration_ps",
+    "effective_samples",
+    "drift_g_cm3",
+)
 """Numeric columns that a mean density adds to a table of runs."""
 DIFFERENT = 0.01
 """Replicas differ if the probability of the scatter between them, given their own errors, is lower than this."""
@@ -33,8 +40,9 @@ def with_densities(runs: pd.DataFrame, series: pd.DataFrame, *, by: str) -> pd.D
         by: column with the name of a run, `run` or `replica`.
 
     Returns:
-        `runs` with density_g_cm3, standard_error_g_cm3, blocks, equilibration_ps and effective_samples, which are nan
-        for a failed run, and density_status and density_reason, which equal status and reason for a failed run.
+        `runs` with density_g_cm3, standard_error_g_cm3, blocks, equilibration_ps, effective_samples and drift_g_cm3,
+        which are nan for a failed run, and density_status and density_reason, which for such a run equal status and
+        reason.
 
     Raises:
         PhysEmbedError: rows of a run that are not evenly spaced in time, or fewer than two.
@@ -48,7 +56,10 @@ def with_densities(runs: pd.DataFrame, series: pd.DataFrame, *, by: str) -> pd.D
         own = series[series[by] == run[by]]
         mass_u = float((own.density_g_cm3 * own.volume_A3).mean()) * G_CM3
         mean = mean_density(own.time_ps, own.volume_A3, mass_u)
-        values = (mean.density_g_cm3, mean.standard_error, mean.blocks, mean.equilibration_ps, mean.effective_samples)
+        values = (
+            mean.density_g_cm3, mean.standard_error, mean.blocks, mean.equilibration_ps, mean.effective_samples,
+            mean.drift_g_cm3,
+        )  # fmt: skip
         numbers = dict(zip(DENSITY_NUMBERS, values, strict=True))
         rows.append({**numbers, "density_status": mean.status, "density_reason": mean.reason})
     return runs.reset_index(drop=True).join(pd.DataFrame(rows))
@@ -105,22 +116,30 @@ def density_table(series: pd.DataFrame, runs: pd.DataFrame, window_ps: float) ->
 
 
 def _error(sound: pd.DataFrame) -> tuple[float, float, list[str]]:
-    """Standard error of the mean of the replicas, its degrees of freedom, and whether they differ too much.
+    """Standard error of the mean of the replicas, its degrees of freedom, and whether they differ or drift too much.
 
-    Replicas may be trapped in different states, which no single run can detect. The error from their scatter has few
-    degrees of freedom; if it is larger by chance only (F test), those of the within-run error are used.
+    Replicas may be trapped in different states, or all relax slowly, which no single run can detect. The error from
+    their scatter has few degrees of freedom; if it is larger by chance only (F test), those of the within-run error are
+    used.
     """
     count = len(sound)
     within = math.sqrt((sound.standard_error_g_cm3**2).sum()) / count
     freedom = combined_degrees_of_freedom(sound.standard_error_g_cm3**2, sound.blocks - 1)
     if count == 1:
         return within, freedom, []
+    texts = []
     between = float(sound.density_g_cm3.std(ddof=1)) / math.sqrt(count)
+    error, error_freedom = max(within, between), freedom
     p_value = float(stats.f.sf((between / within) ** 2, count - 1, freedom))
-    if p_value >= DIFFERENT:
-        return max(within, between), freedom, []
-    text = f"the replicas differ by {between / within:.1f} times their own error (p = {p_value:.1g}); run longer"
-    return between, count - 1.0, [text]
+    if p_value < DIFFERENT:
+        error, error_freedom = between, count - 1.0
+        texts.append(f"the replicas differ by {between / within:.1f} times their own error (p = {p_value:.1g})")
+    drift = float(sound.drift_g_cm3.mean())
+    p_drift = 2 * float(stats.t.sf(abs(drift) / (2 * error), error_freedom))
+    if p_drift < DRIFT_PROBABILITY:
+        change = f"{'rise' if drift > 0 else 'fall'} by {abs(drift):.2g} g/cm^3"
+        texts.append(f"the replicas together {change} between their halves (p = {p_drift:.1g})")
+    return error, error_freedom, [f"{text}; run longer" for text in texts]
 
 
 def _left_out(runs: pd.DataFrame, sound: pd.DataFrame) -> list[str]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from physembed.engine.cells import inverse
 from physembed.engine.numba_kernels import Array, compiled
-from physembed.engine.pair_search import search, shift_ranges
+from physembed.engine.pair_search import invert, search, shift_ranges
 from physembed.models.pairs import unique_pairs
 
 
@@ -157,24 +157,26 @@ def place(
     stretch = np.ones(n_systems)
     for s in range(n_systems):
         h, g = frame[s], inverse[s]
-        if pbc[s, 0] or pbc[s, 1] or pbc[s, 2]:
-            h[:] = cell[s]
-        else:
-            h[:] = np.eye(3)
+        is_periodic = pbc[s, 0] or pbc[s, 1] or pbc[s, 2]
         for i in range(3):
-            a, b = h[(i + 1) % 3], h[(i + 2) % 3]
-            g[0, i] = a[1] * b[2] - a[2] * b[1]
-            g[1, i] = a[2] * b[0] - a[0] * b[2]
-            g[2, i] = a[0] * b[1] - a[1] * b[0]
-        volume = h[0, 0] * g[0, 0] + h[0, 1] * g[1, 0] + h[0, 2] * g[2, 0]
-        g /= volume
+            for j in range(3):
+                h[i, j] = cell[s, i, j] if is_periodic else 1.0 * (i == j)
+        invert(h, g)
         for image in range(len(shifts)):
             x, y, z = shifts[image]
             for j in range(3):
                 lattice[s, image, j] = x * h[0, j] + y * h[1, j] + z * h[2, j]
         if len(made_fractional):
-            change = np.abs(g @ made_frame[s])
-            stretch[s] = np.sqrt(change.sum(0).max() * change.sum(1).max())
+            of_rows, of_columns = np.zeros(3), np.zeros(3)
+            for i in range(3):
+                for j in range(3):
+                    then = made_frame[s]
+                    entry = abs(g[i, 0] * then[0, j] + g[i, 1] * then[1, j] + g[i, 2] * then[2, j])
+                    of_rows[i] += entry
+                    of_columns[j] += entry
+            stretch[s] = np.sqrt(
+                max(of_rows[0], of_rows[1], of_rows[2]) * max(of_columns[0], of_columns[1], of_columns[2])
+            )
     complete = len(made_fractional) > 0
     n = np.zeros(3)
     for atom in range(len(positions)):

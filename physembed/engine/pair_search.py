@@ -23,6 +23,20 @@ def shift_ranges(frames: Array, periodic: Array, reach_A: float) -> Array:
 
 
 @compiled
+def invert(frame: Array, inverse: Array) -> None:
+    """Set the inverse of a cell (3, 3)."""
+    for i in range(3):
+        a, b = frame[(i + 1) % 3], frame[(i + 2) % 3]
+        inverse[0, i] = a[1] * b[2] - a[2] * b[1]
+        inverse[1, i] = a[2] * b[0] - a[0] * b[2]
+        inverse[2, i] = a[0] * b[1] - a[1] * b[0]
+    volume = frame[0, 0] * inverse[0, 0] + frame[0, 1] * inverse[1, 0] + frame[0, 2] * inverse[2, 0]
+    for i in range(3):
+        for j in range(3):
+            inverse[i, j] /= volume
+
+
+@compiled
 def search(
     fractional: Array, frame: Array, periodic: Array, ranges: Array, reach: float, half: bool, starts: Array
 ) -> tuple[Array, Array]:
@@ -44,12 +58,16 @@ def search(
         second atoms and shift numbers, (n_pairs,) each.
     """
     n_atoms = len(fractional)
-    inverse = np.linalg.inv(frame)
-    strides = np.array([(2 * ranges[1] + 1) * (2 * ranges[2] + 1), 2 * ranges[2] + 1, 1])
+    strides = np.ones(3, np.int64)
+    strides[1] = 2 * ranges[2] + 1
+    strides[0] = (2 * ranges[1] + 1) * strides[1]
+    inverse = np.empty((3, 3))
+    invert(frame, inverse)
     across, most = np.zeros(3), np.zeros(3, np.int64)
     for d in range(3):
         if periodic[d]:
-            across[d] = reach * np.sqrt((inverse[:, d] ** 2).sum()) * (1.0 + 1e-6) + 1e-6
+            length = np.sqrt(inverse[0, d] ** 2 + inverse[1, d] ** 2 + inverse[2, d] ** 2)
+            across[d] = reach * length * (1.0 + 1e-6) + 1e-6
             most[d] = ranges[d]
 
     # Images within reach of an atom in the cell.
@@ -59,7 +77,7 @@ def search(
             atom_of, number_of, places = np.empty(size, np.int64), np.empty(size, np.int64), np.empty((size, 3))
         size = 0
         for atom in range(n_atoms):
-            if not np.isfinite(fractional[atom]).all():
+            if not np.isfinite(fractional[atom, 0] + fractional[atom, 1] + fractional[atom, 2]):
                 continue
             for a in range(-most[0], most[0] + 1):
                 sa = fractional[atom, 0] + a
@@ -86,7 +104,9 @@ def search(
     low, width, shape, steps = np.zeros(3), np.ones(3), np.ones(3, np.int64), np.zeros(3, np.int64)
     if size:
         for d in range(3):
-            low[d], high = places[:, d].min(), places[:, d].max()
+            low[d] = high = places[0, d]
+            for image in range(1, size):
+                low[d], high = min(low[d], places[image, d]), max(high, places[image, d])
             width[d] = max(reach / 2, (high - low[d]) / MOST_CELLS) * (1.0 + 1e-9)
             shape[d] = min(int((high - low[d]) / width[d]), MOST_CELLS) + 1
             steps[d] = int(np.ceil(reach / width[d]))
@@ -98,16 +118,21 @@ def search(
             at = at * shape[d] + min(int((places[image, d] - low[d]) / width[d]), shape[d] - 1)
         cell[image] = at
         first_of[at + 1] += 1
-    first_of = np.cumsum(first_of)
-    free, sorted_places = first_of.copy(), np.empty((size, 3))
+    free, sorted_places = np.empty(len(first_of), np.int64), np.empty((size, 3))
+    for at in range(len(first_of)):
+        if at:
+            first_of[at] += first_of[at - 1]
+        free[at] = first_of[at]
     sorted_atom, sorted_number = np.empty(size, np.int64), np.empty(size, np.int64)
     for image in range(size):
         at = free[cell[image]]
         free[cell[image]] += 1
-        sorted_places[at], sorted_atom[at], sorted_number[at] = places[image], atom_of[image], number_of[image]
+        sorted_atom[at], sorted_number[at] = atom_of[image], number_of[image]
+        for d in range(3):
+            sorted_places[at, d] = places[image, d]
 
     # The zero shift has the middle number.
-    none = (ranges * strides).sum()
+    none = ranges[0] * strides[0] + ranges[1] * strides[1] + ranges[2]
     bits = np.int64(0)
     while (np.int64(1) << bits) <= 2 * none:
         bits += 1
@@ -121,7 +146,7 @@ def search(
                 + fractional[atom, 1] * frame[1, d]
                 + fractional[atom, 2] * frame[2, d]
             )
-        if np.isfinite(place).all():
+        if np.isfinite(place[0] + place[1] + place[2]):
             for d in range(3):
                 here[d] = min(int((place[d] - low[d]) / width[d]), shape[d] - 1)
             z_low, z_high = max(here[2] - steps[2], 0), min(here[2] + steps[2], shape[2] - 1)
@@ -131,7 +156,8 @@ def search(
                     begin, end = first_of[row + z_low], first_of[row + z_high + 1]
                     while len(codes) < found + end - begin:
                         more = np.empty(2 * len(codes), np.int64)
-                        more[:found] = codes[:found]
+                        for at in range(found):
+                            more[at] = codes[at]
                         codes = more
                     for image in range(begin, end):
                         dx = sorted_places[image, 0] - place[0]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from ase import Atoms
+from scipy import stats
 
 from physembed.analysis.density import mean_density
 from physembed.analysis.liquid_density import density_table, with_densities
 from physembed.errors import PhysEmbedError
 from physembed.liquids.replicas import equilibrated, equilibrated_from
 from physembed.units import G_CM3
+from tests.unit.test_density import autoregressive
 
 
 def data(*densities: float, length_ps: float = 300.0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -26,7 +29,7 @@ def data(*densities: float, length_ps: float = 300.0) -> tuple[pd.DataFrame, pd.
     runs = pd.DataFrame({"replica": range(len(densities)), "density_g_cm3": densities})
     runs = runs.assign(
         status="ok", reason="", length_ps=length_ps, standard_error_g_cm3=0.003, blocks=12, equilibration_ps=150.0,
-        effective_samples=60.0, density_status="ok", density_reason="",
+        effective_samples=60.0, drift_g_cm3=0.0, density_status="ok", density_reason="",
     )  # fmt: skip
     return pd.concat(series), runs
 
@@ -79,6 +82,37 @@ def test_scatter_between_replicas_counts_where_it_is_larger() -> None:
     # F = (0.01 / 0.003)^2 with 2 and 33 degrees of freedom.
     assert row.status == "ok"
     assert row.reason == "the replicas differ by 3.3 times their own error (p = 0.0002); run longer"
+
+
+def test_a_drift_that_no_single_replica_shows_is_seen_in_all_together() -> None:
+    """Each rises by two thirds of what its own test allows (2.6 times twice its error)."""
+    series, runs = data(*(1.0 + 0.001 * np.arange(6)))
+    for drift, verb in ((0.010, "rise"), (-0.010, "fall")):
+        (row,) = density_table(series, runs.assign(drift_g_cm3=drift), window_ps=100).itertuples()
+        error = 0.003 / math.sqrt(6)
+        p_value = 2 * stats.t.sf(0.010 / (2 * error), 6 * 11)
+        assert row.standard_error_g_cm3 == pytest.approx(error)
+        assert row.reason == (
+            f"the replicas together {verb} by 0.01 g/cm^3 between their halves (p = {p_value:.1g}); run longer"
+        )
+    (row,) = density_table(series, runs.assign(drift_g_cm3=[0.01, -0.01] * 3), window_ps=100).itertuples()
+    assert (row.status, row.reason) == ("ok", "")
+
+
+def test_a_slow_relaxation_is_seen_in_replicas_and_not_in_a_run() -> None:
+    """A rise by two and a half errors of a run, over its whole length: each run passes its own tests, eight do not."""
+    rng, mass, time = np.random.default_rng(5), 5000.0, np.arange(1.0, 2001.0)
+    rising = 1 - 0.004 * np.exp(-time / len(time))
+    found = [rising + autoregressive(rng, len(time), 10, 0.01) for _ in range(8)]
+    series = pd.concat(
+        pd.DataFrame({"replica": i, "time_ps": time, "density_g_cm3": density}) for i, density in enumerate(found)
+    )
+    series["volume_A3"] = mass / series.density_g_cm3 / G_CM3
+    runs = pd.DataFrame({"replica": range(8), "status": "ok", "reason": "", "length_ps": 2000.0})
+    table = with_densities(runs, series, by="replica")
+    assert (table.density_status == "ok").all()
+    (row,) = density_table(series, table, window_ps=100).itertuples()
+    assert re.match(r"the replicas together rise by 0\.00\d+ g/cm\^3 between their halves", row.reason)
 
 
 def test_replicas_that_drift_or_were_lost_are_named() -> None:
