@@ -185,14 +185,14 @@ def finish(
         for atom in range(first, end):
             for k in range(3):
                 forces[atom, k] = new_forces[atom, k]
-                forces_finite = forces_finite and np.isfinite(new_forces[atom, k])
+                forces_finite = forces_finite and abs(new_forces[atom, k]) < np.inf
         if cause[s]:
             continue
         stress_finite = True
         for i in range(3):
             for j in range(3):
-                stress_finite = stress_finite and np.isfinite(new_stress[s, i, j])
-        if not np.isfinite(new_energy[s]):
+                stress_finite = stress_finite and abs(new_stress[s, i, j]) < np.inf
+        if not abs(new_energy[s]) < np.inf:
             cause[s] = ENERGY
         elif not forces_finite:
             cause[s] = FORCES

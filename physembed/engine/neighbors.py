@@ -19,7 +19,7 @@ from torch import Tensor
 
 from physembed.engine.cells import inverse
 from physembed.engine.numba_kernels import Array, compiled
-from physembed.engine.pair_search import invert, search, shift_ranges
+from physembed.engine.pair_search import search, shift_ranges
 from physembed.models.pairs import unique_pairs
 
 
@@ -161,7 +161,15 @@ def place(
         for i in range(3):
             for j in range(3):
                 h[i, j] = cell[s, i, j] if is_periodic else 1.0 * (i == j)
-        invert(h, g)
+        for i in range(3):
+            a, b = h[(i + 1) % 3], h[(i + 2) % 3]
+            g[0, i] = a[1] * b[2] - a[2] * b[1]
+            g[1, i] = a[2] * b[0] - a[0] * b[2]
+            g[2, i] = a[0] * b[1] - a[1] * b[0]
+        volume = h[0, 0] * g[0, 0] + h[0, 1] * g[1, 0] + h[0, 2] * g[2, 0]
+        for i in range(3):
+            for j in range(3):
+                g[i, j] /= volume
         for image in range(len(shifts)):
             x, y, z = shifts[image]
             for j in range(3):
@@ -191,7 +199,7 @@ def place(
                 change = f - made_fractional[atom, k]
                 wraps = np.rint(change) if pbc[s, k] else 0.0
                 n[k] = change - wraps
-                if wraps != cells and np.isfinite(f):
+                if wraps != cells and abs(f) < np.inf:
                     # An atom that has left the cell that it was in comes back on its other side. It has not moved by
                     # half a cell since the list was made, or is lost.
                     number += strides[k] * (1 if wraps > cells else -1)

@@ -13,7 +13,8 @@ Array = np.ndarray[Any, Any]
 OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
-    # Sums may be reordered to use vector registers; values are not assumed to be finite.
+    # Sums may be reordered to use vector registers; values are not assumed to be finite. Numba's isfinite(x) and
+    # isnan(x), however, look at x - x, in which reordering cancels the terms of a sum: compare with infinity instead.
     "fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"},
 }
 

@@ -77,7 +77,7 @@ def search(
             atom_of, number_of, places = np.empty(size, np.int64), np.empty(size, np.int64), np.empty((size, 3))
         size = 0
         for atom in range(n_atoms):
-            if not np.isfinite(fractional[atom, 0] + fractional[atom, 1] + fractional[atom, 2]):
+            if not abs(fractional[atom, 0] + fractional[atom, 1] + fractional[atom, 2]) < np.inf:
                 continue
             for a in range(-most[0], most[0] + 1):
                 sa = fractional[atom, 0] + a
@@ -146,7 +146,7 @@ def search(
                 + fractional[atom, 1] * frame[1, d]
                 + fractional[atom, 2] * frame[2, d]
             )
-        if np.isfinite(place[0] + place[1] + place[2]):
+        if abs(place[0] + place[1] + place[2]) < np.inf:
             for d in range(3):
                 here[d] = min(int((place[d] - low[d]) / width[d]), shape[d] - 1)
             z_low, z_high = max(here[2] - steps[2], 0), min(here[2] + steps[2], shape[2] - 1)

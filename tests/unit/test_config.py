@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -561,9 +562,12 @@ def test_demo_differs_in_all_that_it_states(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("path", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
 def test_each_overlay_is_a_study_of_its_own_and_is_documented(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is laid over another names both in its command."""
     monkeypatch.chdir(ROOT)
     merged = load_configfile(CONFIG / "config.yaml")
-    update_config(merged, load_configfile(path))
+    below = re.findall(rf"--configfile config/(\w+\.yaml) config/{path.name}", path.read_text(encoding="utf-8"))
+    for name in [*below, path.name]:
+        update_config(merged, load_configfile(CONFIG / name))
     load_study(merged)
     names = [load_configfile(other)["study"] for other in CONFIG.glob("*.yaml")]
     assert names.count(merged["study"]) == 1
