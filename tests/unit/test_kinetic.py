@@ -214,6 +214,7 @@ ERRORS = 4.6
 """Standard errors allowed: of some hundred replicas, a false failure in less than 1 of 100 000."""
 
 
+@pytest.mark.long
 def test_centres_of_mass_have_the_temperature_of_the_thermostat() -> None:
     """Thermostatted by the kinetic energy of full steps they would be 2.1 % too hot, of half steps 1.0 % too cold."""
     bias = StiffMolecules().mean_square_frequency() * 2 / 3
@@ -237,6 +238,7 @@ def test_one_femtosecond_gives_the_density_and_temperature_of_a_quarter() -> Non
         assert run.centres[0] == pytest.approx(1, abs=ERRORS * run.centres[1])
 
 
+@pytest.mark.long
 def test_the_langevin_piston_is_at_most_as_cold_as_theory_allows() -> None:
     """It balances the half steps, so that slow motion is between 1 - <W^2> / 3 and 1 times as hot."""
     run, lowest = Sample("npt-langevin", 1.0, 128, 0.5, 2.0), 1 - StiffMolecules().mean_square_frequency() / 3

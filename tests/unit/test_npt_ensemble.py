@@ -50,6 +50,7 @@ def gas_volumes(model, ensemble, boxes, timestep_fs, relaxation_steps, samples):
     return np.array(volumes), batch
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ensemble", BAROSTATS)
 def test_volume_of_an_ideal_gas_has_its_gamma_distribution(ensemble):
     # p(V) ~ V^(N - 1) exp(-P V / kT): a gamma distribution of shape N, mean and variance N in units of kT / P.
@@ -182,6 +183,7 @@ def liquids(molten):
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ensemble", BAROSTATS)
 def test_temperature_and_mean_pressure_are_those_wanted(liquids, ensemble):
     volumes, temperatures, pressures = liquids[ensemble]
@@ -195,6 +197,7 @@ def test_temperature_and_mean_pressure_are_those_wanted(liquids, ensemble):
         assert mean == pytest.approx(wanted + moving, abs=4 * error)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ensemble", BAROSTATS)
 def test_two_pressures_are_related_as_boltzmann_weights(liquids, ensemble):
     # P. T. Merz, M. R. Shirts, PLoS ONE 2018, 13, e0202764: ln p2(V) / p1(V) = const - beta (P2 - P1) V, whatever the
@@ -228,6 +231,7 @@ def _share(x):
     return 1 / (1 + np.exp(-x))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ensemble", BAROSTATS)
 def test_fluctuations_of_the_volume_are_the_compressibility(liquids, ensemble):
     # <dV^2> = -kT d<V>/dP, the mean of both pressures against the difference between them.
@@ -241,6 +245,7 @@ def test_fluctuations_of_the_volume_are_the_compressibility(liquids, ensemble):
     assert variance == pytest.approx(factor * difference, abs=4 * error)
 
 
+@pytest.mark.long
 def test_both_barostats_give_the_same_density(liquids):
     for column in range(2):
         found = [mean_and_error(108 / liquids[ensemble][0][:, :, column]) for ensemble in BAROSTATS]
@@ -250,6 +255,7 @@ def test_both_barostats_give_the_same_density(liquids):
         assert first == pytest.approx(second, abs=4 * error)
 
 
+@pytest.mark.long
 def test_density_of_argon_is_that_of_the_literature():
     # NIST Standard Reference Simulation Website, Lennard-Jones fluid: Monte Carlo of 500 atoms, cutoff 3 with tail
     # corrections: at T* = 0.9 and rho* = 0.82 p* = 0.82386 (at 0.78 and 0.86: 0.27851, 1.5781).

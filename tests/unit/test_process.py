@@ -99,15 +99,18 @@ from physembed.process import postpone_dynamo
 
 postpone_dynamo()
 postpone_dynamo()
+{use}
+import torch
+
+double = torch.compile(lambda x: 2 * x, backend="eager")
+assert double(torch.ones(3)).tolist() == [2, 2, 2]
+assert "torch._dynamo.convert_frame" in sys.modules
+"""
+MODELS = """
 import mace.modules
 
 # The CUDA kernels of cuEquivariance, where NVIDIA's driver lets them be imported, use the compiler at once.
 assert "torch._dynamo.convert_frame" not in sys.modules or "cuequivariance_ops_torch" in sys.modules
-import torch
-{use}
-double = torch.compile(lambda x: 2 * x, backend="eager")
-assert double(torch.ones(3)).tolist() == [2, 2, 2]
-assert "torch._dynamo.convert_frame" in sys.modules
 """
 SUBMODULE = """
 import torch._dynamo.utils
@@ -119,7 +122,7 @@ assert find_spec("torch._dynamo.utils") is utils.__spec__ and utils.__spec__.ori
 """
 
 
-@pytest.mark.parametrize("use", ["", SUBMODULE], ids=["compile", "submodule"])
+@pytest.mark.parametrize("use", [MODELS, SUBMODULE], ids=["models", "submodule"])
 def test_the_compiler_of_torch_is_imported_when_it_is_used(use: str) -> None:
     """MACE's modules load without it, torch's `compile` still works, and so do its submodules, imported first."""
     run(COMPILER.format(use=use))

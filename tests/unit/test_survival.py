@@ -107,6 +107,7 @@ def test_exponential_collapse_gives_exp_minus_t():
     assert inside.mean() > 0.8
 
 
+@pytest.mark.long
 def test_pointwise_band_covers_at_its_level():
     """Coverage of S(0.7) by the band of 100 runs in 400 repetitions, which the binomial law bounds."""
     generator = np.random.default_rng(3)

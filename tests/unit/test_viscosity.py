@@ -93,6 +93,7 @@ def test_longer_blocks_leave_the_estimate(fine_blocks, coarse):
     assert abs(fine.viscosity_mPa_s - coarse[1].viscosity_mPa_s) < 0.5 * fine.standard_error_mPa_s
 
 
+@pytest.mark.long
 def test_two_relaxation_times():
     """Half of the viscosity from a relaxation ten times as slow as the other."""
     parts = ((1.0, 0.3), (0.1, 3.0))
@@ -105,6 +106,7 @@ def test_two_relaxation_times():
         assert 0.3 < found.relaxation_time_ps < 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("n_replicas", "n_blocks"), [(3, 100), (1, 200)])
 def test_the_required_length_of_a_short_run_does(n_replicas, n_blocks):
     short = estimate(ou_pressure(1, n_replicas, n_blocks, 0.2), 0.2, 0.1)

@@ -18,14 +18,14 @@ import pytest
 
 from physembed.molecules.topology import write_topology
 from physembed.trajectory import write_trajectory
-from tests.unit.long_stages import EPOCHS, FRAMES, STAGES, equal, run
 from tests.unit.test_topology import topology
 from tests.unit.test_training import labelled
+from tests.workflow.long_stages import EPOCHS, FRAMES, STAGES, equal, run
 
 KILLS = 6
 # A forked process has everything imported; the one that forks has computed nothing, as torch demands.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.unit.long_stages"])
+PROCESSES.set_forkserver_preload(["tests.workflow.long_stages"])
 
 
 def process(stage: str, folder: Path) -> Any:
