@@ -216,7 +216,7 @@ def test_runs_are_the_same(ensemble: str) -> None:
     """With a skin so thin that lists are rebuilt and steps rolled back constantly."""
     plain, fixed = batch(False, ensemble), batch(True, ensemble)
     for run in (plain, fixed):
-        run.advance(60)
+        run.advance(40)
     (steps,) = fixed._steps.values()
     assert steps.taken_back
     assert min(pairs.rebuilds for pairs in lists_of(fixed)) >= 3
