@@ -15,7 +15,7 @@ from torch import Tensor
 
 from physembed.engine.kinetic import UNBIASED
 from physembed.engine.liquid_steps import FULL_STEP_SHARE, Conditions
-from physembed.engine.numba_kernels import Array, compiled
+from physembed.engine.numba_kernels import Array, compiled, inlined
 from physembed.units import KB
 
 HOTTEST = 10.0
@@ -27,7 +27,7 @@ CAUSES = ("", "volume", "temperature", "energy", "forces", "stress")
 VOLUME, TEMPERATURE, ENERGY, FORCES, STRESS = (CAUSES.index(name) for name in CAUSES[1:])
 
 
-@compiled
+@inlined
 def squares(momenta: Array, forces: Array, masses: Array, first: int, end: int, factor: float) -> float:
     """Sum of (p^2 + factor F^2) / m over some atoms."""
     total = 0.0
@@ -38,14 +38,14 @@ def squares(momenta: Array, forces: Array, masses: Array, first: int, end: int, 
     return total
 
 
-@compiled
+@inlined
 def velocity_factor(twice_kinetic: float, kT: float, kept: float, normal: float, others: float) -> float:
     """Factor on the momenta according to eq. A7 of Bussi et al.; others is the sum of the other squared normals."""
     drawn = (1.0 - kept) * kT / twice_kinetic
     return np.sqrt(kept + drawn * (normal * normal + others) + 2.0 * normal * np.sqrt(kept * drawn))
 
 
-@compiled
+@inlined
 def exchange_heat(momenta: Array, masses: Array, noise: Array, first: int, end: int, kT: float, kept: float) -> None:
     """Friction and noise, (n_atoms, 3) normal numbers, on the momenta of some atoms, whose total momentum stays 0."""
     total, mass = np.zeros(3), 0.0
@@ -60,7 +60,7 @@ def exchange_heat(momenta: Array, masses: Array, noise: Array, first: int, end: 
             momenta[atom, k] = kept * momenta[atom, k] + strength * drawn
 
 
-@compiled
+@inlined
 def volume_of(cell: Array) -> float:
     """Volume of a cell (3, 3)."""
     a, b, c = cell[0], cell[1], cell[2]
@@ -105,7 +105,7 @@ def move(
         compressibility, relaxation: (n_systems,) of stochastic cell rescaling; empty at constant volume.
         thermal_noise: (n_systems, 2) for velocity rescaling, a normal number and the sum of the other squared ones;
             empty for none.
-        cell_noise: (n_systems,) normal numbers.
+        cell_noise: (n_systems,) normal numbers; not used at constant volume.
         full_step_noise, half_step_noise: (n_atoms, 3) normal numbers for noise on each atom; empty for none.
         step: time step.
         kept: exp(-time / relaxation time of velocity rescaling).
@@ -283,7 +283,7 @@ class CompiledSteps:
         # in the order of `physembed.engine.liquid_steps`
         thermal = self._thermal_noise() if ensemble == "nvt" else np.empty((0, 2))
         full_step = self._normal(self._state.momenta) if noisy else self.NONE
-        of_cells = self._normal(self._shape) if npt else thermal[:, 0]
+        of_cells = self._normal(self._shape) if npt else np.empty(0)
         half_step = self._normal(self._state.momenta) if noisy else self.NONE
         move(
             self._positions, self._momenta, self._forces, self._masses, self._cells, self._stress, self._cause,

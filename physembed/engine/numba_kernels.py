@@ -33,3 +33,12 @@ def compiled[R](function: Callable[..., R]) -> Callable[..., R]:
         return cast("Callable[..., R]", numba.njit(cache=True, **OPTIONS)(function))
     except RuntimeError:  # no writable cache folder
         return cast("Callable[..., R]", numba.njit(**OPTIONS)(function))
+
+
+def inlined[R](function: Callable[..., R]) -> Callable[..., R]:
+    """A function for compiled functions, which contain its statements wherever they call it.
+
+    As a function of its own it would be linked: to its own machine code in the process that compiles the caller, and to
+    the copy that is cached with the caller in later processes. Both are optimised separately, and round differently.
+    """
+    return cast("Callable[..., R]", numba.njit(inline="always", **OPTIONS)(function))

@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from physembed.engine.numba_kernels import OPTIONS, ROUNDED, Array, compiled
+from physembed.engine.numba_kernels import OPTIONS, ROUNDED, Array, compiled, inlined
 
 LARGEST = 16
 """Atoms of the largest group: the members for which a partner counts are the bits of `Listed.masks`."""
@@ -289,7 +289,7 @@ def _select(nearest: Array, range2: float, starts: Array, g: int, source: tuple[
             others[free], bits[free] = 0, 0
 
 
-@compiled
+@inlined
 def _hide(blocks: Array, size: int, near: Near, g: int, member: int) -> None:
     """Put those partners far away that do not count for a member of the group, and the others where they are.
 
@@ -488,7 +488,7 @@ def interpolate(
                 half[atom, k, b], half_slope[atom, k, b] = value, change
 
 
-@compiled
+@inlined
 def _spread(
     g: int,
     groups: Groups,
