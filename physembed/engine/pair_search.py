@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from physembed.engine.numba_kernels import Array, compiled
+from physembed.engine.numba_kernels import Array, compiled, inlined
 
 MOST_CELLS = 64
 """Maximum number of grid cells along a direction."""
@@ -22,7 +22,7 @@ def shift_ranges(frames: Array, periodic: Array, reach_A: float) -> Array:
     return (np.floor(across).astype(np.int64) + 1).max(0, where=periodic, initial=0)
 
 
-@compiled
+@inlined
 def invert(frame: Array, inverse: Array) -> None:
     """Set the inverse of a cell (3, 3)."""
     for i in range(3):

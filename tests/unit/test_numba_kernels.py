@@ -39,6 +39,18 @@ def test_compiled_functions_compare_with_infinity(path: Path) -> None:
     assert found & {"isfinite", "isnan", "isinf"} == set()
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_compiled_functions_contain_what_computes_for_them(path: Path) -> None:
+    """A function that is linked may round differently when it comes from the cache with its caller.
+
+    Those that only select and copy numbers, and the sum that is rounded as it is written, have nothing to round.
+    """
+    functions = dict(compiled_in(path))
+    called = {used for function in functions.values() for used in used_by(function) if used in functions}
+    linked = {name for name in called if functions[name].targetoptions.get("inline") != "always"}
+    assert linked <= {"_literals", "_select", "_see", "_sum", "_take", "_give"}
+
+
 def test_a_sum_of_no_numbers_is_not_finite() -> None:
     @compiled
     def is_finite(values: Array) -> bool:

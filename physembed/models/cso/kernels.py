@@ -386,11 +386,11 @@ def find(
             _select(nearest, constants[REACH2], starts, g, source, near)
             if close is not None:
                 _select(nearest, constants[COUNT_CUTOFF] ** 2, starts, g, source, close)
-                working = blocks, memory[5]
-                _count(g, n_members, groups, seen, constants, bond_length, close, *working, coordinations[chunk])
+                counts = coordinations[chunk]
+                _count(g, n_members, groups, seen, constants, bond_length, close, blocks, memory[5], counts)
 
 
-@compiled
+@inlined
 def _count(
     g: int,
     n_members: int,
