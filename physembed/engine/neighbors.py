@@ -19,7 +19,7 @@ from torch import Tensor
 
 from physembed.engine.cells import inverse
 from physembed.engine.numba_kernels import Array, compiled
-from physembed.engine.pair_search import search, shift_ranges
+from physembed.engine.pair_search import fractional_reach, search, shift_ranges
 from physembed.models.pairs import unique_pairs
 
 
@@ -388,13 +388,15 @@ class SkinList:
         # In the cell of a failed system no coordinate is finite, so there are no pairs.
         frames[~np.isfinite(frames).all((1, 2))] = np.eye(3)
         # Two, see above, and one for an atom that is seen from its neighbour in a molecule (`models.cso.kernels`).
-        ranges = shift_ranges(frames, periodic, reach) + 3
+        across = fractional_reach(frames, reach)
+        ranges = shift_ranges(across, periodic) + 3
         ends = np.cumsum(np.bincount(system_idx.numpy(), minlength=len(frames)))
         coordinates, starts, found, n_pairs = fractional.double().numpy(), [np.zeros(1, np.int64)], [], 0
         for system, (begin, end) in enumerate(pairwise([0, *ends.tolist()])):
             mine = coordinates[begin:end]
             own = np.empty(len(mine) + 1, np.int64)
-            second, image = search(mine, frames[system], periodic[system], ranges, reach, self.half, own)
+            cell = frames[system], periodic[system], ranges, across[system]
+            second, image = search(mine, *cell, reach, self.half, own)
             found.append((second + begin, image))
             starts.append(own[1:] + n_pairs)
             n_pairs += len(second)

@@ -4,41 +4,42 @@ from __future__ import annotations
 
 import numpy as np
 
-from physembed.engine.numba_kernels import Array, compiled, inlined
+from physembed.engine.numba_kernels import Array, compiled
 
 MOST_CELLS = 64
 """Maximum number of grid cells along a direction."""
 
 
-def shift_ranges(frames: Array, periodic: Array, reach_A: float) -> Array:
-    """(3,) largest number of lattice vectors, in each direction, between atoms in their cells within the reach.
+def fractional_reach(frames: Array, reach_A: float) -> Array:
+    """(n_systems, 3) by how much the fractional coordinates of two atoms within this distance differ at most.
 
     Args:
         frames: (n_systems, 3, 3) cells in Å, lattice vectors as rows.
-        periodic: (n_systems, 3) bool.
         reach_A: distance in Å.
     """
-    across = reach_A * np.linalg.norm(np.linalg.inv(frames), axis=1)
+    return np.asarray(reach_A * np.linalg.norm(np.linalg.inv(frames), axis=1))
+
+
+def shift_ranges(across: Array, periodic: Array) -> Array:
+    """(3,) largest number of lattice vectors, in each direction, between atoms in their cells within the reach.
+
+    Args:
+        across: (n_systems, 3) of `fractional_reach`.
+        periodic: (n_systems, 3) bool.
+    """
     return (np.floor(across).astype(np.int64) + 1).max(0, where=periodic, initial=0)
-
-
-@inlined
-def invert(frame: Array, inverse: Array) -> None:
-    """Set the inverse of a cell (3, 3)."""
-    for i in range(3):
-        a, b = frame[(i + 1) % 3], frame[(i + 2) % 3]
-        inverse[0, i] = a[1] * b[2] - a[2] * b[1]
-        inverse[1, i] = a[2] * b[0] - a[0] * b[2]
-        inverse[2, i] = a[0] * b[1] - a[1] * b[0]
-    volume = frame[0, 0] * inverse[0, 0] + frame[0, 1] * inverse[1, 0] + frame[0, 2] * inverse[2, 0]
-    for i in range(3):
-        for j in range(3):
-            inverse[i, j] /= volume
 
 
 @compiled
 def search(
-    fractional: Array, frame: Array, periodic: Array, ranges: Array, reach: float, half: bool, starts: Array
+    fractional: Array,
+    frame: Array,
+    periodic: Array,
+    ranges: Array,
+    fractional_reach: Array,
+    reach: float,
+    half: bool,
+    starts: Array,
 ) -> tuple[Array, Array]:
     """Pairs of one system, in the order of first atom, second atom and shift.
 
@@ -49,6 +50,7 @@ def search(
         frame: (3, 3) cell in Å, lattice vectors as rows.
         periodic: (3,) bool.
         ranges: (3,) shifts along each lattice vector are numbered from -ranges to ranges.
+        fractional_reach: (3,) of `fractional_reach`.
         reach: distance in Å.
         half: each pair in one direction only: the one in which the second atom or, for an atom and its own image, the
             shift is greater.
@@ -61,13 +63,10 @@ def search(
     strides = np.ones(3, np.int64)
     strides[1] = 2 * ranges[2] + 1
     strides[0] = (2 * ranges[1] + 1) * strides[1]
-    inverse = np.empty((3, 3))
-    invert(frame, inverse)
     across, most = np.zeros(3), np.zeros(3, np.int64)
     for d in range(3):
         if periodic[d]:
-            length = np.sqrt(inverse[0, d] ** 2 + inverse[1, d] ** 2 + inverse[2, d] ** 2)
-            across[d] = reach * length * (1.0 + 1e-6) + 1e-6
+            across[d] = fractional_reach[d] * (1.0 + 1e-6) + 1e-6
             most[d] = ranges[d]
 
     # Images within reach of an atom in the cell.
