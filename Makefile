@@ -53,7 +53,7 @@ plan: install  ## what would run and what it would cost (CONFIG=config/x.yaml; C
 archive: install  ## pack the results of a study for publication (STUDY=x)
 	@$(BIN)/python -m physembed.archive "results/$(STUDY)"
 
-results: install  ## a finished study as a page in docs/results (CONFIG=config/x.yaml)
+results: install  ## a finished study as a page in docs/results (CONFIG=config/x.yaml, or several in quotes)
 	@$(BIN)/python workflow/publish.py $(CONFIG)
 
 report:  ## Snakemake's report as one HTML file (CONFIG=config/x.yaml STUDY=x)
