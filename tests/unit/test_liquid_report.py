@@ -34,7 +34,7 @@ from tests.unit.liquid_study import (
     training_curve,
     volume_scan_table,
 )
-from tests.unit.test_report import Page, texts, words
+from tests.unit.shown import Page, texts, words
 
 FAILURES = {("EC", "uncorrected"): "evaporated", ("DMC", "corrected"): "blown_up", ("EA", "corrected"): "absent"}
 ALL_LOST = {(liquid.name, variant): "evaporated" for liquid in LIQUIDS[:2] for variant in VARIANTS}

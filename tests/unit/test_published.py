@@ -13,7 +13,7 @@ from physembed.report.page import Table
 from physembed.report.published import SHOWN_OF_MOLECULES, cpu_times, markdown_table, publish
 from physembed.report.style import save
 from physembed.report.summary import MoleculesPart, MoleculeSummary, answer, headline
-from tests.unit.test_report import CHANGES, Made, part_of
+from tests.unit.molecule_study import CHANGES, Made, part_of
 
 
 @pytest.fixture(scope="module")
