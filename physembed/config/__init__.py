@@ -1,6 +1,6 @@
-"""The configuration of a study: one module per group of sections, combined in `root`."""
+"""The configuration of a study: one module per group of sections, combined in `root`, checked in `load`."""
 
-from physembed.config.arms import Arm, Pretraining, Sampling
+from physembed.config.arm import Arm, Pretraining, Sampling
 from physembed.config.base import ModelTraining, Section
 from physembed.config.liquids import (
     NPT,
@@ -14,8 +14,9 @@ from physembed.config.liquids import (
     Structure,
     Viscosity,
 )
+from physembed.config.load import load
 from physembed.config.molecules import Frames, GaffMD, Labels, Molecules, Stability, Topology, Training
-from physembed.config.root import Config, Jobs, load
+from physembed.config.root import Config, Jobs
 
 __all__ = [
     "NPT",

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from physembed.config.arms import Arm, Sampling, batch_clashes, labelled_sets, source_of
+from physembed.config.arm import Arm, Sampling
+from physembed.config.arm_clashes import batch_clashes
+from physembed.config.arms import labelled_sets, source_of
 from physembed.config.base import NAME_MAX_LENGTH
-
-if TYPE_CHECKING:
-    from physembed.config.root import Config
+from physembed.config.root import Config
 
 
 def numbers_of_labels(config: Config, name: str) -> list[int]:
@@ -50,7 +50,7 @@ def _with(config: Config, arm: Arm, labels: int) -> Arm:
 def label_number_clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
     """Key, value and problem of numbers of labels that are not possible, or do not fit those of other arms.
 
-    Each other value of an arm must have been found sound (`physembed.config.arms.arm_clashes`).
+    Each other value of an arm must have been found sound (`physembed.config.arm_clashes.arm_clashes`).
     """
     problems = 0
     for name, arm in config.arms.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -22,7 +21,6 @@ from physembed.config.base import (
     Temperature,
     Timestep,
 )
-from physembed.durations import frame_count
 
 
 class Molecules(Section):
@@ -142,38 +140,3 @@ class Stability(Section):
     """Floating-point precision."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device; `auto` uses a GPU if there is one."""
-
-
-def molecule_clashes(config: Any) -> Iterator[tuple[str, Any, str]]:
-    """Yield key, value and problem of each molecule setting that is valid by itself but conflicts with others."""
-    md, frames, training, stability = config.gaff_md, config.frames, config.training, config.stability
-    steps = round(md.duration_ps * 1000 / md.timestep_fs)
-    wanted = frames.train + frames.validation + frames.starts
-    frame_total = frame_count(md.duration_ps, md.timestep_fs, md.frame_interval_steps)
-    if frame_total == 0:
-        problem = f"the run has only {steps} steps (gaff_md.duration_ps {md.duration_ps:g}), so it writes no frame"
-        yield "gaff_md.frame_interval_steps", md.frame_interval_steps, problem
-    elif wanted > frame_total:
-        others = f"with frames.validation {frames.validation} and frames.starts {frames.starts}"
-        problem = f"{others} this requires {wanted} frames, but the GAFF run writes {frame_total}"
-        yield "frames.train", frames.train, f"{problem}; lower one or raise gaff_md.duration_ps"
-    if config.molecules.names != [] and config.metrics.clusters > frames.train:
-        problem = f"more than there are training frames (frames.train {frames.train})"
-        yield "metrics.clusters", config.metrics.clusters, problem
-    if training.batch_size > frames.train:
-        problem = f"larger than the training set (frames.train {frames.train})"
-        yield "training.batch_size", training.batch_size, problem
-    duration_fs = stability.duration_ps * 1000
-    if duration_fs < stability.timestep_fs:
-        problem = f"shorter than one step (stability.timestep_fs {stability.timestep_fs:g})"
-        yield "stability.duration_ps", stability.duration_ps, problem
-    elif stability.record_interval_fs > duration_fs:
-        problem = f"longer than the run (stability.duration_ps {stability.duration_ps:g})"
-        yield "stability.record_interval_fs", stability.record_interval_fs, problem
-    ratio = stability.record_interval_fs / stability.timestep_fs
-    if abs(ratio - round(ratio)) > 1e-6 * ratio:
-        problem = f"must be a whole multiple of stability.timestep_fs {stability.timestep_fs:g}"
-        yield "stability.record_interval_fs", stability.record_interval_fs, problem
-    elif stability.check_interval_steps > round(ratio):
-        problem = f"exceeds stability.record_interval_fs {stability.record_interval_fs:g} ({round(ratio)} steps)"
-        yield "stability.check_interval_steps", stability.check_interval_steps, problem

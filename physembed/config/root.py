@@ -1,22 +1,17 @@
-"""The whole configuration of a study: sections, defaults (the paper's protocol) and checks.
+"""The whole configuration of a study: its sections with their defaults (the paper's protocol).
 
 The models of this package are the single source of the defaults, of `config/schema.json` and of the tables in
-`config/README.md`. `load` turns the merged dictionary that Snakemake read into a `Config` or raises a
-`PhysEmbedError` with one line that names the key and the value. Nothing is written here.
+`config/README.md`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from physembed.config.arms import Arm, Pretraining, arm_clashes, kind_of
-from physembed.config.base import PATTERNS, Name, Positive, Section, Seed
-from physembed.config.files import BY_NAME
-from physembed.config.label_numbers import label_number_clashes, with_label_numbers
+from physembed.config.arm import Arm, Pretraining, kind_of
+from physembed.config.base import Name, Positive, Section, Seed
 from physembed.config.liquids import (
     NPT,
     Certificate,
@@ -26,9 +21,7 @@ from physembed.config.liquids import (
     Scan,
     Structure,
     Viscosity,
-    liquid_clashes,
 )
-from physembed.config.messages import complaints, shown
 from physembed.config.molecules import (
     Frames,
     GaffMD,
@@ -38,9 +31,7 @@ from physembed.config.molecules import (
     Stability,
     Topology,
     Training,
-    molecule_clashes,
 )
-from physembed.errors import PhysEmbedError
 
 
 class Jobs(Section):
@@ -92,53 +83,3 @@ class Config(Section):
         only give them the same colours as those of all.
         """
         return sorted(self.arms, key=lambda name: kind_of(self.arms[name]))
-
-
-def load(config: dict[str, Any]) -> Config:
-    """Check a merged configuration.
-
-    An arm or a model whose value is null is dropped; an arm with several numbers of labels becomes one arm for each.
-
-    Raises:
-        PhysEmbedError: one line that names the key and the value.
-    """
-    for section in BY_NAME if isinstance(config, dict) else ():
-        if isinstance(named := config.get(section), dict):
-            config = {**config, section: {name: value for name, value in named.items() if value is not None}}
-    try:
-        checked = Config.model_validate(config)
-    except ValidationError as error:
-        problems = complaints(error, Config, config, PATTERNS)
-    else:
-        problems = [f"{key}: {shown(value)}: {problem}" for key, value, problem in _clashes(checked)]
-        if not problems:
-            return with_label_numbers(checked)
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    raise PhysEmbedError(f"config: {problems[0]}{more}")
-
-
-def _clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
-    """Yield key, value and problem of each setting that is valid by itself but conflicts with others."""
-    yield from _clashing_names(config)
-    yield from liquid_clashes(config)
-    yield from molecule_clashes(config)
-    problems = list(arm_clashes(config))
-    yield from problems or label_number_clashes(config)
-
-
-def _clashing_names(config: Config) -> Iterator[tuple[str, Any, str]]:
-    if config.molecules.names == [] and not config.liquids.models:
-        yield "molecules.names", [], "with liquids.models empty as well there is nothing to run; fill one of the two"
-    for key, values in (("training.seeds", config.training.seeds), ("molecules.names", config.molecules.names)):
-        repeated = [value for value, count in Counter(values).items() if count > 1] if values != "all" else []
-        for value in repeated:
-            yield key, value, "is listed twice"
-    if config.molecules.names != [] and not config.arms:
-        yield "arms", {}, "names no training set; give one, or molecules.names: [] for a study of liquids only"
-    folders: dict[str, str] = {}
-    for name in config.arms:
-        if name.lower() == "validation":
-            yield "arms", name, "this name is reserved for the labels of the validation frames; choose another"
-        if name.lower() in folders:
-            yield "arms", name, f"differs from the arm {folders[name.lower()]!r} in capitalisation only"
-        folders[name.lower()] = name

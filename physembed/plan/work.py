@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from physembed.config.arms import pretraining_frames, training_frames
-from physembed.config.learning import MARK, learns, recipe, round_name
+from physembed.config.rounds import MARK, learns, recipe, round_name
 from physembed.plan.sizes import Sizes
 from physembed.study import Study
 

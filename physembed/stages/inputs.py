@@ -7,7 +7,7 @@ from itertools import product
 
 from physembed.config.arms import sampled_by, source_of, trained_arms, trained_before, weights_frames
 from physembed.config.label_numbers import label_series
-from physembed.config.learning import MARK, all_rounds, arm_of, learns, recipe, round_name, round_of, rounds_of
+from physembed.config.rounds import MARK, all_rounds, arm_of, learns, recipe, round_name, round_of, rounds_of
 from physembed.molecules.gromacs_text import included_files
 from physembed.report.catalogue import (
     LIQUID_TABLES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from physembed.config import Sampling
 from physembed.config.arms import pretraining_of, trained_arms, training_of
-from physembed.config.learning import recipe
+from physembed.config.rounds import recipe
 from physembed.stages.values import Settings, data_sets, plain, task_seed
 from physembed.study import Study
 

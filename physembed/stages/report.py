@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from physembed.config.arms import label_sets, labelled_sets, sampling_arms, trained_arms
 from physembed.config.label_numbers import label_series
-from physembed.config.learning import all_rounds, arm_of, round_of
+from physembed.config.rounds import all_rounds, arm_of, round_of
 from physembed.stages.values import Settings, data_sets
 from physembed.study import Study
 

@@ -14,7 +14,8 @@ from ase import Atoms
 
 from physembed.analysis.binomial import upper_limit
 from physembed.config import Stability
-from physembed.config.learning import Learning, upper_limit_of_none
+from physembed.config.arm_clashes import upper_limit_of_none
+from physembed.config.learning import Learning
 from physembed.learning.choice import choose, farthest
 from physembed.learning.committee import SpreadLimited, mean_and_spread, spread_limit
 from physembed.learning.hot_md import HotRuns, recorded, with_causes

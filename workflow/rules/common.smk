@@ -11,7 +11,7 @@ from physembed.config.arms import (
     trained_in_rounds,
     weights_frames,
 )
-from physembed.config.learning import all_rounds
+from physembed.config.rounds import all_rounds
 from physembed.engine.cards import visible_cards
 from physembed.files import check_writable
 from physembed.provenance import code_hash

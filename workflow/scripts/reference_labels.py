@@ -3,7 +3,7 @@
 import ase.io
 
 from physembed.config import Labels
-from physembed.config.learning import MARK
+from physembed.config.rounds import MARK
 from physembed.labels.labelling import label_frames
 from physembed.molecules.bonds import read_bond_table
 from physembed.stage import stage
