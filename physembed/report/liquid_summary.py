@@ -19,7 +19,7 @@ from physembed.report.liquid_page_tables import (
     tuning_rows,
     viscosity_rows,
 )
-from physembed.report.liquid_tables import HELD_OUT, HERE, TUNED, VARIANTS, mean_absolute_errors
+from physembed.report.liquid_tables import HELD_OUT, HERE, TUNED, VARIANTS, mean_absolute_errors, only_corrected
 from physembed.report.page import Table, flatten
 from physembed.report.scan_figures import status_name
 from physembed.report.survival_figures import format_p
@@ -97,8 +97,18 @@ def headline(model: ModelSummary) -> str:
         return f"No correction of this model was found that reproduces the density of {tuned_on}."
     errors = mean_absolute_errors(_here(model.densities))
     held_out = errors[(errors["role"] == HELD_OUT) & (errors["liquids"] > 0)].to_dict("records")
-    if not held_out:
+    alone = only_corrected(model.densities)
+    if not held_out and alone.empty:
         return f"The correction reproduces the density of {tuned_on}; no other density is available for evaluation."
+    if not held_out:
+        several = len(alone) > 1
+        return (
+            f"Without the correction {'these liquids have' if several else 'the liquid has'} no density "
+            f"({_states_before(alone)}); tuned only on the density of {tuned_on}, it gives "
+            f"{f'{len(alone)} densities' if several else 'a density'} not used for tuning to "
+            f"{alone['corrected_deviation_percent'].abs().mean():.1f} % of the measured value"
+            f"{'s on average' if several else ''}."
+        ).replace(" %", "\N{NO-BREAK SPACE}%")
     row = held_out[0]
     before, after = row["uncorrected_mae_percent"], row["corrected_mae_percent"]
     what = "a density" if row["liquids"] == 1 else f"{row['liquids']} densities"
@@ -123,16 +133,28 @@ def answer(model: ModelSummary) -> str:
     for name, table in (("densities", model.densities), ("viscosities", model.viscosities)):
         errors = mean_absolute_errors(_here(table))
         held_out = errors[(errors["role"] == HELD_OUT) & (errors["liquids"] > 0)].to_dict("records")
-        if not held_out:
+        alone = only_corrected(table)
+        if not held_out and alone.empty:
             text += f"; no {name} of held-out liquids for evaluation"
-            continue
-        row = held_out[0]
-        liquids = "1 held-out liquid" if row["liquids"] == 1 else f"{row['liquids']} held-out liquids"
-        text += (
-            f"; {name} of {liquids}: mean deviation {row['uncorrected_mae_percent']:.1f} % before, "
-            f"{row['corrected_mae_percent']:.1f} % after"
-        )
+        for row in held_out:
+            text += (
+                f"; {name} of {_liquids(row['liquids'])}: mean deviation {row['uncorrected_mae_percent']:.1f} % "
+                f"before, {row['corrected_mae_percent']:.1f} % after"
+            )
+        if len(alone):
+            after = alone["corrected_deviation_percent"].abs().mean()
+            before = _states_before(alone)
+            text += f"; {name} of {_liquids(len(alone))}: {before} before, mean deviation {after:.1f} % after"
     return text.replace(" %", "\N{NO-BREAK SPACE}%") + "."
+
+
+def _liquids(count: int) -> str:
+    return "1 held-out liquid" if count == 1 else f"{count} held-out liquids"
+
+
+def _states_before(rows: pd.DataFrame) -> str:
+    """Why these liquids have no number without the correction."""
+    return " or ".join(status_name(status) for status in dict.fromkeys(rows["uncorrected_status"].astype(str)))
 
 
 def cautions(model: ModelSummary) -> list[str]:
@@ -225,7 +247,7 @@ def _about_densities(model: ModelSummary) -> Iterator[str]:
         name = rows.loc[rows["role"] == TUNED, "liquid"].iloc[0]
         yield f"The density of {name} was used for tuning: its agreement is not evidence, and it enters no mean here."
     errors = mean_absolute_errors(rows)
-    if not errors.loc[errors["role"] == HELD_OUT, "liquids"].sum():
+    if not errors.loc[errors["role"] == HELD_OUT, "liquids"].sum() and only_corrected(rows).empty:
         yield "No held-out density is available, so nothing here tests the correction."
     if missing := list(rows.loc[rows["experiment_g_cm3"].isna(), "liquid"]):
         yield f"No measured density of {', '.join(missing)}."

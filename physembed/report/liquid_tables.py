@@ -302,6 +302,24 @@ def mean_absolute_errors(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, *(f"{v}_mae{kind}" for v in VARIANTS for kind in ("", "_percent"))])
 
 
+def only_corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of held-out liquids of this study that have a number after the correction but none before it.
+
+    They enter no mean of `mean_absolute_errors`, which compares the same liquids before and after.
+
+    Args:
+        table: from `density_table` or `viscosity_table`.
+
+    Returns:
+        The rows with a measured value that is not dubious, a corrected result that is `ok` and an uncorrected one that
+        is not: of a liquid that evaporates without the correction, for instance.
+    """
+    experiment = table["experiment_g_cm3" if "experiment_g_cm3" in table else "experiment_mPa_s"]
+    known = experiment.notna() & ~table["experiment_dubious"].astype(bool)
+    here = (table["origin"] == HERE) & (table["role"] == HELD_OUT)
+    return table[known & here & (table["corrected_status"] == "ok") & (table["uncorrected_status"] != "ok")]
+
+
 def tuning_table(tunings: Mapping[str, pd.DataFrame], densities: pd.DataFrame) -> pd.DataFrame:
     """The tuned a1 of each model and alpha, and the deviation of the confirmation run from the target.
 

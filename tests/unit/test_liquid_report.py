@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from physembed.errors import PhysEmbedError
 from physembed.report import comparison_figures, liquid_figures, scan_figures
 from physembed.report.catalogue import MODEL_FIGURES
-from physembed.report.liquid_summary import ModelSummary, answer, cautions, facts, shown_figures, tables
+from physembed.report.liquid_summary import ModelSummary, answer, cautions, facts, headline, shown_figures, tables
 from physembed.report.liquid_tables import of_model, tuning_table
 from physembed.report.page import plus_minus
 from physembed.report.style import BLUE, ORANGE, VERMILION, YELLOW, save
@@ -344,6 +344,24 @@ def test_answer_names_a1_convention_and_held_out_means(full: Study, tmp_path: Pa
         f"densities of {len(names)} held-out liquids: mean deviation {means[0]:.1f} % before, {means[1]:.1f} % after"
         in text
     )
+
+
+def test_densities_count_where_the_uncorrected_liquid_evaporates(tmp_path: Path) -> None:
+    """There is no mean before the correction, and the page says why; that after it is shown all the same."""
+    evaporated = {(liquid.name, "uncorrected"): "evaporated" for liquid in LIQUIDS[:3]}
+    model = summary(Study(LIQUIDS[:3], fates=evaporated), tmp_path)
+    rows = model.densities[(model.densities["origin"] == "this study") & (model.densities["role"] == "held out")]
+    assert len(rows) == 2 and set(rows["uncorrected_status"]) == {"evaporated"}
+    off = f"{(rows['corrected_g_cm3'] / rows['experiment_g_cm3'] - 1).abs().mean() * 100:.1f} %"
+    assert headline(model).replace("\N{NO-BREAK SPACE}", " ") == (
+        "Without the correction these liquids have no density (evaporated); tuned only on the density of EMC, it gives "
+        f"2 densities not used for tuning to {off} of the measured values on average."
+    )
+    said = answer(model).replace("\N{NO-BREAK SPACE}", " ")
+    assert f"; densities of 2 held-out liquids: evaporated before, mean deviation {off} after" in said
+    assert "No held-out density" not in "\n".join(cautions(model))
+    one = summary(Study(LIQUIDS[:2], fates=evaporated), tmp_path)
+    assert "the liquid has no density (evaporated)" in headline(one) and "gives a density not used" in headline(one)
 
 
 def test_cautions_of_a_sound_study_are_only_what_always_holds(studies: dict[str, Study], tmp_path: Path) -> None:
