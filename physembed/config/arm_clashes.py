@@ -12,6 +12,9 @@ from physembed.config.messages import nearest
 from physembed.config.root import Config
 from physembed.config.rounds import round_name
 
+CONFIDENCE = 0.95
+"""Of the upper limit of the collapse fraction, one-sided."""
+
 
 def arm_clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
     """Key, value and problem of each value of an arm that is sound alone but not beside the others."""
@@ -139,10 +142,6 @@ def _pretraining_clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
     if batch > count:
         problem = f"fewer training frames ({count}) than a batch ({batch}); raise it, or lower the batch size"
         yield "pretraining.frames", config.pretraining.frames, problem
-
-
-CONFIDENCE = 0.95
-"""Of the upper limit of the collapse fraction, one-sided."""
 
 
 def upper_limit_of_none(runs: int) -> float:

@@ -14,6 +14,7 @@ from physembed.durations import frame_count
 
 
 def name_clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
+    """Yield key, value and problem of names of molecules, arms and seeds that are missing, repeated or reserved."""
     if config.molecules.names == [] and not config.liquids.models:
         yield "molecules.names", [], "with liquids.models empty as well there is nothing to run; fill one of the two"
     for key, values in (("training.seeds", config.training.seeds), ("molecules.names", config.molecules.names)):
