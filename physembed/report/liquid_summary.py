@@ -95,12 +95,10 @@ def headline(model: ModelSummary) -> str:
     tuned_on = model.tuning.iloc[0]["tuned_on"]
     if model.tuning.iloc[0]["status"] != "ok":
         return f"No correction of this model was found that reproduces the density of {tuned_on}."
-    errors = mean_absolute_errors(_here(model.densities))
-    held_out = errors[(errors["role"] == HELD_OUT) & (errors["liquids"] > 0)].to_dict("records")
-    alone = only_corrected(model.densities)
-    if not held_out and alone.empty:
+    row, alone = _held_out(model.densities), only_corrected(model.densities)
+    if row is None and alone.empty:
         return f"The correction reproduces the density of {tuned_on}; no other density is available for evaluation."
-    if not held_out:
+    if row is None:
         several = len(alone) > 1
         return (
             f"Without the correction {'these liquids have' if several else 'the liquid has'} no density "
@@ -109,7 +107,6 @@ def headline(model: ModelSummary) -> str:
             f"{alone['corrected_deviation_percent'].abs().mean():.1f} % of the measured value"
             f"{'s on average' if several else ''}."
         ).replace(" %", "\N{NO-BREAK SPACE}%")
-    row = held_out[0]
     before, after = row["uncorrected_mae_percent"], row["corrected_mae_percent"]
     what = "a density" if row["liquids"] == 1 else f"{row['liquids']} densities"
     verb = "brings" if after < before else "takes"
@@ -131,12 +128,10 @@ def answer(model: ModelSummary) -> str:
         f"{first['tuned_on']}"
     )
     for name, table in (("densities", model.densities), ("viscosities", model.viscosities)):
-        errors = mean_absolute_errors(_here(table))
-        held_out = errors[(errors["role"] == HELD_OUT) & (errors["liquids"] > 0)].to_dict("records")
-        alone = only_corrected(table)
-        if not held_out and alone.empty:
+        row, alone = _held_out(table), only_corrected(table)
+        if row is None and alone.empty:
             text += f"; no {name} of held-out liquids for evaluation"
-        for row in held_out:
+        if row is not None:
             text += (
                 f"; {name} of {_liquids(row['liquids'])}: mean deviation {row['uncorrected_mae_percent']:.1f} % "
                 f"before, {row['corrected_mae_percent']:.1f} % after"
@@ -146,6 +141,13 @@ def answer(model: ModelSummary) -> str:
             before = _states_before(alone)
             text += f"; {name} of {_liquids(len(alone))}: {before} before, mean deviation {after:.1f} % after"
     return text.replace(" %", "\N{NO-BREAK SPACE}%") + "."
+
+
+def _held_out(table: pd.DataFrame) -> dict[Any, Any] | None:
+    """Mean deviations of this study's held-out liquids, the same ones before and after; None if there are none."""
+    errors = mean_absolute_errors(_here(table))
+    rows = errors[(errors["role"] == HELD_OUT) & (errors["liquids"] > 0)]
+    return None if rows.empty else rows.iloc[0].to_dict()
 
 
 def _liquids(count: int) -> str:
@@ -246,8 +248,7 @@ def _about_densities(model: ModelSummary) -> Iterator[str]:
     if (rows["role"] == TUNED).any():
         name = rows.loc[rows["role"] == TUNED, "liquid"].iloc[0]
         yield f"The density of {name} was used for tuning: its agreement is not evidence, and it enters no mean here."
-    errors = mean_absolute_errors(rows)
-    if not errors.loc[errors["role"] == HELD_OUT, "liquids"].sum() and only_corrected(rows).empty:
+    if _held_out(rows) is None and only_corrected(rows).empty:
         yield "No held-out density is available, so nothing here tests the correction."
     if missing := list(rows.loc[rows["experiment_g_cm3"].isna(), "liquid"]):
         yield f"No measured density of {', '.join(missing)}."

@@ -22,6 +22,7 @@ from physembed.molecules.bonds import COLUMNS as BOND_COLUMNS
 from physembed.report import metric_figures
 from physembed.report.label_figures import survival_against_labels, survival_table
 from physembed.report.sampling_figures import bond_angles, bond_lengths
+from physembed.report.style import save
 from physembed.report.summary import (
     MoleculesPart,
     MoleculeSummary,
@@ -266,6 +267,10 @@ class Made:
             "before_collapse": metric_figures.errors_before_collapse(self.collapses),
         }
 
+    def saved(self, folder: Path) -> dict[str, Path]:
+        """The SVG file of every figure, its PNG file beside it."""
+        return {name: save(figure, folder / name)[0] for name, figure in self.draw().items()}
+
 
 def with_rearrangements(runs: pd.DataFrame) -> pd.DataFrame:
     """Collapse fractions as the survival stage writes them; every tenth run has a new contact."""
@@ -274,8 +279,6 @@ def with_rearrangements(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 CHANGES = {"original": "unmodified frames", "adaptive": "3 modified bonds per frame"}
-
-
 SOURCES = {"original": ["original"], "adaptive": ["adaptive"]}
 
 

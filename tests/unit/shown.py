@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from itertools import combinations
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -27,6 +28,21 @@ def texts(figure: Figure) -> list[Text]:
 
 def words(figure: Figure) -> str:
     return "\n".join(text.get_text() for text in texts(figure))
+
+
+def check_legible(name: str, figure: Figure) -> None:
+    """All texts of a figure are inside of it, apart from each other, and large enough."""
+    shown = texts(figure)
+    boxes = [text.get_window_extent() for text in shown]
+    width, height = figure.canvas.get_width_height()
+    for text, box in zip(shown, boxes, strict=True):
+        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
+        assert inside, f"{name}: {text.get_text()!r} reaches out of the figure"
+    for (text_a, a), (text_b, b) in combinations(zip(shown, boxes, strict=True), 2):
+        across = min(a.x1, b.x1) - max(a.x0, b.x0)
+        along = min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert not (across > 1 and along > 1), f"{name}: {text_a.get_text()!r} lies on {text_b.get_text()!r}"
+    assert min(text.get_fontsize() for text in shown) >= 7
 
 
 class Page(HTMLParser):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from tests.unit.liquid_study import (
     training_curve,
     volume_scan_table,
 )
-from tests.unit.shown import Page, texts, words
+from tests.unit.shown import Page, check_legible, words
 
 FAILURES = {("EC", "uncorrected"): "evaporated", ("DMC", "corrected"): "blown_up", ("EA", "corrected"): "absent"}
 ALL_LOST = {(liquid.name, variant): "evaporated" for liquid in LIQUIDS[:2] for variant in VARIANTS}
@@ -65,17 +64,7 @@ def full(studies: dict[str, Study]) -> Study:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_texts_are_inside_and_apart(layout: str, figures: dict[str, dict[str, Figure]]) -> None:
     for name, figure in figures[layout].items():
-        shown = texts(figure)
-        boxes = [text.get_window_extent() for text in shown]
-        width, height = figure.canvas.get_width_height()
-        for text, box in zip(shown, boxes, strict=True):
-            inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
-            assert inside, f"{name}: {text.get_text()!r} reaches out of the figure"
-        for (text_a, a), (text_b, b) in combinations(zip(shown, boxes, strict=True), 2):
-            across = min(a.x1, b.x1) - max(a.x0, b.x0)
-            along = min(a.y1, b.y1) - max(a.y0, b.y0)
-            assert not (across > 1 and along > 1), f"{name}: {text_a.get_text()!r} lies on {text_b.get_text()!r}"
-        assert min(text.get_fontsize() for text in shown) >= 7
+        check_legible(name, figure)
         # No panel is squeezed by what lies outside of it.
         assert min(axes.get_window_extent().height for axes in figure.axes) > 0.3 * figure.dpi, name
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,11 +20,10 @@ from scipy import stats
 from physembed.analysis.survival import collapse_fractions, compare_arms, survival_curves
 from physembed.errors import PhysEmbedError
 from physembed.report import metric_figures
-from physembed.report.catalogue import MODEL_FIGURES, MOLECULE_FIGURES, figures_of_molecule
+from physembed.report.catalogue import MODEL_FIGURES, MOLECULE_FIGURES
 from physembed.report.label_figures import survival_against_labels, survival_table
 from physembed.report.sampling_figures import bond_lengths
 from physembed.report.style import arm_styles, save
-from physembed.report.summary import _molecule as summary_of_molecule
 from physembed.report.survival_figures import (
     collapse_causes,
     collapse_fraction,
@@ -48,8 +45,8 @@ from physembed.report.training_figures import (
     modification_errors,
     thinned,
 )
-from tests.unit.molecule_study import BONDS, Made, part_of, sampled_angles
-from tests.unit.shown import texts, words
+from tests.unit.molecule_study import BONDS, Made, sampled_angles
+from tests.unit.shown import check_legible, words
 
 CAPTIONS = Path(__file__).parents[2] / "workflow/report"
 
@@ -57,12 +54,6 @@ CAPTIONS = Path(__file__).parents[2] / "workflow/report"
 @pytest.fixture(scope="module")
 def made() -> Made:
     return Made()
-
-
-@pytest.fixture(scope="module")
-def svgs(made: Made, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("figures")
-    return {name: save(figure, folder / name)[0] for name, figure in made.draw().items()}
 
 
 LAYOUTS = {
@@ -79,18 +70,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_texts_are_inside_and_apart(layout: str) -> None:
     for name, figure in LAYOUTS[layout]().draw("Ac-Ala3-NHMe").items():
-        shown = texts(figure)
-        boxes = [text.get_window_extent() for text in shown]
-        width, height = figure.canvas.get_width_height()
-        for text, box in zip(shown, boxes, strict=True):
-            inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
-            assert inside, f"{name}: {text.get_text()!r} reaches out of the figure"
-        for (text_a, a), (text_b, b) in combinations(zip(shown, boxes, strict=True), 2):
-            across = min(a.x1, b.x1) - max(a.x0, b.x0)
-            along = min(a.y1, b.y1) - max(a.y0, b.y0)
-            overlap = across > 1 and along > 1
-            assert not overlap, f"{name}: {text_a.get_text()!r} lies on {text_b.get_text()!r}"
-        assert min(text.get_fontsize() for text in shown) >= 7
+        check_legible(name, figure)
 
 
 def test_axes_carry_units(made: Made) -> None:
@@ -112,12 +92,13 @@ def test_arms_keep_their_look_and_can_be_told_apart() -> None:
     assert arm_styles(["arm0", "arm1", "arm0"]) == {name: styles[name] for name in ("arm0", "arm1")}
 
 
-def test_files_are_the_same_every_time(tmp_path: Path, made: Made, svgs: dict[str, Path]) -> None:
+def test_files_are_the_same_every_time(tmp_path: Path, made: Made) -> None:
+    first = made.saved(tmp_path)
     for name, figure in Made().draw().items():
         svg, png = save(figure, tmp_path / f"again.{name}")
         assert svg.name == f"again.{name}.svg"
-        assert svg.read_bytes() == svgs[name].read_bytes(), name
-        assert png.read_bytes() == svgs[name].with_suffix(".png").read_bytes(), name
+        assert svg.read_bytes() == first[name].read_bytes(), name
+        assert png.read_bytes() == first[name].with_suffix(".png").read_bytes(), name
         assert "date>" not in svg.read_text()
         assert svg.stat().st_size < 400_000
     assert plt.get_fignums() == []
@@ -214,18 +195,6 @@ def test_survival_against_labels_has_exact_intervals() -> None:
     dots = [line for line in axes.lines if line.get_marker() == "o" and line.get_markersize() == 3]
     assert sum(len(line.get_xdata()) for line in dots) == 4 * len(made.seeds)
     assert [text.get_text() for text in axes.get_xticklabels()] == ["10", "45"]
-
-
-def test_a_study_of_labels_begins_with_their_figure(made: Made, svgs: dict[str, Path]) -> None:
-    def names(figures: dict[str, Path]) -> list[str]:
-        molecule = replace(part_of(made, "x", svgs).molecules[0], figures=figures)
-        shown = summary_of_molecule(molecule, part_of(made, "x", svgs), True)
-        return [shown["lead"], *(figure["name"] for figure in shown["figures"])]
-
-    with_labels, without = figures_of_molecule(label_series=True), figures_of_molecule(label_series=False)
-    assert names(svgs) == ["survival_against_labels", *with_labels]
-    assert names({name: svgs[name] for name in without}) == ["survival", *without]
-    assert set(with_labels) - set(without) == {"survival_against_labels"}
 
 
 def test_causes_add_up_to_the_collapses() -> None:

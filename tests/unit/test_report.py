@@ -17,8 +17,7 @@ from physembed.analysis.survival import collapse_fractions, compare_arms
 from physembed.config import Arm
 from physembed.errors import PhysEmbedError
 from physembed.learning.rounds import ROUND, round_without_runs, rounds_table
-from physembed.report.catalogue import MOLECULE_FIGURES
-from physembed.report.style import save
+from physembed.report.catalogue import MOLECULE_FIGURES, figures_of_molecule
 from physembed.report.summary import (
     MoleculeSummary,
     answer,
@@ -28,6 +27,7 @@ from physembed.report.summary import (
     molecule_tables,
     write_summary,
 )
+from physembed.report.summary import _molecule as summary_of_molecule
 from physembed.report.survival_figures import (
     comparison_lines,
 )
@@ -50,8 +50,7 @@ def made() -> Made:
 
 @pytest.fixture(scope="module")
 def svgs(made: Made, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("figures")
-    return {name: save(figure, folder / name)[0] for name, figure in made.draw().items()}
+    return made.saved(tmp_path_factory.mktemp("figures"))
 
 
 def test_paper_numbers() -> None:
@@ -207,6 +206,18 @@ def test_cautions_name_what_limits_the_result() -> None:
     assert "600 K" in " ".join(cautions(runs_with(18, 4, seeds=4), 100.0, 600.0, per_seed=False))
     one = " ".join(cautions(runs_with(18, seeds=1), 100.0, 800.0, per_seed=False))
     assert "One seed" in one and "data set" not in one
+
+
+def test_a_study_of_labels_begins_with_their_figure(made: Made, svgs: dict[str, Path]) -> None:
+    def names(figures: dict[str, Path]) -> list[str]:
+        molecule = replace(part_of(made, "x", svgs).molecules[0], figures=figures)
+        shown = summary_of_molecule(molecule, part_of(made, "x", svgs), True)
+        return [shown["lead"], *(figure["name"] for figure in shown["figures"])]
+
+    with_labels, without = figures_of_molecule(label_series=True), figures_of_molecule(label_series=False)
+    assert names(svgs) == ["survival_against_labels", *with_labels]
+    assert names({name: svgs[name] for name in without}) == ["survival", *without]
+    assert set(with_labels) - set(without) == {"survival_against_labels"}
 
 
 def test_summary_is_one_complete_file(tmp_path: Path, made: Made, svgs: dict[str, Path]) -> None:
