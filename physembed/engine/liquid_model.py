@@ -20,7 +20,8 @@ from physembed.engine.compiled.admission import compiled
 from physembed.engine.compiled.models import CompiledLiquid
 from physembed.engine.device import resolve_device
 from physembed.engine.mace import LiquidMace
-from physembed.engine.neighbors import OnPairs, PaddedList, SkinList
+from physembed.engine.neighbors import SkinList
+from physembed.engine.padded_list import OnPairs, PaddedList
 from physembed.models.cso import CSOModel, CSOParameters, Cutoffs
 from physembed.models.cso.compiled import CompiledCSO
 from physembed.models.cso.energy import Values

@@ -17,7 +17,8 @@ from physembed.engine.cells import volumes
 from physembed.engine.compiled.admission import compiled
 from physembed.engine.compiled.models import CompiledIsolated
 from physembed.engine.device import half_as_many, systems_that_fit
-from physembed.engine.neighbors import OnPairs, PaddedList, SkinList, all_pairs
+from physembed.engine.neighbors import SkinList, all_pairs
+from physembed.engine.padded_list import OnPairs, PaddedList
 from physembed.models.file import default_head, load_module
 
 

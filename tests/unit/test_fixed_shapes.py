@@ -16,7 +16,7 @@ from physembed.engine.liquid_batch import LiquidBatch
 from physembed.engine.liquid_model import LiquidModel, ListedCSO
 from physembed.engine.liquid_steps import STEPS
 from physembed.engine.mace import LiquidMace
-from physembed.engine.neighbors import PaddedList
+from physembed.engine.padded_list import PaddedList
 from physembed.engine.parts import LiquidParts
 from physembed.engine.speculative_steps import CHUNK, ListedSteps
 from physembed.errors import PhysEmbedError

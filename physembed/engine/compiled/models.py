@@ -12,7 +12,8 @@ from torch_sim.models.interface import ModelInterface
 
 from physembed.engine.cells import volumes
 from physembed.engine.compiled.evaluator import CompiledMace
-from physembed.engine.neighbors import OnPairs, SkinList
+from physembed.engine.neighbors import SkinList
+from physembed.engine.padded_list import OnPairs
 
 
 class _Compiled(ModelInterface):
