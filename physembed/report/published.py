@@ -39,7 +39,7 @@ def markdown_table(table: Table) -> str:
 
 
 def cpu_times(study: Path, stages: Sequence[str]) -> Table:
-    """CPU time by stage, from Snakemake's benchmark files; a job that was killed and resumed counts its last part.
+    """CPU time by stage, from Snakemake's benchmark files, which hold the last start of a job.
 
     Args:
         study: folder of the study's results.
@@ -56,7 +56,8 @@ def cpu_times(study: Path, stages: Sequence[str]) -> Table:
     ]
     total = sum(sum(seconds) for seconds in jobs.values())
     rows.append(["all", str(sum(map(len, jobs.values()))), f"{total / 60:.1f}"])
-    return Table("CPU time", ["stage", "jobs", "CPU minutes"], rows)
+    note = "Of a job that was stopped and resumed, only the time after its last start is counted."
+    return Table("CPU time", ["stage", "jobs", "CPU minutes"], rows, notes=[note])
 
 
 class _Folder:
