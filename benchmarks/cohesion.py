@@ -24,9 +24,9 @@ from ase import Atoms
 
 from physembed.config.liquids import LiquidTraining
 from physembed.engine.liquid_model import evaluator, load_liquid
-from physembed.models.data import read_labelled
-from physembed.models.data_check import Keys
-from physembed.models.training import split, train
+from physembed.training.data import read_labelled
+from physembed.training.data_check import Keys
+from physembed.training.trainer import split, train
 from physembed.trajectory import write_trajectory
 
 COMMON: dict[str, Any] = {

@@ -21,9 +21,9 @@ import torch
 import torch_sim
 from models import liquid, random_mace
 
+from physembed.cso import CONVENTIONS
 from physembed.engine.device import resolve_device
 from physembed.engine.liquid_model import load_liquid
-from physembed.models.cso import CONVENTIONS
 
 SIZES = {
     "16 channels, max_ell 2": {"channels": 16, "max_ell": 2},

@@ -43,12 +43,12 @@ from torch_sim.integrators import (
 )
 from torch_sim.models.interface import SumModel
 
+from physembed.cso import CSOModel, CSOParameters
 from physembed.engine.device import resolve_device
 from physembed.engine.langevin import LangevinBatch
 from physembed.engine.liquid_batch import LiquidBatch
 from physembed.engine.liquid_model import load_liquid
 from physembed.engine.mace import load_isolated
-from physembed.models.cso import CSOModel, CSOParameters
 from physembed.units import FS, KB
 
 MOLECULE_TEMPERATURE_K = 0.01

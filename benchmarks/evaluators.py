@@ -23,7 +23,7 @@ from scipy import stats
 
 from physembed.engine.langevin import LangevinBatch
 from physembed.engine.mace import IsolatedMace, load_isolated
-from physembed.models.file import load_module
+from physembed.model_files.file import load_module
 from physembed.units import KB
 
 TIMESTEP_FS, EVERY = 0.5, 20

@@ -20,10 +20,10 @@ from ase import units
 from ase.md.verlet import VelocityVerlet
 from models import liquid, random_mace
 
+from physembed.cso import Cutoffs
 from physembed.export.conditions import Conditions
 from physembed.export.engines import ENGINES, installed, open_session, with_momenta
 from physembed.export.potential import Potential
-from physembed.models.cso import Cutoffs
 from physembed.models.loading import reference_calculator
 from physembed.models.members import CORRECTED, load_members
 

@@ -12,7 +12,7 @@ from ase.neighborlist import natural_cutoffs, neighbor_list
 from mace import modules  # before e3nn: it sets how torch may load e3nn's constants
 from scipy.spatial.transform import Rotation
 
-from physembed.md.collapse import CollapseDetector
+from physembed.collapse.detector import CollapseDetector
 from physembed.molecules.structure import from_smiles
 from physembed.units import G_CM3
 

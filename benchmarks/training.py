@@ -1,4 +1,4 @@
-"""CPU time of a training epoch by sweeps (`physembed.models.loss_gradient`) and by MACE's own code, in one run.
+"""CPU time of a training epoch by sweeps (`physembed.training.loss_gradient`) and by MACE's own code, in one run.
 
 MACE's trainer on 45 frames of paracetamol with made-up labels; the epochs of the two ways take turns, on the same
 weights. Printed are the medians of user and system time together, of an epoch without its validation.
@@ -25,8 +25,8 @@ from mace.cli import run_train
 from models import replicas
 
 from physembed.config import Training
-from physembed.models import training
-from physembed.models.loss_gradient import substituted
+from physembed.training import trainer
+from physembed.training.loss_gradient import substituted
 
 FRAMES, VALIDATION = 45, 5
 SIZES = ((16, 0), (32, 0), (32, 1), (64, 2))
@@ -56,7 +56,7 @@ def epochs(settings: Training, rounds: int, folder: Path) -> dict[str, float]:
                         spent[way].append(time.process_time() - began)
         raise StopIteration
 
-    arguments = training.trainer_arguments(
+    arguments = trainer.trainer_arguments(
         settings, folder / "train.xyz", folder / "validation.xyz", settings.seeds[0], folder / "work"
     )
     train, tools.train = tools.train, timed
@@ -85,7 +85,7 @@ def main() -> None:
             settings = Training(
                 num_channels=channels, max_L=max_L, batch_size=batch, dtype=arguments.dtype, device="cpu", seeds=[1]
             )
-            with tempfile.TemporaryDirectory() as name, training._process_settings_kept():
+            with tempfile.TemporaryDirectory() as name, trainer._process_settings_kept():
                 times = epochs(settings, arguments.rounds, Path(name))
             ratio = times["MACE"] / times["PhysEmbed"]
             row = f"{channels:8d} {max_L:5d} {batch:5d} {times['MACE']:8.2f} {times['PhysEmbed']:11.2f} {ratio:6.1f}"

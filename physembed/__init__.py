@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from physembed.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from physembed.analysis.survival import compare_arms as compare_arms
     from physembed.analysis.survival import survival_curves as survival_curves
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from physembed.molecules.angles import angle_table as angle_table
     from physembed.molecules.bonds import bond_table as bond_table
     from physembed.sampling.arm import sample_frames as sample_frames
-
-__version__ = "0.1.0"
 
 _MODULES = {
     "Arm": "config",

@@ -15,9 +15,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from physembed import __version__
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic, cache_folder
+from physembed.version import __version__
 
 ROOT = Path(__file__).parent
 PACKAGES = (

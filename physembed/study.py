@@ -19,9 +19,9 @@ from physembed.liquids.table import (
     read_experiment,
     read_liquids,
 )
-from physembed.models.data_check import Keys, check_training_data, training_frames
-from physembed.models.given import check_model_file
+from physembed.model_files.given import check_model_file
 from physembed.molecules.table import MoleculeSpec, atomic_numbers_of, read_table
+from physembed.training.data_check import Keys, check_training_data, training_frames
 
 FINE_TUNED = "ScaleShiftMACE"
 """Class of the models that MACE's trainer can go on from."""

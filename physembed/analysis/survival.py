@@ -22,8 +22,8 @@ import pandas as pd
 from scipy import stats
 
 from physembed.analysis.binomial import CONFIDENCE, interval, upper_limit
+from physembed.collapse.rearrangements import COLUMNS
 from physembed.errors import PhysEmbedError
-from physembed.md.rearrangements import COLUMNS
 
 MAX_ASSIGNMENTS = 200_000
 """If there are more assignments of seeds to arms than this, they are sampled instead of enumerated."""
@@ -165,7 +165,7 @@ def collapse_fractions(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def rearranged_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Runs in which the molecule rearranged without, or before, a collapse (`physembed.md.rearrangements`).
+    """Runs in which the molecule rearranged without, or before, a collapse (`physembed.collapse.rearrangements`).
 
     Returns:
         arm, seed (`all` for the arm as a whole); inverted_runs, cis_trans_runs and new_contact_runs, the number of runs

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from physembed.models.file import default_head
+from physembed.model_files.file import default_head
 
 BEYOND = 1e-9
 """What pairs beyond the cutoff may add, relative to the largest force."""

@@ -15,10 +15,10 @@ import torch_sim as ts
 from ase import Atoms
 from torch_sim.integrators import MDState
 
+from physembed.collapse.detector import CollapseDetector
 from physembed.engine.compiled.steps import LangevinSteps
 from physembed.engine.graphs import Replayed
 from physembed.engine.kinetic import kinetic_temperatures, thermal_momenta
-from physembed.md.collapse import CollapseDetector
 from physembed.units import FS, KB
 
 MOVING = ("positions", "momenta", "energy", "forces")

@@ -16,12 +16,12 @@ import torch_sim as ts
 from ase import Atoms, units
 from torch_sim.integrators import npt_crescale_init, npt_langevin_isotropic_init, nvt_vrescale_init
 
-from physembed.engine.cells import volumes
 from physembed.engine.kinetic import HALF_STEPS, UNBIASED, kinetic_temperatures, thermal_momenta
 from physembed.engine.liquid_kernels import CAUSES, HOTTEST, WIDEST, CompiledSteps
 from physembed.engine.liquid_steps import STEPS, Conditions, pressure_tensors
 from physembed.engine.speculative_steps import ListedSteps
 from physembed.errors import PhysEmbedError
+from physembed.pairs.cells import volumes
 from physembed.units import FS, G_CM3, KB
 
 Ensemble = Literal["npt-crescale", "npt-langevin", "nvt", "nvt-langevin", "nve"]

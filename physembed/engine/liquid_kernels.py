@@ -15,7 +15,7 @@ from torch import Tensor
 
 from physembed.engine.kinetic import UNBIASED
 from physembed.engine.liquid_steps import FULL_STEP_SHARE, Conditions
-from physembed.engine.numba_kernels import Array, compiled, inlined
+from physembed.numba_kernels import Array, compiled, inlined
 from physembed.units import KB
 
 HOTTEST = 10.0

@@ -14,19 +14,19 @@ from torch import Tensor
 from torch_sim.models.interface import SumModel
 from torch_sim.state import SimState
 
+from physembed.cso import CSOModel, CSOParameters, Cutoffs
+from physembed.cso.compiled import CompiledCSO
+from physembed.cso.energy import Values
+from physembed.cso.model import same
 from physembed.engine.beyond_cutoff import vanishes_beyond_cutoff
-from physembed.engine.cells import volumes
 from physembed.engine.compiled.admission import compiled
 from physembed.engine.compiled.models import CompiledLiquid
 from physembed.engine.device import resolve_device
 from physembed.engine.mace import LiquidMace
-from physembed.engine.neighbors import SkinList
-from physembed.engine.padded_list import OnPairs, PaddedList
-from physembed.models.cso import CSOModel, CSOParameters, Cutoffs
-from physembed.models.cso.compiled import CompiledCSO
-from physembed.models.cso.energy import Values
-from physembed.models.cso.model import same
-from physembed.models.file import load_module
+from physembed.model_files.file import load_module
+from physembed.pairs.cells import volumes
+from physembed.pairs.neighbors import SkinList
+from physembed.pairs.padded_list import OnPairs, PaddedList
 
 CPU_SKIN_A = 2.0
 """Skin of the list of dispersion pairs on a CPU. It takes as long to make as ten evaluations of the correction."""

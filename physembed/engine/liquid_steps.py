@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from physembed.engine.cells import volumes
 from physembed.engine.kinetic import UNBIASED, kinetic_temperatures, kinetic_tensors
+from physembed.pairs.cells import volumes
 from physembed.units import KB
 
 Model = Callable[[Any], dict[str, Tensor]]

@@ -13,13 +13,13 @@ from mace.calculators.mace_torchsim import MaceTorchSimModel
 from torch import Tensor
 
 from physembed.engine.beyond_cutoff import vanishes_beyond_cutoff
-from physembed.engine.cells import volumes
 from physembed.engine.compiled.admission import compiled
 from physembed.engine.compiled.models import CompiledIsolated
 from physembed.engine.device import half_as_many, systems_that_fit
-from physembed.engine.neighbors import SkinList, all_pairs
-from physembed.engine.padded_list import OnPairs, PaddedList
-from physembed.models.file import default_head, load_module
+from physembed.model_files.file import default_head, load_module
+from physembed.pairs.cells import volumes
+from physembed.pairs.neighbors import SkinList, all_pairs
+from physembed.pairs.padded_list import OnPairs, PaddedList
 
 
 class PreparedMace(MaceTorchSimModel):

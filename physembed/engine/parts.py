@@ -16,7 +16,7 @@ from physembed.engine.compiled.models import CompiledLiquid
 from physembed.engine.device import half_as_many, resolve_device, systems_that_fit
 from physembed.engine.liquid_model import LiquidModel, load_liquid
 from physembed.engine.mace import LiquidMace
-from physembed.engine.padded_list import PaddedList
+from physembed.pairs.padded_list import PaddedList
 
 Uncorrected = LiquidMace | CompiledLiquid
 

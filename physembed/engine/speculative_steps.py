@@ -25,7 +25,7 @@ FORGOTTEN = 0.8
 
 
 class List(Protocol):
-    """What the steps require of a pair list (`physembed.engine.padded_list.PaddedList`)."""
+    """What the steps require of a pair list (`physembed.pairs.padded_list.PaddedList`)."""
 
     attended: bool
     used: Tensor

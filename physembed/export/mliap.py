@@ -34,11 +34,11 @@ from mace.calculators.lammps_mliap_mace import LAMMPS_MLIAP_MACE, MLIAPUnified
 from mace.tools.utils import LAMMPS_MP
 from torch import Tensor
 
+from physembed.cso import get_convention
+from physembed.cso.energy import CSOInteraction
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
-from physembed.models.cso import get_convention
-from physembed.models.cso.energy import CSOInteraction
-from physembed.models.file import default_head
+from physembed.model_files.file import default_head
 from physembed.models.members import Correction, Files, Member, load_members
 
 

@@ -11,14 +11,14 @@ import pandas as pd
 import torch
 from ase import Atoms
 
+from physembed.collapse.detector import CollapseDetector
+from physembed.collapse.rearrangements import Rearrangements
 from physembed.config import Stability
 from physembed.engine.device import resolve_device
 from physembed.engine.mace import load_isolated
 from physembed.learning.committee import SpreadLimited, mean_and_spread, spread_limit
 from physembed.md.clock import Clock
 from physembed.md.cohorts import StabilityCohorts
-from physembed.md.collapse import CollapseDetector
-from physembed.md.rearrangements import Rearrangements
 from physembed.molecules.bonds import equilibrium_length_matrix
 from physembed.trajectory import write_trajectory
 

@@ -18,12 +18,12 @@ import torch
 from ase import Atoms
 from numpy.typing import NDArray
 
+from physembed.collapse.broken_bonds import BondWatch
 from physembed.config.liquids import NPT, Reference
 from physembed.engine.liquid_batch import LiquidBatch
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.liquids.rigid import between_molecules, molecule_numbers
-from physembed.md.broken_bonds import BondWatch
 from physembed.md.clock import Clock
 from physembed.md.npt import NPTPoint
 from physembed.md.resumable import ResumableRun

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 
+from physembed.collapse.detector import CollapseDetector, SampledRanges
+from physembed.collapse.rearrangements import COLUMNS, Rearrangements
 from physembed.config import Stability
 from physembed.md.clock import Clock
-from physembed.md.collapse import CollapseDetector, SampledRanges
-from physembed.md.rearrangements import COLUMNS, Rearrangements
 from physembed.md.stability import StabilityRun
 from physembed.provenance import settings_hash
 from physembed.seeds import derive_seed
@@ -76,8 +76,8 @@ class StabilityCohorts:
     def replicas(self) -> pd.DataFrame:
         """The results, one row per replica, in the order of the starts.
 
-        Columns as in `StabilityRun`, then those of `physembed.md.rearrangements`, for the frames recorded before a
-        collapse.
+        Columns as in `StabilityRun`, then those of `physembed.collapse.rearrangements`, for the frames recorded before
+        a collapse.
         """
         table = self._joined([run.replicas() for run in self.runs])
         found = [

@@ -16,12 +16,12 @@ import torch
 from ase import Atoms, units
 from numpy.typing import ArrayLike, NDArray
 
+from physembed.collapse.broken_bonds import BondWatch
 from physembed.config.liquids import NPT
 from physembed.engine.liquid_batch import LiquidBatch
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
 from physembed.liquids.replicas import EVAPORATED_BELOW
-from physembed.md.broken_bonds import BondWatch
 from physembed.md.clock import Clock
 from physembed.md.resumable import ResumableRun
 from physembed.provenance import settings_hash

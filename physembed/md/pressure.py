@@ -17,10 +17,10 @@ import torch
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
+from physembed.collapse.broken_bonds import BondWatch
 from physembed.config.liquids import Viscosity
 from physembed.engine.liquid_batch import LiquidBatch
 from physembed.files import atomic
-from physembed.md.broken_bonds import BondWatch
 from physembed.md.clock import Clock
 from physembed.md.resumable import ResumableRun
 

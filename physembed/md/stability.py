@@ -19,11 +19,11 @@ import pandas as pd
 import torch
 from ase import Atoms
 
+from physembed.collapse.detector import CollapseDetector, SampledRanges, in_sampled_range
 from physembed.config import Stability
 from physembed.engine.langevin import LangevinBatch
 from physembed.files import atomic
 from physembed.md.clock import Clock
-from physembed.md.collapse import CollapseDetector, SampledRanges, in_sampled_range
 from physembed.md.resumable import ResumableRun
 
 log = logging.getLogger(__name__)

@@ -1,1 +1,1 @@
-"""Models of the energy: MACE and its training, and the CSO dispersion correction that is added to a model."""
+"""Models to work with: MACE, corrected models and committees, loaded for ASE and torch-sim, checked and evaluated."""

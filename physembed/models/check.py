@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from physembed.engine.beyond_cutoff import vanishes_beyond_cutoff
 from physembed.errors import PhysEmbedError
-from physembed.models.file import load_module
+from physembed.model_files.file import load_module
 
 log = logging.getLogger(__name__)
 TOLERANCE = 1e-6

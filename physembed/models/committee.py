@@ -20,7 +20,7 @@ from torch_sim.models.interface import ModelInterface
 
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
-from physembed.models.file import load_pickle
+from physembed.model_files.file import load_pickle
 from physembed.models.members import COMMITTEE, load_members
 from physembed.provenance import file_hash, package_versions
 

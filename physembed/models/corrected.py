@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
+from physembed.cso import get_convention
+from physembed.cso.parameters import A2, A3, A4
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
+from physembed.model_files.file import default_head, load_module, load_pickle
 from physembed.models.committee import committee_card
-from physembed.models.cso import get_convention
-from physembed.models.cso.parameters import A2, A3, A4
-from physembed.models.file import default_head, load_module, load_pickle
 from physembed.models.members import COMMITTEE, CORRECTED
 from physembed.provenance import file_hash, package_versions
 

@@ -14,15 +14,15 @@ from ase.data import chemical_symbols
 from mace.calculators import MACECalculator
 from numpy.typing import NDArray
 
+from physembed.cso import CSOCalculator, CSOParameters, Cutoffs
 from physembed.engine.compiled.admission import compiled
 from physembed.engine.compiled.calculator import CompiledCalculator
 from physembed.engine.compiled.models import CompiledLiquid
 from physembed.engine.liquid_model import LiquidModel, corrected, mace_of_liquids
 from physembed.engine.mace import LiquidMace
 from physembed.errors import PhysEmbedError
-from physembed.models.cso import CSOCalculator, CSOParameters, Cutoffs
-from physembed.models.file import as_module, default_head, load_pickle
-from physembed.models.given import check_file
+from physembed.model_files.file import as_module, default_head, load_pickle
+from physembed.model_files.given import check_file
 
 CORRECTED = "physembed corrected model 1"
 """What the entry `format` of a corrected model says; another layout gets another number."""

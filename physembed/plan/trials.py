@@ -189,7 +189,7 @@ class Trials:
 
     def _training(self, settings: Training | LiquidTraining, name: str, frame: Atoms) -> Callable[[int], Path]:
         """A training of the given number of epochs, with one batch each; it returns the model file."""
-        from physembed.models.training import train
+        from physembed.training.trainer import train
 
         files = self._labelled(name, frame, settings.batch_size), self._labelled(name, frame, 1)
         changes = {"swa_start": None} if isinstance(settings, LiquidTraining) else {}
@@ -209,11 +209,11 @@ class Trials:
         return self._training(self.study.config.training, spec.name, _atoms(self.topology(spec)))(1)
 
     def _step(self, spec: MoleculeSpec) -> tuple[int, Callable[[int], object]]:
+        from physembed.collapse.detector import CollapseDetector, SampledRanges
+        from physembed.collapse.rearrangements import Rearrangements
         from physembed.engine.device import resolve_device
         from physembed.engine.mace import load_isolated
         from physembed.md.cohorts import StabilityCohorts
-        from physembed.md.collapse import CollapseDetector, SampledRanges
-        from physembed.md.rearrangements import Rearrangements
 
         section, starts = self.study.config.stability, self.study.config.frames.starts
         structure, device = self.topology(spec), resolve_device(section.device)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/development/code_walk.md").read_text()
-ROWS = [
+CELLS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in TEXT.splitlines()
-    if line.startswith("| ") and "---" not in line and not line.startswith("| rule ")
+    if line.startswith("| ") and "---" not in line and not line.startswith(("| rule ", "| packages "))
 ]
+ROWS = [cells for cells in CELLS if len(cells) == 5]
+LAYERS = [cells[0] for cells in CELLS if len(cells) == 2]
+PACKAGE = ROOT / "physembed"
 
 
 def names(cell: str) -> list[str]:
@@ -47,3 +52,36 @@ def test_files_that_are_named_are_there() -> None:
     for name in re.findall(r"`((?:physembed|workflow|tests|config|docs)/[\w/.]+)`", TEXT):
         # The example of a new stage is not there, of course.
         assert "hydrogen_bonds" in name or (ROOT / name).exists(), name
+
+
+def package(name: str) -> str:
+    """The package, or the module beside the packages, in which a module of the library is."""
+    return name.split(".")[1]
+
+
+def imports() -> dict[str, set[str]]:
+    """The other packages from which each one imports, anywhere in its modules."""
+    found: dict[str, set[str]] = {}
+    for file in PACKAGE.rglob("*.py"):
+        if file.parent == PACKAGE and file.name == "__init__.py":
+            continue  # it names what users import, from everywhere, and imports it on first use
+        own = found.setdefault(file.relative_to(PACKAGE).with_suffix("").parts[0], set())
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("physembed."):
+                own.add(package(node.module or ""))
+            elif isinstance(node, ast.ImportFrom) and node.module == "physembed":
+                own |= {alias.name for alias in node.names if (PACKAGE / alias.name).is_dir()}
+    return {name: others - {name} for name, others in found.items()}
+
+
+def test_packages_import_in_one_direction() -> None:
+    list(TopologicalSorter(imports()).static_order())
+
+
+def test_layers_are_those_of_the_packages() -> None:
+    level = {name: number for number, cell in enumerate(LAYERS) for name in names(cell)}
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders <= set(level) <= {path.stem for path in PACKAGE.iterdir()}
+    upward = {(name, other) for name, others in imports().items() for other in others & set(level)
+              if name in level and level[name] > level[other]}  # fmt: skip
+    assert upward == set()

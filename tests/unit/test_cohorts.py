@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from ase import Atoms
 
+from physembed.collapse.detector import CollapseDetector
+from physembed.collapse.rearrangements import COLUMNS, Rearrangements
 from physembed.config import Stability
 from physembed.errors import PhysEmbedError
 from physembed.md.clock import Clock
 from physembed.md.cohorts import StabilityCohorts
-from physembed.md.collapse import CollapseDetector
-from physembed.md.rearrangements import COLUMNS, Rearrangements
 from tests.unit.test_md import BONDS, RANGES, WATER, Bonds, finished
 
 SETTINGS = Stability(

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
+from physembed.collapse.detector import QUANTITIES, Collapse, CollapseDetector, SampledRanges, in_sampled_range
 from physembed.errors import PhysEmbedError
-from physembed.md.collapse import QUANTITIES, Collapse, CollapseDetector, SampledRanges, in_sampled_range
 
 # A bent chain H-C-O-H: bonds 1.1, 1.4, 1.0 Å with right angles between them.
 CHAIN = torch.tensor([[0.0, 1.1, 0.0], [0.0, 0.0, 0.0], [1.4, 0.0, 0.0], [1.4, -1.0, 0.0]], dtype=torch.float64)

@@ -8,10 +8,10 @@ import torch_sim as ts
 from ase import Atoms
 from dftd3.interface import CSODampingParam, DispersionModel
 
+from physembed.cso import CSOModel, CSOParameters, Cutoffs
+from physembed.cso.kernels import LARGEST
 from physembed.engine.liquid_model import ListedCSO
 from physembed.errors import PhysEmbedError
-from physembed.models.cso import CSOModel, CSOParameters, Cutoffs
-from physembed.models.cso.kernels import LARGEST
 from physembed.units import BOHR, HARTREE
 from tests.unit.models_for_tests import box, box_of_molecules
 from tests.unit.test_cso_oracle import ORACLE_CUTOFFS, SWITCHED_CUTOFFS, random_batch, random_parameters

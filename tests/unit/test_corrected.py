@@ -12,11 +12,11 @@ from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from mace.calculators import MACECalculator
 
+from physembed.cso import CSOCalculator, CSOParameters
 from physembed.errors import PhysEmbedError
+from physembed.model_files.description import describe_model
+from physembed.model_files.given import check_model_file
 from physembed.models.corrected import card_of, write_corrected
-from physembed.models.cso import CSOCalculator, CSOParameters
-from physembed.models.description import describe_model
-from physembed.models.given import check_model_file
 from physembed.models.loading import load_ase, load_torchsim
 from physembed.provenance import file_hash
 

@@ -13,8 +13,7 @@ from torch_sim.models.interface import SumModel, validate_model_outputs
 from torch_sim.models.lennard_jones import LennardJonesModel
 from torch_sim.neighbors import torch_nl_n2
 
-from physembed.errors import PhysEmbedError
-from physembed.models.cso import (
+from physembed.cso import (
     CSOCalculator,
     CSOInteraction,
     CSOModel,
@@ -22,7 +21,8 @@ from physembed.models.cso import (
     Cutoffs,
     get_convention,
 )
-from physembed.models.pairs import unique_pairs
+from physembed.errors import PhysEmbedError
+from physembed.pairs.unique import unique_pairs
 
 CPU = torch.device("cpu")
 PARAMETERS = CSOParameters(a1=0.6, alpha=0.8)

@@ -11,7 +11,7 @@ from ase import Atoms, units
 from ase.data import covalent_radii
 from dftd3.interface import CSODampingParam, DispersionModel
 
-from physembed.models.cso import CSOModel, CSOParameters, Cutoffs
+from physembed.cso import CSOModel, CSOParameters, Cutoffs
 from physembed.units import BOHR, HARTREE
 
 ORGANIC = [1, 1, 1, 6, 6, 7, 8, 9]

@@ -25,8 +25,8 @@ from physembed.engine.liquid_batch import LiquidBatch
 from physembed.engine.liquid_model import load_liquid
 from physembed.engine.liquid_steps import STEPS
 from physembed.engine.mace import IsolatedMace, load_isolated
+from physembed.model_files.file import load_module
 from physembed.models.evaluation import predict
-from physembed.models.file import load_module
 from physembed.units import FS, KB
 
 from .capture import Capturable

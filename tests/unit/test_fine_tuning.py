@@ -14,14 +14,14 @@ import torch
 from physembed.config import Pretraining, Training
 from physembed.engine.mace import load_isolated
 from physembed.errors import PhysEmbedError
-from physembed.models import fine_tuning
+from physembed.model_files.file import load_module
 from physembed.models.evaluation import predict
-from physembed.models.file import load_module
-from physembed.models.training import split, train
 from physembed.molecules.angles import angle_table
 from physembed.molecules.bonds import bond_table
 from physembed.molecules.openmm_md import energies_and_forces
 from physembed.sampling.pretraining import pretraining_frames
+from physembed.training import fine_tuning
+from physembed.training.trainer import split, train
 from physembed.trajectory import write_trajectory
 
 from .models_for_tests import random_mace

@@ -11,16 +11,16 @@ import torch
 import torch_sim
 from ase import Atoms
 
+from physembed.cso import CSOParameters
 from physembed.engine.graphs import WARM_UP_CALLS, Replayed
 from physembed.engine.liquid_batch import LiquidBatch
 from physembed.engine.liquid_model import LiquidModel, ListedCSO
 from physembed.engine.liquid_steps import STEPS
 from physembed.engine.mace import LiquidMace
-from physembed.engine.padded_list import PaddedList
 from physembed.engine.parts import LiquidParts
 from physembed.engine.speculative_steps import CHUNK, ListedSteps
 from physembed.errors import PhysEmbedError
-from physembed.models.cso import CSOParameters
+from physembed.pairs.padded_list import PaddedList
 
 from .capture import Capturable
 from .models_for_tests import box, random_mace

@@ -7,12 +7,12 @@ import torch
 from ase.build import molecule
 from torch_sim.integrators import nvt_langevin_step
 
+from physembed.collapse.detector import CollapseDetector
 from physembed.engine.device import systems_that_fit
 from physembed.engine.graphs import WARM_UP_CALLS, Replayed
 from physembed.engine.langevin import MOVING, LangevinBatch
 from physembed.engine.mace import IsolatedMace
 from physembed.errors import PhysEmbedError
-from physembed.md.collapse import CollapseDetector
 from physembed.units import FS, KB
 from tests.unit.capture import Capturable
 from tests.unit.models_for_tests import random_mace

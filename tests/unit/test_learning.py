@@ -13,6 +13,7 @@ import torch_sim as ts
 from ase import Atoms
 
 from physembed.analysis.binomial import upper_limit
+from physembed.collapse.detector import CollapseDetector
 from physembed.config import Stability
 from physembed.config.arm_clashes import upper_limit_of_none
 from physembed.config.learning import Learning
@@ -21,7 +22,6 @@ from physembed.learning.committee import SpreadLimited, mean_and_spread, spread_
 from physembed.learning.hot_md import HotRuns, recorded, with_causes
 from physembed.learning.rounds import has_ended, one_round, round_without_runs, rounds_table
 from physembed.learning.widening import Widening
-from physembed.md.collapse import CollapseDetector
 from physembed.md.stability import StabilityRun
 from tests.unit.test_md import BONDS, WATER, Bonds
 

@@ -13,11 +13,11 @@ from mace.calculators import MACECalculator
 from mace.calculators.mace_torchsim import MaceTorchSimModel
 from mace.modules.extensions import PolarMACE
 
+from physembed.cso import CSOCalculator, CSOParameters, Cutoffs
 from physembed.engine.liquid_model import load_liquid
 from physembed.engine.parts import models_of_points
 from physembed.errors import PhysEmbedError
 from physembed.md.npt import NPTPoint
-from physembed.models.cso import CSOCalculator, CSOParameters, Cutoffs
 
 from .models_for_tests import box, box_of_molecules, random_mace
 

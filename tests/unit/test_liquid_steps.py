@@ -18,11 +18,11 @@ from ase import Atoms, units
 from torch_sim.integrators import npt_crescale_isotropic_step, npt_langevin_isotropic_step, nve_step, nvt_vrescale_step
 
 from physembed.engine import liquid_steps
-from physembed.engine.cells import inverse, volumes
 from physembed.engine.kinetic import kinetic_temperatures
 from physembed.engine.liquid_batch import LiquidBatch
 from physembed.engine.liquid_kernels import CompiledSteps
 from physembed.engine.liquid_steps import STEPS
+from physembed.pairs.cells import inverse, volumes
 from physembed.units import FS, KB
 
 from .fluids import IdealGas, LennardJones, argon

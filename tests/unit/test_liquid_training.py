@@ -16,7 +16,7 @@ from mace.calculators import MACECalculator
 
 from physembed.config.liquids import LiquidTraining
 from physembed.errors import PhysEmbedError
-from physembed.models.training import split, stage_two_start, train, trainer_arguments
+from physembed.training.trainer import split, stage_two_start, train, trainer_arguments
 from physembed.trajectory import write_trajectory
 
 METHANOL = molecule("CH3OH")

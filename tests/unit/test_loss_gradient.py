@@ -14,10 +14,10 @@ from mace.tools import AtomicNumberTable, torch_geometric
 
 from physembed.config import Training
 from physembed.config.liquids import LiquidTraining
-from physembed.models import training
-from physembed.models.loss_gradient import substituted
-from physembed.models.loss_gradient.batch import pairs_of
-from physembed.models.loss_gradient.plan import Unsupported, make_plan
+from physembed.training import trainer
+from physembed.training.loss_gradient import substituted
+from physembed.training.loss_gradient.batch import pairs_of
+from physembed.training.loss_gradient.plan import Unsupported, make_plan
 from physembed.trajectory import write_trajectory
 
 from .models_for_tests import made_once
@@ -251,9 +251,9 @@ def train_twice(settings, chosen, folder, monkeypatch):
     for own in (False, True):
         with monkeypatch.context() as patch:
             if not own:
-                patch.setattr(training, "_own_gradients", nullcontext)
+                patch.setattr(trainer, "_own_gradients", nullcontext)
             file = folder / f"{own}.model"
-            curve = training.train(
+            curve = trainer.train(
                 settings, folder / "train.xyz", folder / "validation.xyz",
                 seed=1, restart=folder / str(own), model_file=file,
             )  # fmt: skip

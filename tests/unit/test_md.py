@@ -13,13 +13,13 @@ from mace.calculators import MACECalculator
 from scipy import stats
 from torch_sim.models.interface import ModelInterface
 
+from physembed.collapse.detector import CollapseDetector, SampledRanges
 from physembed.config import Stability
 from physembed.engine.langevin import LangevinBatch
 from physembed.engine.mace import load_isolated
 from physembed.errors import PhysEmbedError
 from physembed.md import clock, stability
 from physembed.md.clock import Clock
-from physembed.md.collapse import CollapseDetector, SampledRanges
 from physembed.md.stability import StabilityRun
 from physembed.models.evaluation import predict
 from physembed.units import FS, KB

@@ -18,8 +18,8 @@ from physembed.engine.beyond_cutoff import vanishes_beyond_cutoff
 from physembed.engine.liquid_model import load_liquid
 from physembed.engine.mace import IsolatedMace
 from physembed.errors import PhysEmbedError
+from physembed.model_files.given import check_model_file
 from physembed.models.check import Verdict, examine
-from physembed.models.given import check_model_file
 
 from .models_for_tests import box, made_once, random_mace
 

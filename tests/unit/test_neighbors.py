@@ -5,8 +5,8 @@ import pytest
 import torch
 from matscipy.neighbours import neighbour_list
 
-from physembed.engine.neighbors import SkinList
-from physembed.models.pairs import unique_pairs
+from physembed.pairs.neighbors import SkinList
+from physembed.pairs.unique import unique_pairs
 
 from .models_for_tests import box
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 from ase import Atoms, units
 
+from physembed.collapse.broken_bonds import TOLERANCE_A, BondWatch
 from physembed.config import Stability
 from physembed.config.liquids import NPT
 from physembed.engine.liquid_batch import LiquidBatch
 from physembed.errors import PhysEmbedError
 from physembed.md import clock
-from physembed.md.broken_bonds import TOLERANCE_A, BondWatch
 from physembed.md.clock import Clock
 from physembed.md.npt import NPTPoint, NPTRuns
 from physembed.units import G_CM3

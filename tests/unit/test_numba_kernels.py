@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import physembed
-from physembed.engine.numba_kernels import Array, compiled
+from physembed.numba_kernels import Array, compiled
 
 ROOT = Path(physembed.__file__).parent
 MODULES = sorted(path for path in ROOT.rglob("*.py") if "numba_kernels import" in path.read_text())

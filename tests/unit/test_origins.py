@@ -9,8 +9,8 @@ from ase.build import molecule
 
 from physembed.errors import PhysEmbedError
 from physembed.liquids.rigid import scale_rigid
-from physembed.models.origins import origins
-from physembed.models.training import split
+from physembed.training.origins import origins
+from physembed.training.trainer import split
 
 ETHANOL = molecule("CH3CH2OH")
 EDGE_A = 6.0

@@ -9,8 +9,8 @@ from ase import Atoms
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
+from physembed.collapse.rearrangements import COLUMNS, CONTACT_MARGIN_A, Rearrangements
 from physembed.errors import PhysEmbedError
-from physembed.md.rearrangements import COLUMNS, CONTACT_MARGIN_A, Rearrangements
 from physembed.molecules.bonds import equilibrium_length_matrix
 
 NONE = dict(zip(COLUMNS, (0, 0, 0, ""), strict=True))

@@ -24,10 +24,11 @@ from physembed.engine import device
 from physembed.engine.device import resolve_device
 from physembed.engine.mace import load_isolated
 from physembed.errors import PhysEmbedError
-from physembed.models import evaluation, training
+from physembed.model_files.file import load_module
+from physembed.models import evaluation
 from physembed.models.evaluation import evaluate, numbered_through, predict
-from physembed.models.file import load_module
-from physembed.models.training import read_curve, train, trainer_arguments
+from physembed.training import trainer
+from physembed.training.trainer import read_curve, train, trainer_arguments
 from physembed.trajectory import write_trajectory
 
 METHANOL = molecule("CH3OH")
@@ -320,9 +321,9 @@ def test_progress_is_that_of_this_process(tmp_path, monkeypatch, earlier, start,
             self.done.append(done)
             assert note == "validation force RMSE 100 meV/Å"
 
-    monkeypatch.setattr(training, "threading", SimpleNamespace(Event=Looks, Thread=threading.Thread))
-    monkeypatch.setattr(training, "Progress", Recorded)
-    with training._progress(metrics, 10, on_cpu=True):
+    monkeypatch.setattr(trainer, "threading", SimpleNamespace(Event=Looks, Thread=threading.Thread))
+    monkeypatch.setattr(trainer, "Progress", Recorded)
+    with trainer._progress(metrics, 10, on_cpu=True):
         assert ended.wait(30)
     (progress,) = made
     assert (progress.start, progress.total, progress.done) == (start, 10, reported)

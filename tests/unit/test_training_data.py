@@ -16,11 +16,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from physembed.config.liquids import LiquidTraining
 from physembed.errors import PhysEmbedError
-from physembed.models.data import apart, read_labelled
-from physembed.models.data_check import Keys, check_training_data
-from physembed.models.training import split, train
 from physembed.provenance import file_hash
 from physembed.study import load_study
+from physembed.training.data import apart, read_labelled
+from physembed.training.data_check import Keys, check_training_data
+from physembed.training.trainer import split, train
 from physembed.units import GPA, HARTREE
 
 LIQUIDS = {"water_298K": {1, 8}}

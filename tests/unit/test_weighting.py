@@ -10,9 +10,9 @@ import torch
 from mace import modules
 
 from physembed.analysis.frame_weights import by_bad_points, by_clusters
-from physembed.models.loss_gradient import substituted
-from physembed.models.training import train
-from physembed.models.weighting import BalancedElementsLoss, balanced_elements
+from physembed.training.loss_gradient import substituted
+from physembed.training.trainer import train
+from physembed.training.weighting import BalancedElementsLoss, balanced_elements
 from physembed.trajectory import write_trajectory
 
 from .test_loss_gradient import batch, double, frames, mace

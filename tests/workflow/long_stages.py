@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from ase import Atoms
 
+from physembed.collapse.detector import CollapseDetector
 from physembed.config import GaffMD, Labels, Stability
 from physembed.labels.labelling import label_frames
 from physembed.learning.committee import SpreadLimited
 from physembed.md import clock
-from physembed.md.collapse import CollapseDetector
 from physembed.md.stability import StabilityRun
-from physembed.models.training import train
 from physembed.molecules.gaff_md import GaffRun
 from physembed.molecules.reading import load_topology
+from physembed.training.trainer import train
 from tests.unit import test_md, test_npt, test_pressure
 from tests.unit.test_labels import ethanol
 from tests.unit.test_training import TINY

@@ -8,8 +8,8 @@ import ase.io
 import numpy as np
 import pandas as pd
 
-from physembed.models.data import read_labelled
-from physembed.models.data_check import Keys
+from physembed.training.data import read_labelled
+from physembed.training.data_check import Keys
 
 from .conftest import LIQUIDS, Checkout
 

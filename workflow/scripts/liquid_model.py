@@ -9,8 +9,8 @@ with stage(snakemake):
     from dataclasses import asdict
 
     from physembed.files import atomic
+    from physembed.model_files.given import check_model_file
     from physembed.models.check import examine_file
-    from physembed.models.given import check_model_file
 
     settings, file, output = snakemake.params.settings, snakemake.input.model, snakemake.output
     key = f"models.{snakemake.wildcards.model}"

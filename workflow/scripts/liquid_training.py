@@ -7,10 +7,10 @@ with stage(snakemake) as log:
     import torch
 
     from physembed.config.liquids import LiquidTraining
-    from physembed.models.data import read_labelled
-    from physembed.models.data_check import Keys, check_training_data
-    from physembed.models.training import split, train
     from physembed.restart import restart_folder
+    from physembed.training.data import read_labelled
+    from physembed.training.data_check import Keys, check_training_data
+    from physembed.training.trainer import split, train
     from physembed.trajectory import write_trajectory
 
     torch.set_num_threads(snakemake.threads)

@@ -11,7 +11,7 @@ from physembed.trajectory import write_trajectory
 
 with stage(snakemake):
     # Imported here, so that what these packages print on their way goes to the log.
-    from physembed.models.training import split
+    from physembed.training.trainer import split
 
     values, paths = snakemake.params.settings, snakemake.input
     settings = Pretraining(**values["pretraining"])

@@ -9,9 +9,9 @@ with stage(snakemake) as log:
     import torch
 
     from physembed.config import Training
-    from physembed.models.training import train
     from physembed.provenance import file_hash
     from physembed.restart import restart_folder
+    from physembed.training.trainer import train
 
     torch.set_num_threads(snakemake.threads)
     settings, paths, output = snakemake.params.settings, snakemake.input, snakemake.output

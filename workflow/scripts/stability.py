@@ -7,13 +7,13 @@ with stage(snakemake):
     import ase.io
     import torch
 
+    from physembed.collapse.detector import CollapseDetector, SampledRanges
+    from physembed.collapse.rearrangements import Rearrangements
     from physembed.config import Stability
     from physembed.engine.device import resolve_device
     from physembed.engine.mace import load_isolated
     from physembed.md.clock import Clock
     from physembed.md.cohorts import StabilityCohorts
-    from physembed.md.collapse import CollapseDetector, SampledRanges
-    from physembed.md.rearrangements import Rearrangements
     from physembed.molecules.bonds import equilibrium_length_matrix, read_bond_table
     from physembed.restart import restart_folder
     from physembed.tables import read_table

@@ -7,8 +7,8 @@ with stage(snakemake):
     import torch
 
     from physembed.config import Training
-    from physembed.models.training import train
     from physembed.restart import restart_folder
+    from physembed.training.trainer import train
 
     torch.set_num_threads(snakemake.threads)
     settings = snakemake.params.settings

@@ -11,8 +11,8 @@ from physembed.engine.compiled.geometry import Layout
 from physembed.engine.compiled.pack import Packed, address, empty, shape_of
 from physembed.engine.compiled.shape import Shape
 from physembed.engine.compiled.tables import Tables
-from physembed.engine.shares import shared
 from physembed.errors import PhysEmbedError
+from physembed.shares import shared
 
 SMALL = 256
 """System size in atoms up to which threads divide systems rather than atoms."""

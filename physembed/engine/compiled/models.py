@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch_sim.models.interface import ModelInterface
 
-from physembed.engine.cells import volumes
 from physembed.engine.compiled.evaluator import CompiledMace
-from physembed.engine.neighbors import SkinList
-from physembed.engine.padded_list import OnPairs
+from physembed.pairs.cells import volumes
+from physembed.pairs.neighbors import SkinList
+from physembed.pairs.padded_list import OnPairs
 
 
 class _Compiled(ModelInterface):

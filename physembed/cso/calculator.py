@@ -9,9 +9,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from physembed.models.cso.energy import CSOParameters
-from physembed.models.cso.model import CSOModel
-from physembed.models.cso.parameters import Cutoffs
+from physembed.cso.energy import CSOParameters
+from physembed.cso.model import CSOModel
+from physembed.cso.parameters import Cutoffs
 
 
 class CSOCalculator(Calculator):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from physembed.engine.numba_kernels import Array
-from physembed.models.loss_gradient import kernels
-from physembed.models.loss_gradient.linear import products
-from physembed.models.loss_gradient.plan import Network
+from physembed.numba_kernels import Array
+from physembed.training.loss_gradient import kernels
+from physembed.training.loss_gradient.linear import products
+from physembed.training.loss_gradient.plan import Network
 
 
 @dataclass

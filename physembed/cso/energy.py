@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from physembed.cso.parameters import A2, A3, A4, Convention, Cutoffs, require_elements
 from physembed.errors import PhysEmbedError
-from physembed.models.cso.parameters import A2, A3, A4, Convention, Cutoffs, require_elements
 from physembed.units import BOHR, HARTREE
 
 COUNTING_STEEPNESS = 16.0

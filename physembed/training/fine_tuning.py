@@ -23,7 +23,7 @@ from ase import Atoms
 
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
-from physembed.models.file import default_head, load_module
+from physembed.model_files.file import default_head, load_module
 
 log = logging.getLogger(__name__)
 TOLERANCE = 2e-3

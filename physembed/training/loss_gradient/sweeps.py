@@ -23,9 +23,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from physembed.models.loss_gradient.batch import Pairs
-from physembed.models.loss_gradient.couplings import Convolving, Multiplying
-from physembed.models.loss_gradient.linear import (
+from physembed.training.loss_gradient.batch import Pairs
+from physembed.training.loss_gradient.couplings import Convolving, Multiplying
+from physembed.training.loss_gradient.linear import (
     ByElement,
     apply,
     apply_back,
@@ -34,8 +34,8 @@ from physembed.models.loss_gradient.linear import (
     set_products,
     weight_total,
 )
-from physembed.models.loss_gradient.plan import Layer, Plan, Readout
-from physembed.models.loss_gradient.radial import Radial, activate_total, activated
+from physembed.training.loss_gradient.plan import Layer, Plan, Readout
+from physembed.training.loss_gradient.radial import Radial, activate_total, activated
 
 
 class _Reading:

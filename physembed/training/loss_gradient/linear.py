@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from physembed.models.loss_gradient.plan import Linear
+from physembed.training.loss_gradient.plan import Linear
 
 
 def apply(linear: Linear, x: Tensor) -> Tensor:

@@ -40,12 +40,12 @@ from physembed.config.liquids import LiquidTraining
 from physembed.engine.device import resolve_device
 from physembed.errors import PhysEmbedError
 from physembed.files import atomic
-from physembed.models import fine_tuning
-from physembed.models.data import apart
-from physembed.models.loss_gradient import substituted
-from physembed.models.origins import origins
-from physembed.models.weighting import balanced_elements
 from physembed.progress import Progress
+from physembed.training import fine_tuning
+from physembed.training.data import apart
+from physembed.training.loss_gradient import substituted
+from physembed.training.origins import origins
+from physembed.training.weighting import balanced_elements
 
 log = logging.getLogger(__name__)
 NAME = "mace"
@@ -137,8 +137,8 @@ def stage_two_start(settings: Training | LiquidTraining) -> int | None:
 def split(frames: Sequence[Atoms], validation_fraction: float, seed: int) -> tuple[list[Atoms], list[Atoms]]:
     """Split frames at random into training and validation, in the same proportion for each kind of frame.
 
-    Frames that come from one geometry (`physembed.models.origins`) stay together. Kinds are those of equal `liquid` and
-    `origin` in the info of the frames of a geometry, with and without stress. Where fractions of frames are left over,
+    Frames that come from one geometry (see `origins`) stay together. Kinds are those of equal `liquid` and `origin`
+    in the info of the frames of a geometry, with and without stress. Where fractions of frames are left over,
     the kinds with the largest get one more; a kind whose geometries have several frames each gets as nearly its share
     as whole geometries allow. Frames of isolated atoms are all for training, to which they give the E0s; they count in
     no share.

@@ -9,7 +9,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from physembed.models.data_check import ISOLATED, Keys
+from physembed.training.data_check import ISOLATED, Keys
 
 
 def read_labelled(path: str | Path, keys: Keys) -> list[Atoms]:

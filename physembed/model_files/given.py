@@ -9,7 +9,7 @@ from typing import Any
 from ase.data import atomic_numbers, chemical_symbols
 
 from physembed.errors import PhysEmbedError
-from physembed.models.description import describe_model
+from physembed.model_files.description import describe_model
 from physembed.provenance import file_hash
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physembed.engine.neighbors import Kept, Rows
-from physembed.engine.numba_kernels import Array
-from physembed.engine.shares import shared
-from physembed.models.cso import kernels
-from physembed.models.cso.energy import COUNTING_STEEPNESS, REFERENCE_STEEPNESS, CSOParameters, CSOResult
-from physembed.models.cso.groups import bonded_groups
-from physembed.models.cso.parameters import Convention, Cutoffs, require_elements
+from physembed.cso import kernels
+from physembed.cso.energy import COUNTING_STEEPNESS, REFERENCE_STEEPNESS, CSOParameters, CSOResult
+from physembed.cso.groups import bonded_groups
+from physembed.cso.parameters import Convention, Cutoffs, require_elements
+from physembed.numba_kernels import Array
+from physembed.pairs.neighbors import Kept, Rows
+from physembed.shares import shared
 from physembed.units import BOHR, HARTREE
 
 CHUNKS = 8

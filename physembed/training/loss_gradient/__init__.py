@@ -1,5 +1,5 @@
 """Training of MACE on a CPU: energies, forces and the gradient of a loss by sweeps of its own instead of autograd's."""
 
-from physembed.models.loss_gradient.substitute import substituted
+from physembed.training.loss_gradient.substitute import substituted
 
 __all__ = ["substituted"]

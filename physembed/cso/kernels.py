@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from physembed.engine.numba_kernels import OPTIONS, ROUNDED, Array, compiled, inlined
+from physembed.numba_kernels import OPTIONS, ROUNDED, Array, compiled, inlined
 
 LARGEST = 16
 """Atoms of the largest group: the members for which a partner counts are the bits of `Listed.masks`."""
@@ -56,7 +56,7 @@ class Groups(NamedTuple):
 
 
 class Structure(NamedTuple):
-    """Where the atoms are; see `Kept` in `engine.neighbors`."""
+    """Where the atoms are; see `Kept` in `pairs.neighbors`."""
 
     positions: Array
     """(n_atoms, 3) Å."""
@@ -168,7 +168,7 @@ def list_partners(
 
     Args:
         groups: the groups.
-        starts, second, image: a list of half the pairs of atoms; see `Rows` in `engine.neighbors`.
+        starts, second, image: a list of half the pairs of atoms; see `Rows` in `pairs.neighbors`.
         shift: see `Structure`.
         n_images: images that an atom can have.
         listed: with room for all pairs, set.
@@ -233,7 +233,7 @@ def shifts_to_first(
 
     Args:
         groups: the groups.
-        starts, second, image, ranges: a list of pairs that was just made; see `Rows` in `engine.neighbors`.
+        starts, second, image, ranges: a list of pairs that was just made; see `Rows` in `pairs.neighbors`.
         positions, lattice, shift: see `Structure`; `shift` is 0 where both are out of reach of each other.
     """
     z, y = 2 * ranges[2] + 1, 2 * ranges[1] + 1

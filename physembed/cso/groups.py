@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from ase.data import covalent_radii
 
-from physembed.engine.neighbors import Kept, Rows, near_pairs
-from physembed.engine.numba_kernels import Array
-from physembed.models.cso.kernels import LARGEST, Groups
+from physembed.cso.kernels import LARGEST, Groups
+from physembed.numba_kernels import Array
+from physembed.pairs.neighbors import Kept, Rows, near_pairs
 
 STRETCH = 1.3
 """Longest bond over the sum of the covalent radii."""

@@ -1,6 +1,6 @@
 """Broken bonds in liquids: each bond against its length in the start frame.
 
-The rule is that of isolated molecules (`physembed.md.collapse`): a bond is broken once it deviates by more than
+The rule is that of isolated molecules (`physembed.collapse.detector`): a bond is broken once it deviates by more than
 `TOLERANCE_A`, in either direction. A liquid has no GAFF run of its own, so the initial length replaces the mean;
 at room temperature the two differ by less than 0.1 Å.
 """

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from physembed.engine.cells import inverse
-from physembed.engine.neighbors import SkinList, transform
+from physembed.pairs.cells import inverse
+from physembed.pairs.neighbors import SkinList, transform
 
 SPARE = 1.1
 """Number of slots for pairs relative to the number of pairs at allocation."""

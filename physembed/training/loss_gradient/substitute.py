@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from physembed.models.loss_gradient.batch import Pairs, pairs_of
-from physembed.models.loss_gradient.plan import Plan, Unsupported, make_plan
-from physembed.models.loss_gradient.sweeps import Evaluation
+from physembed.training.loss_gradient.batch import Pairs, pairs_of
+from physembed.training.loss_gradient.plan import Plan, Unsupported, make_plan
+from physembed.training.loss_gradient.sweeps import Evaluation
 
 log = logging.getLogger(__name__)
 

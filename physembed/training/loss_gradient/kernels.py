@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from physembed.engine.numba_kernels import Array, compiled
+from physembed.numba_kernels import Array, compiled
 
 
 @compiled

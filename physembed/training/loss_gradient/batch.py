@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physembed.models.loss_gradient.plan import Plan, harmonic_steps
-from physembed.models.pairs import unique_pairs
+from physembed.pairs.unique import unique_pairs
+from physembed.training.loss_gradient.plan import Plan, harmonic_steps
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from torch_sim.models.interface import ModelInterface
 from torch_sim.neighbors import torchsim_nl
 from torch_sim.state import SimState
 
-from physembed.models.cso.energy import CSOInteraction, CSOParameters
-from physembed.models.cso.parameters import Cutoffs, get_convention
-from physembed.models.pairs import unique_pairs
+from physembed.cso.energy import CSOInteraction, CSOParameters
+from physembed.cso.parameters import Cutoffs, get_convention
+from physembed.pairs.unique import unique_pairs
 
 
 def same(one: Tensor, other: Tensor) -> bool:

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physembed.engine.numba_kernels import Array
-from physembed.models.loss_gradient import kernels
-from physembed.models.loss_gradient.batch import Pairs
-from physembed.models.loss_gradient.plan import Convolution, Product
+from physembed.numba_kernels import Array
+from physembed.training.loss_gradient import kernels
+from physembed.training.loss_gradient.batch import Pairs
+from physembed.training.loss_gradient.plan import Convolution, Product
 
 
 class Convolving:

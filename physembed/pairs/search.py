@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from physembed.engine.numba_kernels import Array, compiled
+from physembed.numba_kernels import Array, compiled
 
 MOST_CELLS = 64
 """Maximum number of grid cells along a direction."""

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physembed.engine.numba_kernels import Array, compiled
-from physembed.engine.pair_search import fractional_reach, search, shift_ranges
-from physembed.models.pairs import unique_pairs
+from physembed.numba_kernels import Array, compiled
+from physembed.pairs.search import fractional_reach, search, shift_ranges
+from physembed.pairs.unique import unique_pairs
 
 
 def all_pairs(sizes: Sequence[int]) -> Tensor:
@@ -382,7 +382,7 @@ class SkinList:
         frames, periodic = frame.double().numpy().copy(), pbc.numpy()
         # In the cell of a failed system no coordinate is finite, so there are no pairs.
         frames[~np.isfinite(frames).all((1, 2))] = np.eye(3)
-        # Two, see above, and one for an atom that is seen from its neighbour in a molecule (`models.cso.kernels`).
+        # Two, see above, and one for an atom that is seen from its neighbour in a molecule (`cso.kernels`).
         across = fractional_reach(frames, reach)
         ranges = shift_ranges(across, periodic) + 3
         ends = np.cumsum(np.bincount(system_idx.numpy(), minlength=len(frames)))

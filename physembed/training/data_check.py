@@ -19,7 +19,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
 from physembed.errors import PhysEmbedError
-from physembed.models.given import check_elements, check_file
+from physembed.model_files.given import check_elements, check_file
 from physembed.units import GPA
 
 LARGEST_STRESS_EV_A3 = 1.0

@@ -9,7 +9,7 @@ import torch
 from mace.modules.extensions import PolarMACE
 
 from physembed.errors import PhysEmbedError
-from physembed.models.description import chosen_head
+from physembed.model_files.description import chosen_head
 
 
 def load_pickle(file: str | Path, device: str, what: str = "model") -> Any:

@@ -1,0 +1,1 @@
+"""Files of MACE models: loaded, described without running anything of them, and checked."""
