@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -278,28 +278,38 @@ def _seeds_required(comparisons: int) -> int:
     return seeds
 
 
-def compare_arms(runs: pd.DataFrame) -> pd.DataFrame:
-    """Log-rank test of each pair of arms, together with a permutation test whose units are the seeds.
+def compare_arms(runs: pd.DataFrame, pairs: Sequence[Sequence[str]] | None = None) -> pd.DataFrame:
+    """Log-rank test of pairs of arms, together with a permutation test whose units are the seeds.
 
     Both test whether the collapse times of two arms could come from the same distribution, two-sided. The log-rank
     test treats each run as independent (N. Mantel, Cancer Chemother. Rep. 1966, 50, 163). The permutation test uses
     the same O - E and assigns whole seeds to the arms in every possible way; its p-value cannot fall below
     `smallest_p_value_seeds`. The p-values of either test are also given corrected for the number of pairs (`holm`).
 
+    Args:
+        runs: replicas of all arms and seeds; the columns are those of `survival/replicas.csv`.
+        pairs: of arms, chosen before the runs; None for all pairs.
+
     Returns:
         arm_a, arm_b; observed_minus_expected (collapses of arm_a; positive: arm_a collapses more); statistic
         (log-rank chi-squared, one degree of freedom) and p_value; seeds_a, seeds_b, assignments,
         p_value_seeds, smallest_p_value_seeds; comparisons (number of pairs), p_value_holm and p_value_seeds_holm
         (corrected for it); note (empty, or what limits the comparison). No rows if there is only one arm.
+
+    Raises:
+        PhysEmbedError: what the table lacks, or an arm of a pair without runs.
     """
     columns = [
         "arm_a", "arm_b", "observed_minus_expected", "statistic", "p_value", "seeds_a", "seeds_b",
         "assignments", "p_value_seeds", "smallest_p_value_seeds", "note",
     ]  # fmt: skip
-    by_arm = list(_checked(runs).groupby("arm", sort=False))
+    by_arm = {str(arm): group for arm, group in _checked(runs).groupby("arm", sort=False)}
+    if pairs is not None and (unknown := {arm for pair in pairs for arm in pair} - set(by_arm)):
+        known = ", ".join(by_arm)
+        raise PhysEmbedError(f"survival: no runs of {min(unknown)}, an arm to be compared (there are runs of {known})")
     rows = []
-    for (arm_a, runs_a), (arm_b, runs_b) in itertools.combinations(by_arm, 2):
-        notes = []
+    for arm_a, arm_b in itertools.combinations(by_arm, 2) if pairs is None else pairs:
+        notes, runs_a, runs_b = [], by_arm[arm_a], by_arm[arm_b]
         both = pd.concat([runs_a, runs_b], ignore_index=True)
         seeds = both.assign(score=log_rank_scores(both)).groupby(["arm", "seed"])["score"].sum()
         seeds_a, seeds_b = (seeds.xs(arm, level="arm").to_numpy(dtype=float) for arm in (arm_a, arm_b))

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from physembed.config.arm_clashes import arm_clashes
 from physembed.config.base import PATTERNS
 from physembed.config.clashes import liquid_clashes, molecule_clashes, name_clashes
+from physembed.config.comparisons import comparison_clashes, with_comparisons
 from physembed.config.files import BY_NAME
 from physembed.config.label_numbers import label_number_clashes, with_label_numbers
 from physembed.config.messages import complaints, shown
@@ -20,7 +21,8 @@ from physembed.errors import PhysEmbedError
 def load(config: dict[str, Any]) -> Config:
     """Check a merged configuration.
 
-    An arm or a model whose value is null is dropped; an arm with several numbers of labels becomes one arm for each.
+    An arm or a model whose value is null is dropped; an arm with several numbers of labels becomes one arm for each,
+    and a comparison of such arms one comparison for each.
 
     Raises:
         PhysEmbedError: one line that names the key and the value.
@@ -35,7 +37,7 @@ def load(config: dict[str, Any]) -> Config:
     else:
         problems = [f"{key}: {shown(value)}: {problem}" for key, value, problem in _clashes(checked)]
         if not problems:
-            return with_label_numbers(checked)
+            return with_comparisons(checked, with_label_numbers(checked))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     raise PhysEmbedError(f"config: {problems[0]}{more}")
 
@@ -45,5 +47,5 @@ def _clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
     yield from name_clashes(config)
     yield from liquid_clashes(config)
     yield from molecule_clashes(config)
-    problems = list(arm_clashes(config))
-    yield from problems or label_number_clashes(config)
+    problems = list(arm_clashes(config)) or list(label_number_clashes(config))
+    yield from problems or comparison_clashes(config)

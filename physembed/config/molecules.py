@@ -140,3 +140,13 @@ class Stability(Section):
     """Floating-point precision."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device; `auto` uses a GPU if there is one."""
+
+
+Pair = Annotated[list[Name], Field(min_length=2, max_length=2)]
+
+
+class Survival(Section):
+    """Statistics of the stability runs."""
+
+    comparisons: Annotated[list[Pair], Field(min_length=1)] | None = None
+    """Pairs of arms to test, chosen before the runs; null: all pairs. p-values are corrected for their number."""

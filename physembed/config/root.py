@@ -29,6 +29,7 @@ from physembed.config.molecules import (
     Metrics,
     Molecules,
     Stability,
+    Survival,
     Topology,
     Training,
 )
@@ -65,6 +66,7 @@ class Config(Section):
     metrics: Metrics = Metrics()
     training: Training = Training()
     stability: Stability = Stability()
+    survival: Survival = Survival()
     liquids: Liquids = Liquids()
     gaff_npt: GaffNPT = GaffNPT()
     models: dict[Name, LiquidModel] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -127,8 +128,8 @@ SIGNIFICANT = 0.05
 def headline(molecule: MoleculeSummary) -> str:
     """The result for a molecule, in one sentence without test statistics.
 
-    The other arms are compared with the first one by the test over seeds, corrected for the number of all pairs. With
-    one arm only, the sentence counts the surviving runs.
+    The other arms are compared with the first one by the test over seeds, corrected for the number of all pairs; where
+    the study names the pairs to compare, these are. With one arm only, the sentence counts the surviving runs.
     """
     totals = molecule.fractions[molecule.fractions["seed"].astype(str) == "all"].to_dict("records")
     first, *others = totals
@@ -144,6 +145,8 @@ def headline(molecule: MoleculeSummary) -> str:
             f"With this few seeds the test over seeds{corrected} cannot tell any two arms apart; the fewest runs "
             f"collapse with {best['arm']}: {best['collapsed']} of {best['runs']}."
         )
+    if 0 < len(pairs) < math.comb(len(totals), 2):
+        return _of_planned(pairs, {row["arm"]: row for row in totals}, corrected)
     if not different:
         return f"The test over seeds{corrected} shows no difference between {first['arm']} and {_listed(others)}."
     best = min(different, key=lambda row: row["fraction"])
@@ -154,9 +157,29 @@ def headline(molecule: MoleculeSummary) -> str:
     )
 
 
+def _of_planned(pairs: Sequence[Mapping[Any, Any]], totals: Mapping[Any, Mapping[Any, Any]], corrected: str) -> str:
+    """The result of the comparisons that a study names, in one sentence."""
+    longer, equal = [], []
+    for pair in pairs:
+        if pair["p_value_seeds_holm"] >= SIGNIFICANT:
+            equal.append(f"{pair['arm_a']} and {pair['arm_b']}")
+            continue
+        names = [pair["arm_a"], pair["arm_b"]]
+        worse, better = names if pair["observed_minus_expected"] > 0 else names[::-1]
+        counts = [f"{totals[arm]['collapsed']} of {totals[arm]['runs']}" for arm in (better, worse)]
+        longer.append(f"with {better} than with {worse} ({counts[0]} runs collapse, {counts[1]} there)")
+    none = f"the test over seeds{corrected} shows no difference between {'; '.join(equal)}"
+    if not longer:
+        return f"{none[0].upper()}{none[1:]}."
+    return f"Models survive longer {_joined(longer, 'and')}{f'; {none}' if equal else ''}."
+
+
 def _listed(rows: Sequence[Mapping[Any, Any]]) -> str:
-    names = [str(row["arm"]) for row in rows]
-    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return _joined([str(row["arm"]) for row in rows], "or")
+
+
+def _joined(parts: Sequence[str], word: str) -> str:
+    return f" {word} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def answer(molecule: MoleculeSummary, changes: Mapping[str, str]) -> str:

@@ -157,5 +157,9 @@ def stability(study: Study, molecule: str, arm: str, seed: str) -> Settings:
 
 
 def survival(study: Study) -> Settings:
-    """Arms and seeds in the order of the files."""
-    return {"arms": study.config.arm_names, "seeds": study.config.training.seeds}
+    """Arms and seeds in the order of the files, and the pairs of arms to compare, if not all."""
+    return {
+        "arms": study.config.arm_names,
+        "seeds": study.config.training.seeds,
+        "comparisons": study.config.survival.comparisons,
+    }

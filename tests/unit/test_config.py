@@ -145,6 +145,34 @@ BAD = [
         "10",
         "larger than the arm's training set (9 frames)",
     ),
+    # comparisons of arms
+    ("{survival: {comparisons: []}}", "survival.comparisons", "[]", "at least 1"),
+    ("{survival: {comparisons: [[original]]}}", "survival.comparisons.0", "['original']", "at least 2"),
+    (
+        "{survival: {comparisons: [[original, bent]]}}",
+        "survival.comparisons",
+        "['original', 'bent']",
+        "bent is not an arm (known: original, adaptive)",
+    ),
+    ("{survival: {comparisons: [[original, original]]}}", "survival.comparisons", "['original', 'original']", "itself"),
+    (
+        "{survival: {comparisons: [[original, adaptive], [adaptive, original]]}}",
+        "survival.comparisons",
+        "['adaptive', 'original']",
+        "is listed twice",
+    ),
+    (
+        "{arms: {a: {labels: [10]}, b: {labels: [20]}}, survival: {comparisons: [[a, b]]}}",
+        "survival.comparisons",
+        "['a', 'b']",
+        "no number of labels in common",
+    ),
+    (
+        "{arms: {a: {labels: [10]}, b: {labels: [10]}}, survival: {comparisons: [[a_10, b_10], [a, b]]}}",
+        "survival.comparisons",
+        "['a', 'b']",
+        "is listed twice",
+    ),
     # several numbers of labels
     ("{arms: {a: {labels: 20}}}", "arms.a.labels", "20", "must be a list"),
     ("{arms: {a: {labels: []}}}", "arms.a.labels", "[]", "at least 1"),
@@ -475,6 +503,23 @@ def test_an_arm_of_several_numbers_of_labels_becomes_one_arm_for_each() -> None:
     assert config.arms["control_10"].training.steps_of == "pretrained_10"
     assert not any(arm.labels for arm in config.arms.values())
     # as an archive has it, complete
+    assert load(config.model_dump(mode="json")) == config
+
+
+def test_comparisons_of_arms_with_several_numbers_of_labels_are_made_at_each() -> None:
+    """At those that both have; and what an archive has, with the arms that were made, says the same."""
+    config = load({
+        "arms": {
+            "plain": {"bonds_per_frame": 0, "labels": [10, 20, 40]},
+            "bent": {"angles_per_frame": 1, "labels": [20, 40]},
+            "adaptive": {},
+        },
+        "survival": {"comparisons": [["plain", "bent"], ["adaptive", "bent"], ["plain_10", "plain_40"]]},
+    })  # fmt: skip
+    assert config.survival.comparisons == [
+        ["plain_20", "bent_20"], ["plain_40", "bent_40"], ["adaptive", "bent_20"], ["adaptive", "bent_40"],
+        ["plain_10", "plain_40"],
+    ]  # fmt: skip
     assert load(config.model_dump(mode="json")) == config
 
 

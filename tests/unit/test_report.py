@@ -151,6 +151,31 @@ def test_several_pairs_are_corrected_and_the_page_says_so() -> None:
     assert "Holm" not in "".join(comparison_lines(runs_with(18, 4).comparison))
 
 
+def test_the_headline_of_planned_comparisons_is_about_these() -> None:
+    chances = [0.9, 0.1, 0.8, 0.2, 0.5, 0.5]
+    made = several(5, *chances)
+    runs = pd.DataFrame(
+        [
+            (f"arm{arm}", seed, run, run < 20 * chance, 10.0 + run if run < 20 * chance else 2000.0)
+            for arm, chance in enumerate(chances) for seed in range(5) for run in range(20)
+        ],
+        columns=["arm", "seed", "replica", "collapsed", "time_fs"],
+    )  # fmt: skip
+
+    def of(*pairs: list[str]) -> str:
+        return headline(MoleculeSummary("paracetamol", made.fractions, compare_arms(runs, pairs), {}))
+
+    # 3 x 2/252 = 0.024, but all 15 pairs would take 6 seeds.
+    assert "cannot tell any two arms apart" in headline(made)
+    assert of(["arm0", "arm1"], ["arm3", "arm2"], ["arm4", "arm5"]) == (
+        "Models survive longer with arm1 than with arm0 (10 of 100 runs collapse, 90 of 100 there) and with arm3 than "
+        "with arm2 (20 of 100 runs collapse, 80 of 100 there); the test over seeds, corrected for 3 comparisons "
+        "(Holm), shows no difference between arm4 and arm5."
+    )
+    assert of(["arm4", "arm5"]) == "The test over seeds shows no difference between arm4 and arm5."
+    assert of(["arm1", "arm0"]).startswith("Models survive longer with arm1 than with arm0 (10 of")
+
+
 def test_of_many_pairs_those_with_the_smallest_p_values_are_written_out() -> None:
     many, changes = several(5, *[0.9] * 9, 0.1), {f"arm{index}": "changed" for index in range(12)}
     *pairs, last = comparison_lines(many.comparison)

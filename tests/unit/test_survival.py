@@ -449,6 +449,19 @@ def test_a_table_that_cannot_be_is_refused(function, spoil, message):
     assert "\n" not in str(caught.value)
 
 
+def test_pairs_that_a_study_names_are_compared_and_corrected_for():
+    table = pd.concat([runs(arm, [1.0, 2.0, 3.0 + shift], True) for shift, arm in enumerate("abc")])
+    every = compare_arms(table).set_index(["arm_a", "arm_b"])
+    named = compare_arms(table, [["a", "b"], ["c", "b"]]).set_index(["arm_a", "arm_b"])
+    assert list(named.index) == [("a", "b"), ("c", "b")]
+    assert list(named["comparisons"]) == [2, 2]
+    assert named.loc[("a", "b"), "p_value"] == every.loc[("a", "b"), "p_value"]
+    change = named.loc[("c", "b"), "observed_minus_expected"] + every.loc[("b", "c"), "observed_minus_expected"]
+    assert change == pytest.approx(0.0, abs=1e-12)
+    with pytest.raises(PhysEmbedError, match=r"no runs of d, an arm to be compared \(there are runs of a, b, c\)"):
+        compare_arms(table, [["a", "d"]])
+
+
 def test_runs_that_rearranged_are_counted_by_arm_and_seed():
     table = pd.concat([runs("a", [1.0] * 4, False), runs("a", [1.0] * 4, True, seed=2), runs("b", [1.0] * 2, False)])
     with pytest.raises(PhysEmbedError, match="no column 'inverted_stereocentres'; run the stability runs again"):

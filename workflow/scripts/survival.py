@@ -11,6 +11,6 @@ with stage(snakemake):
     survival.survival_curves(runs).to_csv(output.curves, index=False)
     fractions = survival.collapse_fractions(runs).merge(survival.rearranged_runs(runs), on=["arm", "seed"])
     fractions.to_csv(output.fractions, index=False)
-    survival.compare_arms(runs).to_csv(output.comparison, index=False)
+    survival.compare_arms(runs, settings["comparisons"]).to_csv(output.comparison, index=False)
     survival.collapse_causes(runs).to_csv(output.causes, index=False)
     survival.restricted_mean_times(runs).to_csv(output.mean_times, index=False)

@@ -1,0 +1,65 @@
+"""The pairs of arms that a study compares, where it does not compare all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from physembed.config.label_numbers import numbers_of_labels
+from physembed.config.root import Config
+
+KEY = "survival.comparisons"
+
+
+def with_comparisons(config: Config, single: Config) -> Config:
+    """A configuration whose comparisons name its arms, of which there is one for each number of labels.
+
+    A pair of arms with several numbers of labels stands for one pair with each number that both have, a pair of one of
+    them and another arm for one pair with each number.
+
+    Args:
+        config: the configuration as given; `comparison_clashes` must be empty.
+        single: from `with_label_numbers`.
+    """
+    if config.survival.comparisons is None:
+        return single
+    pairs = [pair for first, second in config.survival.comparisons for pair in _pairs(config, first, second)]
+    return single.model_copy(update={"survival": config.survival.model_copy(update={"comparisons": pairs})})
+
+
+def _pairs(config: Config, first: str, second: str) -> list[list[str]]:
+    numbers, others = _numbers(config, first), _numbers(config, second)
+    if numbers and others:
+        return [[f"{first}_{labels}", f"{second}_{labels}"] for labels in numbers if labels in others]
+    return [
+        [f"{first}_{labels}" if numbers else first, f"{second}_{labels}" if others else second]
+        for labels in numbers or others or [0]
+    ]
+
+
+def _numbers(config: Config, name: str) -> list[int]:
+    return numbers_of_labels(config, name) if name in config.arms else []
+
+
+def comparison_clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
+    """Key, value and problem of comparisons of arms that are not there, or that are the same.
+
+    The numbers of labels of the arms must be sound (`label_number_clashes`).
+    """
+    one_each = [f"{name}_{labels}" for name in config.arms for labels in numbers_of_labels(config, name)]
+    seen: set[frozenset[str]] = set()
+    for pair in config.survival.comparisons or []:
+        unknown = [name for name in pair if name not in config.arms and name not in one_each]
+        if unknown:
+            known = ", ".join(config.arms) or "none"
+            yield KEY, pair, f"{unknown[0]} is not an arm (known: {known})"
+            continue
+        if pair[0] == pair[1]:
+            yield KEY, pair, "compares an arm with itself"
+            continue
+        pairs = {frozenset(made) for made in _pairs(config, *pair)}
+        if not pairs:
+            yield KEY, pair, "these arms have no number of labels in common"
+        if pairs & seen:
+            yield KEY, pair, "is listed twice"
+        seen |= pairs
