@@ -166,8 +166,9 @@ def _of_planned(pairs: Sequence[Mapping[Any, Any]], totals: Mapping[Any, Mapping
             continue
         names = [pair["arm_a"], pair["arm_b"]]
         worse, better = names if pair["observed_minus_expected"] > 0 else names[::-1]
-        counts = [f"{totals[arm]['collapsed']} of {totals[arm]['runs']}" for arm in (better, worse)]
-        longer.append(f"with {better} than with {worse} ({counts[0]} runs collapse, {counts[1]} there)")
+        (fewer, of), (more, of_more) = ((totals[arm]["collapsed"], totals[arm]["runs"]) for arm in (better, worse))
+        counts = f"{fewer} against {more} of {of}" if of == of_more else f"{fewer} of {of} against {more} of {of_more}"
+        longer.append(f"with {better} than with {worse} ({counts} runs collapse)")
     none = f"the test over seeds{corrected} shows no difference between {'; '.join(equal)}"
     if not longer:
         return f"{none[0].upper()}{none[1:]}."

@@ -61,7 +61,7 @@ def comparison_lines(comparison: pd.DataFrame) -> list[str]:
     pairs, correction = comparisons_shown(comparison)
     lines = [
         f"{row['arm_a']} against {row['arm_b']}: {format_p(row['p_value_seeds_holm'])} over {row['seeds_a']} + "
-        f"{row['seeds_b']} seeds; log-rank {format_p(row['p_value_holm'])} over runs of these models only"
+        f"{row['seeds_b']} seeds; log-rank {format_p(row['p_value_holm'])} over runs of these models"
         for row in pairs
     ]
     return [*lines, *([correction] if correction else [])]

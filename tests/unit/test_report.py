@@ -168,12 +168,12 @@ def test_the_headline_of_planned_comparisons_is_about_these() -> None:
     # 3 x 2/252 = 0.024, but all 15 pairs would take 6 seeds.
     assert "cannot tell any two arms apart" in headline(made)
     assert of(["arm0", "arm1"], ["arm3", "arm2"], ["arm4", "arm5"]) == (
-        "Models survive longer with arm1 than with arm0 (10 of 100 runs collapse, 90 of 100 there) and with arm3 than "
-        "with arm2 (20 of 100 runs collapse, 80 of 100 there); the test over seeds, corrected for 3 comparisons "
+        "Models survive longer with arm1 than with arm0 (10 against 90 of 100 runs collapse) and with arm3 than "
+        "with arm2 (20 against 80 of 100 runs collapse); the test over seeds, corrected for 3 comparisons "
         "(Holm), shows no difference between arm4 and arm5."
     )
     assert of(["arm4", "arm5"]) == "The test over seeds shows no difference between arm4 and arm5."
-    assert of(["arm1", "arm0"]).startswith("Models survive longer with arm1 than with arm0 (10 of")
+    assert of(["arm1", "arm0"]).startswith("Models survive longer with arm1 than with arm0 (10 against 90 of")
 
 
 def test_of_many_pairs_those_with_the_smallest_p_values_are_written_out() -> None:
