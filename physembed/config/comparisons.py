@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from physembed.config.label_numbers import numbers_of_labels
+from physembed.config.label_numbers import numbers_of_labels, with_label_numbers
+from physembed.config.messages import nearest
 from physembed.config.root import Config
 
 KEY = "survival.comparisons"
@@ -46,13 +47,10 @@ def comparison_clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
 
     The numbers of labels of the arms must be sound (`label_number_clashes`).
     """
-    one_each = [f"{name}_{labels}" for name in config.arms for labels in numbers_of_labels(config, name)]
-    seen: set[frozenset[str]] = set()
+    known, seen = {*config.arms, *with_label_numbers(config).arms}, set[frozenset[str]]()
     for pair in config.survival.comparisons or []:
-        unknown = [name for name in pair if name not in config.arms and name not in one_each]
-        if unknown:
-            known = ", ".join(config.arms) or "none"
-            yield KEY, pair, f"{unknown[0]} is not an arm (known: {known})"
+        if unknown := [name for name in pair if name not in known]:
+            yield KEY, pair, f"{unknown[0]} is not an arm ({nearest(unknown[0], list(config.arms))})"
             continue
         if pair[0] == pair[1]:
             yield KEY, pair, "compares an arm with itself"

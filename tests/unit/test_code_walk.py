@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from physembed.provenance import _parsed
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/development/code_walk.md").read_text()
@@ -19,6 +20,8 @@ CELLS = [
 ROWS = [cells for cells in CELLS if len(cells) == 5]
 LAYERS = [cells[0] for cells in CELLS if len(cells) == 2]
 PACKAGE = ROOT / "physembed"
+PUBLIC = PACKAGE / "__init__.py"
+"""Names what users import, from everywhere, and imports it on first use."""
 
 
 def names(cell: str) -> list[str]:
@@ -54,24 +57,18 @@ def test_files_that_are_named_are_there() -> None:
         assert "hydrogen_bonds" in name or (ROOT / name).exists(), name
 
 
-def package(name: str) -> str:
-    """The package, or the module beside the packages, in which a module of the library is."""
-    return name.split(".")[1]
-
-
 def imports() -> dict[str, set[str]]:
-    """The other packages from which each one imports, anywhere in its modules."""
+    """The other packages, and modules beside them, from which each one imports, anywhere in its modules."""
     found: dict[str, set[str]] = {}
     for file in PACKAGE.rglob("*.py"):
-        if file.parent == PACKAGE and file.name == "__init__.py":
-            continue  # it names what users import, from everywhere, and imports it on first use
-        own = found.setdefault(file.relative_to(PACKAGE).with_suffix("").parts[0], set())
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("physembed."):
-                own.add(package(node.module or ""))
-            elif isinstance(node, ast.ImportFrom) and node.module == "physembed":
-                own |= {alias.name for alias in node.names if (PACKAGE / alias.name).is_dir()}
+        if file != PUBLIC:
+            found.setdefault(part_of(file), set()).update(map(part_of, _parsed(file).imported - {PUBLIC}))
     return {name: others - {name} for name, others in found.items()}
+
+
+def part_of(file: Path) -> str:
+    """The package, or the module beside the packages, to which a file of the library belongs."""
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 def test_packages_import_in_one_direction() -> None:

@@ -32,6 +32,14 @@ def refusal(config: Any) -> str:
     return message
 
 
+def check_refused(settings: str, key: str, value: str, advice: str) -> None:
+    """Settings in YAML are refused with key, value and advice, and nothing is written to the folder, which is empty."""
+    message = refusal(yaml.safe_load(settings))
+    assert message.startswith(f"config: {key}: {value}: ")
+    assert advice in message
+    assert not list(Path().iterdir())
+
+
 # Settings as a user writes them in YAML; the key and the value as the message names them; what is to be done.
 BAD = [
     # unknown keys
@@ -144,6 +152,22 @@ BAD = [
         "10",
         "larger than the arm's training set (9 frames)",
     ),
+    ("{metrics: {clusters: 46}}", "metrics.clusters", "46", "more than there are training frames (frames.train 45)"),
+    ("{stability: {duration_ps: 0.0005}}", "stability.duration_ps", "0.0005", "shorter than one step"),
+    ("{stability: {duration_ps: 0.05}}", "stability.record_interval_fs", "100.0", "longer than the run"),
+    ("{stability: {record_interval_fs: 2.5}}", "stability.record_interval_fs", "2.5", "whole multiple"),
+    ("{stability: {record_interval_fs: 0.5}}", "stability.record_interval_fs", "0.5", "whole multiple"),
+    (
+        "{stability: {record_interval_fs: 1.0e+9}}",
+        "stability.record_interval_fs",
+        "1000000000.0",
+        "longer than the run",
+    ),
+    ("{stability: {check_interval_steps: 101}}", "stability.check_interval_steps", "101", "(100 steps)"),
+    ("{training: {seeds: [1, 2, 1]}}", "training.seeds", "1", "is listed twice"),
+    ("{molecules: {names: [a, b, a]}}", "molecules.names", "'a'", "is listed twice"),
+    ("{arms: {validation: {}}}", "arms", "'validation'", "choose another"),
+    ("{arms: {adaptive: {}, Adaptive: {}}}", "arms", "'Adaptive'", "in capitalisation only"),
 ]
 
 
@@ -152,10 +176,7 @@ def test_refused(
     settings: str, key: str, value: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    message = refusal(yaml.safe_load(settings))
-    assert message.startswith(f"config: {key}: {value}: ")
-    assert advice in message
-    assert not list(tmp_path.iterdir())
+    check_refused(settings, key, value, advice)
 
 
 def test_several_problems_are_counted() -> None:

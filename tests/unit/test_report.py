@@ -124,14 +124,14 @@ def test_the_headline_follows_the_test_over_seeds() -> None:
     assert headline(runs_with(18)) == "2 of 20 runs of original survive."
 
 
-def several(seeds: int, *chances: float) -> MoleculeSummary:
+def several(seeds: int, *chances: float, pairs: list[list[str]] | None = None) -> MoleculeSummary:
     """Arms of a study with more than one pair, of whose runs such shares collapse, seed by seed."""
     rows = [
         (f"arm{arm}", seed, run, run < 20 * chance, 10.0 + run if run < 20 * chance else 2000.0)
         for arm, chance in enumerate(chances) for seed in range(seeds) for run in range(20)
     ]  # fmt: skip
     runs = pd.DataFrame(rows, columns=["arm", "seed", "replica", "collapsed", "time_fs"])
-    return MoleculeSummary("paracetamol", collapse_fractions(runs), compare_arms(runs), {})
+    return MoleculeSummary("paracetamol", collapse_fractions(runs), compare_arms(runs, pairs), {})
 
 
 def test_several_pairs_are_corrected_and_the_page_says_so() -> None:
@@ -153,20 +153,12 @@ def test_several_pairs_are_corrected_and_the_page_says_so() -> None:
 
 def test_the_headline_of_planned_comparisons_is_about_these() -> None:
     chances = [0.9, 0.1, 0.8, 0.2, 0.5, 0.5]
-    made = several(5, *chances)
-    runs = pd.DataFrame(
-        [
-            (f"arm{arm}", seed, run, run < 20 * chance, 10.0 + run if run < 20 * chance else 2000.0)
-            for arm, chance in enumerate(chances) for seed in range(5) for run in range(20)
-        ],
-        columns=["arm", "seed", "replica", "collapsed", "time_fs"],
-    )  # fmt: skip
 
     def of(*pairs: list[str]) -> str:
-        return headline(MoleculeSummary("paracetamol", made.fractions, compare_arms(runs, pairs), {}))
+        return headline(several(5, *chances, pairs=list(pairs)))
 
     # 3 x 2/252 = 0.024, but all 15 pairs would take 6 seeds.
-    assert "cannot tell any two arms apart" in headline(made)
+    assert "cannot tell any two arms apart" in headline(several(5, *chances))
     assert of(["arm0", "arm1"], ["arm3", "arm2"], ["arm4", "arm5"]) == (
         "Models survive longer with arm1 than with arm0 (10 against 90 of 100 runs collapse) and with arm3 than "
         "with arm2 (20 against 80 of 100 runs collapse); the test over seeds, corrected for 3 comparisons "
