@@ -211,8 +211,8 @@ class Scan(Section):
     """`direct` fits a line through one run per point; `reweighted` computes the curve from all frames by MBAR."""
     a1: Annotated[list[A1], Field(min_length=2), EXTENDS] = [0.0, 0.5, 1.0, 1.5]
     """Points of `direct`."""
-    start_a1: Annotated[A1, EXTENDS] = 0.8
-    """First point of `reweighted`, in addition to the uncorrected run."""
+    start_a1: Annotated[list[A1], Field(min_length=1), EXTENDS] = [0.8]
+    """First points of `reweighted`, in addition to the uncorrected run."""
     max_runs: Annotated[int, Field(ge=2), EXTENDS] = 6
     """Maximum number of runs of `reweighted`, including the uncorrected one."""
     minimum_effective_samples: Annotated[Positive, EXTENDS] = 50.0

@@ -20,7 +20,6 @@ from physembed.analysis.reweighting import Reweighting
 from physembed.analysis.scan import next_point
 from physembed.analysis.tuning import npt_runs
 from physembed.config.liquids import NPT
-from physembed.errors import PhysEmbedError
 from physembed.md.clock import Clock
 from physembed.md.npt import NPTPoint, NPTRuns
 
@@ -101,7 +100,7 @@ class Scan:
         self,
         alphas: Sequence[float],
         *,
-        start_a1: float,
+        start_a1: Sequence[float],
         a1_range: tuple[float, float],
         target_g_cm3: float,
         max_runs: int,
@@ -111,22 +110,18 @@ class Scan:
 
         Args:
             alphas: prefactors.
-            start_a1: first point of each alpha.
+            start_a1: first points of each alpha.
             a1_range: lowest and highest allowed a1.
             target_g_cm3: target density.
-            max_runs: maximum number of runs, including the uncorrected one.
+            max_runs: maximum number of runs, including the uncorrected one and the first points.
             minimum_effective_samples: below this a reweighted density is not used.
 
         Raises:
-            PhysEmbedError: `max_runs` is too small for the first points; MBAR does not converge.
+            PhysEmbedError: MBAR does not converge.
         """
-        if 1 + len(alphas) > max_runs:
-            raise PhysEmbedError(
-                f"scan.max_runs: {max_runs}: the uncorrected run and one for each of {len(alphas)} alphas are "
-                f"{1 + len(alphas)} runs; increase scan.max_runs"
-            )
         for alpha in alphas:
-            self.add(alpha, start_a1)
+            for a1 in start_a1:
+                self.add(alpha, a1)
         mass = float(self.start.get_masses().sum())
         while True:
             series, runs = self.run()

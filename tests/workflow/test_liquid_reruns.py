@@ -199,7 +199,7 @@ def test_a_round_of_reference_data_adds_its_own_frames(copy_of_finished_liquids:
 
 def test_a_reweighted_scan_uses_the_runs_that_are_there(copy_of_finished_liquids: Checkout) -> None:
     study = copy_of_finished_liquids
-    reweighted = "scan:\n  method: reweighted\n  start_a1: 0.8\n  max_runs: 3\n  a1: [0.2, 0.8]"
+    reweighted = "scan:\n  method: reweighted\n  start_a1: [0.8]\n  max_runs: 3\n  a1: [0.2, 0.8]"
     study.edit(LIQUIDS, "scan:\n  a1: [0.2, 0.8]", reweighted)
     assert {"scan", "tuning"} <= set(study.planned())
     folder = study.root / "results/minimal_liquids/models/tiny"
