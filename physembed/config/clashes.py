@@ -81,15 +81,14 @@ def liquid_clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
     scan, npt, viscosity = config.scan, config.npt, config.viscosity
     if len(set(scan.a1)) < 2:
         yield "scan.a1", scan.a1, "a scan needs at least two different points"
-    for name in config.liquids.models if scan.method == "reweighted" else ():
-        if name not in config.models:
-            continue
-        first = 1 + len(set(scan.start_a1)) * len(config.models[name].alphas)
-        if first > scan.max_runs:
-            yield "scan.max_runs", scan.max_runs, (
-                f"the uncorrected run and one for each of scan.start_a1 and models.{name}.alphas are {first}; "
-                "give at least as many"
-            )
+    if scan.method == "reweighted":
+        for name in filter(config.models.get, config.liquids.models):
+            runs = 1 + len(set(scan.start_a1)) * len(config.models[name].alphas)
+            if runs > scan.max_runs:
+                problem = (
+                    f"the uncorrected run and one for each of scan.start_a1 and models.{name}.alphas are {runs} runs"
+                )
+                yield "scan.max_runs", scan.max_runs, f"{problem}; give at least {runs}"
     for key, section in (("npt", npt), ("scan", scan)):
         steps = section.duration_ps * 1000 / npt.record_interval_fs
         if steps < 10:
