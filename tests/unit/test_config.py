@@ -166,7 +166,8 @@ BAD = [
     ("{stability: {check_interval_steps: 101}}", "stability.check_interval_steps", "101", "(100 steps)"),
     ("{training: {seeds: [1, 2, 1]}}", "training.seeds", "1", "is listed twice"),
     (
-        "{scan: {method: reweighted, start_a1: [1, 2, 2], max_runs: 4}, liquids: {models: [m]}, models: {m: {alphas: [0.1, 0.2], tune_on: EMC_298K, evaluate_on: [EMC_298K]}}}",
+        "{scan: {method: reweighted, start_a1: [1, 2, 2], max_runs: 4}, liquids: {models: [m]}, "
+        "models: {m: {alphas: [0.1, 0.2], tune_on: EMC_298K, evaluate_on: [EMC_298K]}}}",
         "scan.max_runs",
         "4",
         "are 5 runs; give at least 5",
