@@ -1,8 +1,8 @@
 """The NPT runs of a scan over alpha and a1: at every point, or only where the reweighted density is not known.
 
 `direct` runs the uncorrected model and every point of alphas and a1 in one batch. `reweighted` runs the uncorrected
-model and one point per alpha, then asks `physembed.analysis.scan.next_point` for each alpha where to run next, in
-rounds of one batch each, until every alpha is decided or the allowed runs are used up.
+model and the first points of each alpha, then asks `physembed.analysis.scan.next_point` for each alpha where to run
+next, in rounds of one batch each, until every alpha is decided or the allowed runs are used up.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
+from ase import Atoms, units
 from scipy import stats
 from scipy.signal import lfilter
 from scipy.special import ndtr
@@ -11,7 +13,9 @@ from scipy.special import ndtr
 from physembed.analysis.density import mean_density
 from physembed.analysis.reweighting import NPTRun, Reweighting
 from physembed.analysis.scan import GRID, ScanPoint, confirmation, direct_line, next_point, quantile, reweighted_tuning
+from physembed.config.liquids import NPT
 from physembed.errors import PhysEmbedError
+from physembed.md.scan import Scan
 from physembed.units import G_CM3, KB
 
 TEMPERATURE_K = 298.15
@@ -438,3 +442,37 @@ def test_questions_without_an_answer_are_refused():
         direct_line([ScanPoint(1, 1.0, 0.1, 9), ScanPoint(2, 1.0, math.nan, 9)], 1.0, RANGE)
     with pytest.raises(PhysEmbedError, match="number of its blocks minus one"):
         direct_line([ScanPoint(1, 1.0, 0.1, 9), ScanPoint(2, 1.0, 0.1, 0)], 1.0, RANGE)
+
+
+class ExactScan(Scan):
+    """A scan of `LIQUID` with 40 exact, independent frames for each run."""
+
+    def run(self):
+        series, runs = [], []
+        for point in self.points:
+            sampled = LIQUID.run(np.random.default_rng([15, round(1000 * point.a1)]), point.alpha, point.a1, 40)
+            columns = {
+                "volume_A3": sampled.volumes_A3,
+                "potential_energy_eV": sampled.energies_eV,
+                "cso_S0_eV": sampled.s0_eV,
+                "cso_S1_eV": sampled.s1_eV,
+            }
+            series.append(pd.DataFrame({"run": point.label, **columns}))
+            runs.append({"run": point.label, "alpha": point.alpha, "a1": point.a1, "status": "ok"})
+        return pd.concat(series), pd.DataFrame(runs)
+
+
+@pytest.mark.parametrize(("first", "more"), [([0.45, 0.5, 0.55], False), ([0.5], True)])
+def test_a_scan_that_begins_with_a_grid_uses_the_frames_of_all_runs(tmp_path, first, more):
+    """No run has 50 independent frames. Three of them together have; to one alone others are added."""
+    box = Atoms("He", cell=[20, 20, 20], pbc=True)
+    box.set_masses([MASS_U])
+    pressure = PRESSURE_EV_A3 / units.bar
+    conditions = {"temperature_K": TEMPERATURE_K, "pressure_bar": pressure, "seed": 1, "restart": tmp_path}
+    scan = ExactScan(lambda points: None, box, [], NPT(), **conditions)
+    target = LIQUID.density(ALPHA, 0.5)
+    scan.reweighted(
+        [ALPHA], start_a1=first, a1_range=RANGE, target_g_cm3=target, max_runs=6, minimum_effective_samples=50
+    )
+    assert [point.a1 for point in scan.points][: 1 + len(first)] == [0.0, *first]
+    assert (len(scan.points) > 1 + len(first)) == more
