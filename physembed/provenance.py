@@ -172,26 +172,27 @@ def shapes_results(module: Path) -> bool:
     return name not in SHAPES_NO_RESULT and f"{name.partition('/')[0]}/" not in SHAPES_NO_RESULT
 
 
-def code_files(script: str | Path) -> set[Path]:
-    """A script and all PhysEmbed modules on which its result depends."""
+def code_files(script: str | Path, *, without: str | None = None) -> set[Path]:
+    """A script and all PhysEmbed modules on which its result depends; `without` those of a package of PhysEmbed."""
     todo, seen = [Path(script).resolve()], set[Path]()
     while todo:
         path = todo.pop()
-        if path not in seen and shapes_results(path):
+        if path not in seen and shapes_results(path) and not (without and path.is_relative_to(ROOT / without)):
             seen.add(path)
             todo.extend(_parsed(path).imported)
     return seen
 
 
 @cache
-def code_hash(script: str | Path, *data: str) -> str:
-    """Hash of a script, of every PhysEmbed module that it imports, directly or not, and of `data` files of the package.
+def code_hash(script: str | Path, *data: str, without: str | None = None) -> str:
+    """Hash of a script, of every PhysEmbed module that it imports, directly or not, and of `data` files of the package;
+    `without` the modules of one of its packages.
 
     Comments, docstrings and layout are ignored. The rules use this value as a parameter, so that
     Snakemake reruns a stage when its physics changes and only then.
     """
     digest = hashlib.sha256()
-    for path in sorted(code_files(script), key=lambda p: (p.name, str(p))):
+    for path in sorted(code_files(script, without=without), key=lambda p: (p.name, str(p))):
         digest.update(path.name.encode() + _parsed(path).code.encode())
     for name in data:
         digest.update((ROOT / name).read_bytes())

@@ -7,6 +7,7 @@ mass / <volume> by the relative variance of the volume, k T kappa / V: about 4e-
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -216,6 +217,16 @@ def mean_density(times_ps: ArrayLike, volumes_A3: ArrayLike, mass_u: float) -> M
         last_200_ps_g_cm3=_mean_of_last(times, densities, interval),
         last_good_frame=len(densities) - 1,
     )
+
+
+def known_within(standard_error_g_cm3: float) -> Callable[[ArrayLike, ArrayLike, float], bool]:
+    """Return a function of the arguments of `mean_density`: whether the mean is `ok`, with an error of at most this."""
+
+    def known(times_ps: ArrayLike, volumes_A3: ArrayLike, mass_u: float) -> bool:
+        mean = mean_density(times_ps, volumes_A3, mass_u)
+        return mean.status == "ok" and mean.standard_error <= standard_error_g_cm3
+
+    return known
 
 
 def _interval(times: NDArray[np.float64], volumes: NDArray[np.float64], mass_u: float) -> float:

@@ -175,7 +175,12 @@ class NPT(Section):
     """NPT runs with a model, for densities; the scan uses the same settings except for its own duration."""
 
     duration_ps: Annotated[Duration, EXTENDS] = 1000.0
-    """Length of a run."""
+    """Length of a run; with `longest_ps`, its least length."""
+    longest_ps: Annotated[Duration | None, EXTENDS] = None
+    """Length up to which a run goes on until its density is known within `standard_error_g_cm3`; null: no longer than
+    `duration_ps`."""
+    standard_error_g_cm3: Annotated[Positive | None, EXTENDS] = None
+    """Standard error of the density of a liquid at which its runs end before `longest_ps`."""
     window_ps: Annotated[Duration, AFTERWARDS] = 200.0
     """Window at the end of the run for the paper's plain mean; the equilibrated part is also detected."""
     replicas: Annotated[Count, EXTENDS] = 1

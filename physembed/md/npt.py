@@ -24,6 +24,7 @@ from physembed.files import atomic
 from physembed.liquids.replicas import EVAPORATED_BELOW
 from physembed.md.clock import Clock
 from physembed.md.resumable import ResumableRun
+from physembed.md.run_length import RunLength
 from physembed.provenance import settings_hash
 from physembed.seeds import derive_seed
 from physembed.units import G_CM3
@@ -33,7 +34,7 @@ SETTINGS = (
     "timestep_fs", "hydrogen_mass_u", "barostat", "thermostat_ps", "barostat_ps", "compressibility_per_bar",
     "record_interval_fs", "frame_interval_ps", "dtype",
 )  # fmt: skip
-"""Settings on which a run depends: all except the duration, which can be extended."""
+"""Settings on which a run depends: all except those of its length, which can be extended."""
 SEEN = (
     "time_ps", "volume_A3", "density_g_cm3", "potential_energy_eV", "cso_S0_eV", "cso_S1_eV", "temperature_K",
     "pressure_bar",
@@ -41,6 +42,9 @@ SEEN = (
 """Columns of a record; the energy excludes CSO, S0 and S1 are NaN if nothing in the batch is corrected, temperature and
 pressure are instantaneous."""
 
+Precise = Callable[[NDArray[np.float64], NDArray[np.float64], float], bool]
+"""Whether the times in ps and volumes in Å^3 of a run of this mass in u, (n_records,) each, are enough for it to end.
+"""
 Frame = tuple[float, NDArray[np.float32], NDArray[np.float64]]
 """Time in ps, positions (n_atoms, 3) and cell (3, 3) in Å."""
 
@@ -91,14 +95,16 @@ class NPTRuns(ResumableRun):
             runs leave it.
         points: the runs.
         starts: one structure per run, with the same atoms, a cell and whole molecules.
-        settings: section `npt` of the configuration; `duration_ps` is the length of each run.
+        settings: section `npt` of the configuration; `duration_ps` is the length of each run, or the least length if
+            `longest_ps` is given.
         seed: seed of momenta and noise.
         restart: folder for the files above.
         bonds: (n_bonds, 2) indices of bonded atoms, the same in each start; None to skip the check for broken bonds.
         clock: clock of the job, for saving and for its time limit.
+        precise: whether a run is long enough to end before `longest_ps`; needed if that is given.
 
     Raises:
-        PhysEmbedError: no runs, duplicate labels, or starts or bonds that do not fit.
+        PhysEmbedError: no runs, duplicate labels, starts or bonds that do not fit, or no `precise` where it is needed.
     """
 
     name, unit = "npt", "ps"
@@ -114,19 +120,21 @@ class NPTRuns(ResumableRun):
         restart: str | Path,
         bonds: ArrayLike | None = None,
         clock: Clock | None = None,
+        precise: Precise | None = None,
     ) -> None:
-        self.clock = clock or Clock()
+        self.clock, self._precise = clock or Clock(), precise
         self.make_model, self.settings, self.seed, self.restart = make_model, settings, seed, Path(restart)
         self.points, self.starts = list(points), list(starts)
         _check(self.points, self.starts)
+        if settings.longest_ps and not precise:
+            raise PhysEmbedError("npt: longest_ps is given, but not what decides whether a run ends before it")
         self.bonds = BondWatch(bonds, self.starts)
         self.record_every = max(1, round(settings.record_interval_fs / settings.timestep_fs))
         self.frame_every = self.record_every * max(
             1, round(settings.frame_interval_ps * 1000 / settings.record_interval_fs)
         )
-        self.total_steps = self.record_every * round(settings.duration_ps * 1000 / settings.record_interval_fs)
-        self.total = len(self.points) * self._time_ps(self.total_steps)
         self._runs: list[Run] = []
+        self._lengths: list[RunLength] = []
         self._alive: list[int] = []
         self._saved: dict[str, Any] = {"runs": []}
         self._keys = [self._key(point, start) for point, start in zip(self.points, self.starts, strict=True)]
@@ -138,7 +146,7 @@ class NPTRuns(ResumableRun):
         return len(self._runs) - len(self._alive)
 
     def run(self) -> None:
-        """Advance until every run has reached the configured duration or has failed.
+        """Advance until every run has reached its end or has failed.
 
         Raises:
             PhysEmbedError: the time limit of the clock is reached; the state is saved.
@@ -153,7 +161,7 @@ class NPTRuns(ResumableRun):
     @property
     def done(self) -> float:
         """Time in ps of all runs together."""
-        return sum(self._time_ps(min(run.step, self.total_steps)) for run in self._runs)
+        return sum(self._time_ps(min(run.step, self._last_step(row))) for row, run in enumerate(self._runs))
 
     @property
     def ended(self) -> bool:
@@ -223,7 +231,8 @@ class NPTRuns(ResumableRun):
         for place, row in enumerate(self._alive):
             if wanted[place]:
                 self._record_run(row, place, values[place], reasons[place])
-            keep.append(self._runs[row].status == "ok" and self._runs[row].step < self.total_steps)
+            self._lengths[row].see(self._runs[row].rows)
+            keep.append(self._goes_on(row))
         if not all(keep):
             self._leave(keep)
         if self._alive:
@@ -253,6 +262,7 @@ class NPTRuns(ResumableRun):
             if not stays:
                 self._save_run(self._runs[row])
         self._alive = [row for row, stays in zip(self._alive, keep, strict=True) if stays]
+        self.total = self._longest()
         if self._alive:
             mask = torch.tensor(keep, device=self._batch.positions.device)
             self._batch.keep(mask, self.make_model([self.points[row] for row in self._alive]))
@@ -294,7 +304,32 @@ class NPTRuns(ResumableRun):
             file = self._run_file(key)
             at_hand = in_batch.get(key) or (torch.load(file, weights_only=False) if file.exists() else None)
             self._runs.append(at_hand or Run(key))
-        self._alive = [row for row, run in enumerate(self._runs) if run.status == "ok" and run.step < self.total_steps]
+        settings = self.settings
+        least, most = (
+            1 + round(length * 1000 / settings.record_interval_fs)
+            for length in (settings.duration_ps, settings.longest_ps or settings.duration_ps)
+        )
+        self._lengths = [RunLength(least, most, self._is_precise) for _ in self._runs]
+        for run, length in zip(self._runs, self._lengths, strict=True):
+            length.see(run.rows)
+        self._alive = [row for row in range(len(self._runs)) if self._goes_on(row)]
+        self.total = self._longest()
+
+    def _is_precise(self, rows: Sequence[tuple[float, ...]]) -> bool:
+        assert self._precise is not None
+        times, volumes, densities = np.array(rows)[:, :3].T
+        return self._precise(times, volumes, float(densities[0] * volumes[0]) * G_CM3)
+
+    def _longest(self) -> float:
+        """Length in ps of all runs together; of those whose end is not known, the longest that they can have."""
+        return sum(self._time_ps(self._last_step(row)) for row in range(len(self._runs)))
+
+    def _last_step(self, row: int) -> int:
+        """Where a run ends, or can end at most."""
+        return self.record_every * (self._lengths[row].latest - 1)
+
+    def _goes_on(self, row: int) -> bool:
+        return self._runs[row].status == "ok" and self._runs[row].step < self._last_step(row)
 
     def _key(self, point: NPTPoint, start: Atoms) -> str:
         structure = hashlib.sha256()
@@ -308,12 +343,14 @@ class NPTRuns(ResumableRun):
         return round(step * self.settings.timestep_fs / 1000, 9)
 
     def _results(self) -> list[tuple[NPTPoint, Run, bool, pd.DataFrame]]:
-        """Each run with whether it failed, and its rows, both within the configured duration."""
-        end = self._time_ps(self.total_steps)
+        """Each run with whether it failed, and its rows, both up to its end."""
         results = []
-        for point, run in zip(self.points, self._runs, strict=True):
-            rows = pd.DataFrame([row for row in run.rows if row[0] <= end], columns=list(SEEN), dtype=float)
-            results.append((point, run, run.status != "ok" and run.step <= self.total_steps, rows))
+        for row, (point, run) in enumerate(zip(self.points, self._runs, strict=True)):
+            end = self._last_step(row)
+            rows = pd.DataFrame(
+                [seen for seen in run.rows if seen[0] <= self._time_ps(end)], columns=list(SEEN), dtype=float
+            )
+            results.append((point, run, run.status != "ok" and run.step <= end, rows))
         return results
 
     def series(self) -> pd.DataFrame:
@@ -344,7 +381,7 @@ class NPTRuns(ResumableRun):
         of a failed run."""
         row = [point.label for point in self.points].index(label)
         _, run, lost, _ = self._results()[row]
-        frames = [frame for frame in run.frames if frame[0] <= self._time_ps(self.total_steps)]
+        frames = [frame for frame in run.frames if frame[0] <= self._time_ps(self._last_step(row))]
         if lost:
             frames += [frame for frame in run.last_good if frame[0] > frames[-1][0]]
         trajectory = []

@@ -19,7 +19,7 @@ class ResumableRun(ABC):
     clock: Clock
     """Says when to save and when time is up."""
     total: float
-    """How much there is to do."""
+    """How much there is to do, at most."""
 
     @property
     @abstractmethod
@@ -56,6 +56,7 @@ class ResumableRun(ABC):
         progress = Progress(self.name, self.total, self.unit, start=self.done, warn_if_long=on_cpu)
         while not self.ended:
             self.advance()
+            progress.total = self.total
             progress.update(self.done, self.note())
             if self.ended:
                 break

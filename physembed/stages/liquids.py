@@ -14,6 +14,8 @@ POINTS = {
     "reweighted": ("method", "start_a1", "max_runs", "minimum_effective_samples", "duration_ps"),
 }
 """Fields of `scan` on which the runs of a method depend."""
+LENGTH = ("duration_ps", "longest_ps", "standard_error_g_cm3")
+"""Fields of `npt` for the length of a run; those of a scan have their own."""
 
 
 def box(study: Study, liquid: str) -> Settings:
@@ -97,7 +99,7 @@ def scan(study: Study, model: str) -> Settings:
     reweighted = study.config.scan.method == "reweighted"
     of_model = ("convention", "alphas", "a1_range") if reweighted else ("convention", "alphas")
     return {
-        "npt": plain(study.config.npt, without=("duration_ps", "window_ps", "replicas")),
+        "npt": plain(study.config.npt, without=(*LENGTH, "window_ps", "replicas")),
         "scan": plain(study.config.scan, only=POINTS[study.config.scan.method]),
         "model": plain(settings, only=of_model),
         EXTENDS: {"target_g_cm3": study.target_density(model)} if reweighted else {},

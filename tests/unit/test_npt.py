@@ -59,10 +59,11 @@ def settings(**changes):
     return NPT(**(given | changes))
 
 
-def made(folder, labels=("a", "b"), model=Counting, bonds=None, alphas=None, clock=None, **changes):
+def made(folder, labels=("a", "b"), model=Counting, bonds=None, alphas=None, clock=None, precise=None, **changes):
     points = [point(label, alpha=0.1 * i if alphas is None else alphas[i]) for i, label in enumerate(labels)]
     starts = [box(seed=ord(label)) for label in labels]
-    return NPTRuns(model, points, starts, settings(**changes), seed=3, restart=folder, bonds=bonds, clock=clock)
+    given = {"seed": 3, "restart": folder, "bonds": bonds, "clock": clock, "precise": precise}
+    return NPTRuns(model, points, starts, settings(**changes), **given)
 
 
 def finished(*args, **kwargs):
@@ -286,6 +287,85 @@ def test_a_longer_duration_goes_on_and_a_shorter_one_is_a_part(tmp_path):
     jumps = series[series.run == "a"].volume_A3.pct_change().abs()
     assert jumps.iloc[41] < 3 * jumps.iloc[30:].drop(jumps.index[41]).max()
     same(finished(tmp_path), short)
+
+
+UNTIL = {"duration_ps": 0.5, "longest_ps": 1.0, "standard_error_g_cm3": 0.01}
+"""With records every 0.025 ps: checks at 0.475, 0.5, 0.575, 0.65, 0.725, 0.8 and 0.9 ps."""
+
+
+def known_from(folder, a, b):
+    """A rule by which the density of run a is known from this time in ps on, and of run b from that."""
+    series = made(folder).series() if (folder / "npt_batch.pt").exists() else finished(folder / "fixed").series()
+    first = {label: series[series.run == label].volume_A3.iloc[1] for label in "ab"}
+    assert first["a"] != first["b"]
+
+    def precise(times_ps, volumes_A3, mass_u):
+        assert mass_u == pytest.approx(N_ATOMS * MASS)
+        (label,) = (label for label, volume in first.items() if volumes_A3[1] == volume)
+        return times_ps[-1] >= {"a": a, "b": b}[label]
+
+    return precise
+
+
+def lengths(runs):
+    assert (runs.series().groupby("run").time_ps.max().to_numpy() == runs.runs().length_ps).all()
+    assert all(runs.trajectory(label)[-1].info["time_ps"] <= runs.runs().length_ps.max() for label in "ab")
+    assert runs.done == runs.total == pytest.approx(runs.runs().length_ps.sum())
+    return runs.runs().length_ps.tolist()
+
+
+def test_each_run_goes_on_until_it_is_known_and_no_longer(tmp_path):
+    precise = known_from(tmp_path, 0.6, 0.75)
+    until = finished(tmp_path, precise=precise, **UNTIL)
+    assert lengths(until) == [0.725, 0.9]
+    assert made(tmp_path / "other", precise=precise, **UNTIL).total == 2.0
+    for label in "ab":  # b goes on alone, so with other noise, once a has ended
+        fixed = of_run(made(tmp_path / "fixed"), label).head(30)
+        assert of_run(until, label).head(30).equals(fixed)
+    assert not made(tmp_path, precise=precise, **UNTIL)._alive
+
+
+def test_a_run_that_is_never_known_ends_at_the_longest(tmp_path):
+    assert lengths(finished(tmp_path, precise=known_from(tmp_path, 0.6, 5.0), **UNTIL)) == [0.725, 1.0]
+
+
+def test_a_killed_run_ends_where_it_would_have_ended(tmp_path, monkeypatch):
+    class Dying(Counting):
+        limit = 0
+
+        def forward(self, state, **_):
+            if Counting.asked >= self.limit:
+                raise Killed
+            return super().forward(state)
+
+    precise = known_from(tmp_path, 0.6, 0.75)
+    monkeypatch.setattr(clock, "SAVE_EVERY_SECONDS", -1.0)
+    for folder, calls in (("before", 2 * 225), ("after", 2 * 291 + 40)):
+        Dying.limit = Counting.asked + calls
+        with pytest.raises(Killed):
+            finished(tmp_path / folder, model=Dying, precise=precise, **UNTIL)
+        killed = made(tmp_path / folder, precise=precise, **UNTIL)
+        assert killed.finished == (folder == "after")
+        resumed = finished(tmp_path / folder, precise=precise, **UNTIL)
+        same(resumed, finished(tmp_path / "whole", precise=precise, **UNTIL))
+
+
+def test_what_is_asked_of_the_length_can_be_changed(tmp_path):
+    early, late = known_from(tmp_path, 0.0, 0.6), known_from(tmp_path, 0.6, 0.75)
+    first = finished(tmp_path, precise=early, **UNTIL)
+    assert lengths(first) == [0.5, 0.725]
+    Counting.asked = 0
+    assert lengths(finished(tmp_path, precise=late, **UNTIL)) == [0.725, 0.9]
+    assert Counting.asked == 90 + 1 + 70 + 1, "each goes on from its end"
+    Counting.asked = 0
+    same(finished(tmp_path, precise=early, **UNTIL), first)
+    assert lengths(finished(tmp_path, duration_ps=0.5)) == [0.5, 0.5]
+    assert Counting.asked == 0
+
+
+def test_a_longest_run_without_a_rule_is_refused(tmp_path):
+    with pytest.raises(PhysEmbedError, match="longest_ps is given"):
+        made(tmp_path, **UNTIL)
 
 
 def test_other_points_do_not_cost_a_killed_batch_its_progress(tmp_path, monkeypatch):

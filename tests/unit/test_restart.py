@@ -86,7 +86,7 @@ def test_names_that_no_input_has_are_refused(tmp_path: Path) -> None:
 
 KEPT = {
     Stability: {"duration_ps"},
-    NPT: {"duration_ps", "replicas", "window_ps"},
+    NPT: {"duration_ps", "longest_ps", "standard_error_g_cm3", "replicas", "window_ps"},
     Scan: set(Scan.model_fields),
     Viscosity: {"duration_ps", "relative_error"},
     LiquidModel: {"alphas", "a1_range"},

@@ -376,6 +376,7 @@ EXPENSIVE = [
 
 
 ANALYSED_ON_THE_WAY = {
+    "npt": {"analysis/density.py"},
     "scan": {"analysis/density.py", "analysis/reweighting.py", "analysis/scan.py", "analysis/tuning.py"},
     # Energies and forces of a few frames; their labels, which cost most, are kept by their content.
     "volume_scan": {"analysis/volume_scan.py"},
@@ -392,10 +393,14 @@ def test_no_expensive_rule_depends_on_pages_plans_or_messages(script: str) -> No
     assert {name for name in modules if name.startswith("analysis/")} == ANALYSED_ON_THE_WAY.get(script, set())
 
 
-def test_runs_of_a_scan_are_kept_whatever_chooses_them() -> None:
-    """A scan asks the analysis where to run next: an edit of it runs the rule again, and finds the runs there."""
-    assert re.search(r'code_of_runs=code\("npt.py"\)', rules()["scan"])
-    assert "md/npt.py" in behind("npt") and not any(name.startswith("analysis/") for name in behind("npt"))
+@pytest.mark.parametrize("rule", ["scan", "npt"])
+def test_npt_runs_are_kept_whatever_chooses_them(rule: str) -> None:
+    """The analysis says where to run next and how long: an edit of it runs the rule again, and finds the runs there."""
+    assert re.search(r'code_of_runs=code_of_runs\("npt.py"\)', rules()[rule])
+    with_analysis = code_files(PROJECT / "workflow/scripts/npt.py")
+    without = code_files(PROJECT / "workflow/scripts/npt.py", without="analysis")
+    assert ROOT / "md" / "npt.py" in without
+    assert {file.relative_to(ROOT).as_posix() for file in with_analysis - without} == ANALYSED_ON_THE_WAY["npt"]
 
 
 def test_modules_without_a_result_exist() -> None:

@@ -75,6 +75,11 @@ def code(script, *data):
     return code_hash(workflow.source_path(f"../scripts/{script}"), *data)
 
 
+def code_of_runs(script):
+    """As `code`, without the analysis that decides how many runs are made or how long they are."""
+    return code_hash(workflow.source_path(f"../scripts/{script}"), without="analysis")
+
+
 def threads_of(most):
     """So many threads, but where jobs run on this machine no more than half of its cores.
 

@@ -28,6 +28,7 @@ rule npt:
     params:
         settings=given(stages.npt),
         code=code("npt.py"),
+        code_of_runs=code_of_runs("npt.py"),
         restart="results/{study}/restart/npt/{model}/{liquid}/{variant}",
     script:
         "../scripts/npt.py"

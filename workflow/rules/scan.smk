@@ -26,7 +26,7 @@ rule scan:
     params:
         settings=given(stages.scan),
         code=code("scan.py"),
-        code_of_runs=code("npt.py"),
+        code_of_runs=code_of_runs("npt.py"),
         restart="results/{study}/restart/scan/{model}",
     script:
         "../scripts/scan.py"

@@ -7,6 +7,7 @@ with stage(snakemake):
     import ase.io
     import torch
 
+    from physembed.analysis.density import known_within
     from physembed.config.liquids import NPT
     from physembed.engine.parts import models_of_points
     from physembed.liquids.correction import read_correction
@@ -23,6 +24,7 @@ with stage(snakemake):
     correction = read_correction(source.get("tuning"))
     restart = restart_folder(snakemake, tuning=correction)
     points = [NPTPoint(str(replica), *correction, *conditions) for replica in range(settings.replicas)]
+    wanted = settings.standard_error_g_cm3
     runs = NPTRuns(
         models_of_points(source.model, settings.device, settings.dtype, values["convention"]),
         points,
@@ -32,6 +34,7 @@ with stage(snakemake):
         restart=restart,
         bonds=read_bond_table(source.bonds)[["i", "j"]].to_numpy(),
         clock=Clock.of(snakemake.config),
+        precise=known_within(wanted * len(points) ** 0.5) if wanted else None,
     )
     runs.run()
     runs.series().rename(columns={"run": "replica"}).to_csv(output.series, index=False)
