@@ -5,8 +5,11 @@ number of independent frames. Each goes through `mean_density` as a run of MD do
 refusals, error from blocks); those that are `ok` go through `direct_line`, so many for each scan. The errors of the
 runs of a scan may differ: their variances rise evenly to `--ratio` times the first. With `--reweighted` the runs are
 boxes whose states are sampled exactly (`benchmarks/scan.py`) and go through `reweighted_tuning`.
+With `--until-known` each run goes on until its error is that of the given number of frames, from half to four times as
+many, as NPT runs with `npt.longest_ps` do.
 
     python benchmarks/interval_coverage.py 62 125 500
+    python benchmarks/interval_coverage.py 62 125 500 --until-known
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ from scipy import stats
 from scipy.signal import lfilter
 from scipy.special import ndtr
 
-from physembed.analysis.density import MeanDensity, mean_density
+from physembed.analysis.density import MeanDensity, known_within, mean_density
 from physembed.analysis.reweighting import NPTRun, Reweighting
 from physembed.analysis.scan import ScanPoint, direct_line, quantile, reweighted_tuning
+from physembed.md.run_length import RunLength
 from physembed.units import G_CM3
 
 DENSITY, SLOPE, SPREAD = 1.0, 0.1, 0.01
@@ -45,9 +49,14 @@ def correlated(rng: np.random.Generator, rows: int, samples: float, args: argpar
     return np.asarray(sum(parts))
 
 
+def volumes(densities: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Times, volumes and mass of a run with these densities."""
+    return np.arange(1, len(densities) + 1), MASS_U / G_CM3 / densities, MASS_U
+
+
 def mean_of(densities: np.ndarray) -> MeanDensity:
     """Of a run with these densities."""
-    return mean_density(np.arange(1, len(densities) + 1), MASS_U / G_CM3 / densities, MASS_U)
+    return mean_density(*volumes(densities))
 
 
 def direct(rng: np.random.Generator, samples: float, args: argparse.Namespace) -> str:
@@ -87,14 +96,35 @@ def reweighted(rng: np.random.Generator, samples: float, args: argparse.Namespac
         runs = []
         for a1 in np.linspace(0.2, 1.0, args.runs):
             normal = correlated(rng, 2, samples, args)
-            volumes = np.interp(ndtr(normal[0]), np.cumsum(probabilities(alpha, a1)), VOLUMES)
-            x = 8000.0 / volumes
+            sampled = np.interp(ndtr(normal[0]), np.cumsum(probabilities(alpha, a1)), VOLUMES)
+            x = 8000.0 / sampled
             s1 = 100 * x + BETA * alpha * a1 * NOISE_EV**2 + NOISE_EV * normal[1]
-            runs.append(NPTRun(alpha, a1, TEMPERATURE_K, PRESSURE_EV_A3, 50 * (x**2 / 2 - x), 50 * x, s1, volumes))
+            runs.append(NPTRun(alpha, a1, TEMPERATURE_K, PRESSURE_EV_A3, 50 * (x**2 / 2 - x), 50 * x, s1, sampled))
         tuning = reweighted_tuning(Reweighting(runs, TEMPERATURE_K, PRESSURE_EV_A3, MASS_U), alpha, target, RANGE)
         if tuning.status == "ok":
             met.append(tuning.a1_low < A1 < tuning.a1_high)
     return f"| {samples:g} | {100 * len(met) / args.scans:.0f} | {interval(met)} |"
+
+
+def until_known(rng: np.random.Generator, samples: float, args: argparse.Namespace) -> str:
+    """A row of the table: length of the runs, coverage of their densities, and their errors, claimed and true."""
+    target, lengths, covered, errors, deviations = SPREAD / math.sqrt(samples), [], [], [], []
+    known = known_within(target)
+    for _ in range(args.scans):
+        densities = DENSITY + SPREAD * correlated(rng, 1, 4 * samples, args)[0]
+        longest = len(densities)
+        length = RunLength(longest // 8, longest, lambda rows: known(*volumes(np.array(rows))))
+        length.see(densities)
+        mean = mean_of(densities[: length.latest])
+        if mean.status == "ok":
+            lengths.append(4 * length.latest / longest)
+            deviations.append(mean.density_g_cm3 - DENSITY)
+            covered.append(abs(deviations[-1]) < quantile(mean.blocks - 1) * mean.standard_error)
+            errors.append(mean.standard_error)
+    return (
+        f"| {samples:g} | {100 * len(covered) / args.scans:.0f} | {np.mean(lengths):.2f} | {interval(covered)} | "
+        f"{np.mean(errors) / target:.2f} | {np.sqrt(np.mean(np.square(deviations))) / target:.2f} |"
+    )
 
 
 def interval(events: list[bool] | np.ndarray) -> str:
@@ -115,15 +145,21 @@ def main() -> None:
     parser.add_argument("--slow-share", type=float, default=0.0, help="of the variance (default: 0, no such part)")
     parser.add_argument("--ratio", type=float, default=1.0, help="of the last run's variance to the first's")
     parser.add_argument("--reweighted", action="store_true")
+    parser.add_argument("--until-known", action="store_true", help="runs that go on; --scans of them")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    headings = "| frames | scans ok % | a1 % |"
-    if not args.reweighted:
-        headings = "| frames | runs ok % | density % | a1 % | lines refused % | error / true | its scatter |"
+    headings, row = "| frames | runs ok % | density % | a1 % | lines refused % | error / true | its scatter |", direct
+    if args.reweighted:
+        headings, row = "| frames | scans ok % | a1 % |", reweighted
+    if args.until_known:
+        headings, row = (
+            "| frames | runs ok % | length / frames | density % | error / asked | true / asked |",
+            until_known,
+        )
     print(headings, "-".join("|" * headings.count("|")), sep="\n")
     for samples in args.samples:
         rng = np.random.default_rng([args.seed, round(samples)])
-        print((reweighted if args.reweighted else direct)(rng, samples, args), flush=True)
+        print(row(rng, samples, args), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ class RunLength:
 
     The run is checked at `least` records and whenever it is a tenth longer than at the last check, and ends when two
     checks in a row are passed (the first pair: `least` records and a tenth less), or at `most`. The estimate of an
-    error scatters, and a run that ends at the first check that is passed ends where it happens to be too low: such
-    errors are up to a fourth too small, with two checks an eighth (docs/background/scan.md). The checks depend on the
-    records alone, so a run that was killed ends where it would have ended.
+    error scatters, and a run that ended at the first check that is passed would end where it happens to be too low
+    (docs/background/scan.md). The checks depend on the records alone, so a run that was killed ends where it would have
+    ended.
 
     Args:
         least: records of the shortest run.

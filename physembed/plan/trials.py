@@ -317,6 +317,7 @@ class Trials:
                     "record_interval_fs": every * STILL_FS,
                     "frame_interval_ps": every * STILL_FS / 1000,
                     "duration_ps": steps * STILL_FS / 1000,
+                    "longest_ps": None,
                 }
             )
             runs = NPTRuns(make, points, [start] * len(points), still, seed=1, restart=self._new_folder(), bonds=bonds)

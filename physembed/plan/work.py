@@ -106,7 +106,7 @@ def _scan(case: Case) -> float:
 
 def _npt(case: Case) -> float:
     section = case.settings["npt"]
-    return section["replicas"] * steps(section, section["duration_ps"])
+    return section["replicas"] * steps(section, section["longest_ps"] or section["duration_ps"])
 
 
 def _viscosity(case: Case) -> float:

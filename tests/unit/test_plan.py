@@ -119,6 +119,7 @@ def test_frames_of_a_data_file(tmp_path: Path) -> None:
         ("scan", {"models": {"own": MODEL | {"alphas": [0.05, -0.05]}}}, 9 * 1_000_000),
         ("scan", {"scan": {"method": "reweighted", "max_runs": 4, "duration_ps": 20}}, 4 * 20_000),
         ("npt", {"npt": {"replicas": 3}}, 3 * 1_000_000),
+        ("npt", {"npt": {"longest_ps": 3000, "standard_error_g_cm3": 0.01}}, 3_000_000),
         ("viscosity_run", {"viscosity": {"duration_ps": 100, "equilibration_ps": 20, "replicas": 2}}, 2 * 120_000),
         ("volume_scan", {}, 0),
         ("volume_scan", {"structure": {"volume_scan_labels": True}}, 8 * 3),

@@ -126,6 +126,7 @@ SEED = {"summary"}  # it shows the whole configuration
         ("gaff_npt__packing_density_g_cm3", 0.5, {"box"}),
         ("npt__duration_ps", 900.0, {"npt"}),
         ("npt__replicas", 2, {"npt"}),
+        ("npt", {"longest_ps": 2000.0, "standard_error_g_cm3": 0.005}, {"npt"}),
         ("npt__window_ps", 100.0, {"density"}),
         ("npt__barostat", "langevin", {"npt", "scan"}),
         ("scan__a1", [0.1, 0.2], {"scan"}),

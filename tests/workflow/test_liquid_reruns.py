@@ -62,6 +62,22 @@ def test_a_longer_npt_run_leaves_scan_and_training(copy_of_finished_liquids: Che
     assert re.search(r"resuming at 0.05/0.06 ps", log.read_text())
 
 
+def test_a_run_goes_on_until_its_density_is_known(copy_of_finished_liquids: Checkout) -> None:
+    study = copy_of_finished_liquids
+    until = "  longest_ps: 0.07\n  standard_error_g_cm3: 1.0e-9\n"
+    study.edit(LIQUIDS, "npt:\n  duration_ps: 0.05\n", f"npt:\n  duration_ps: 0.05\n{until}")
+    assert set(study.planned()) == {"npt", "corrected_model", "certificate"} | AFTER_NPT
+    folder = study.root / "results/minimal_liquids/models/tiny"
+    target = folder / "npt/DMC_298K/uncorrected"
+    before = pd.read_csv(target / "series.csv")
+    done = study.snakemake("--cores", "1", str((target / "series.csv").relative_to(study.root)))
+    assert done.returncode == 0, done.stderr
+    after = pd.read_csv(target / "series.csv")
+    assert after.time_ps.max() == 0.07, "of so few frames no density is known"
+    pd.testing.assert_frame_equal(after.head(len(before)), before, check_exact=True)
+    assert "resuming at 0.05/0.07 ps" in (folder / "logs/npt_DMC_298K_uncorrected.log").read_text()
+
+
 def test_more_npt_replicas_leave_those_that_are_there(copy_of_finished_liquids: Checkout) -> None:
     copy_of_finished_liquids.edit(LIQUIDS, "npt:\n  duration_ps: 0.05", "npt:\n  replicas: 2\n  duration_ps: 0.05")
     target = "results/minimal_liquids/models/tiny/npt/DMC_298K/uncorrected/series.csv"
