@@ -96,9 +96,9 @@ def liquid_clashes(config: Config) -> Iterator[tuple[str, Any, str]]:
             yield f"{key}.duration_ps", section.duration_ps, problem
     if npt.longest_ps is not None and npt.longest_ps <= npt.duration_ps:
         yield "npt.longest_ps", npt.longest_ps, f"not longer than npt.duration_ps {npt.duration_ps:g}, the least length"
-    if (npt.longest_ps is None) != (npt.standard_error_g_cm3 is None):
-        given, missing = ("longest_ps", "standard_error_g_cm3")[:: 1 if npt.longest_ps is not None else -1]
-        yield f"npt.{given}", getattr(npt, given), f"needs npt.{missing}, with which it decides where a run ends"
+    for given, other in (("longest_ps", "standard_error_g_cm3"), ("standard_error_g_cm3", "longest_ps")):
+        if getattr(npt, given) is not None and getattr(npt, other) is None:
+            yield f"npt.{given}", getattr(npt, given), f"needs npt.{other}, with which it decides where a run ends"
     if npt.window_ps > npt.duration_ps:
         yield "npt.window_ps", npt.window_ps, f"longer than the run (npt.duration_ps {npt.duration_ps:g})"
     yield from _not_whole("npt.record_interval_fs", npt.record_interval_fs, "npt.timestep_fs", npt.timestep_fs)

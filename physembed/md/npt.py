@@ -233,6 +233,9 @@ class NPTRuns(ResumableRun):
                 self._record_run(row, place, values[place], reasons[place])
             self._lengths[row].see(self._runs[row].rows)
             keep.append(self._goes_on(row))
+            if self._lengths[row].cut_off:
+                reached = "ended at npt.longest_ps, before its density was known within npt.standard_error_g_cm3"
+                log.warning("npt: run %s %s", self.points[row].label, reached)
         if not all(keep):
             self._leave(keep)
         if self._alive:

@@ -325,8 +325,10 @@ def test_each_run_goes_on_until_it_is_known_and_no_longer(tmp_path):
     assert not made(tmp_path, precise=precise, **UNTIL)._alive
 
 
-def test_a_run_that_is_never_known_ends_at_the_longest(tmp_path):
+def test_a_run_that_is_never_known_ends_at_the_longest_and_says_so(tmp_path, caplog):
     assert lengths(finished(tmp_path, precise=known_from(tmp_path, 0.6, 5.0), **UNTIL)) == [0.725, 1.0]
+    (warning,) = (record.getMessage() for record in caplog.records if "longest_ps" in record.getMessage())
+    assert warning.startswith("npt: run b ended at npt.longest_ps")
 
 
 def test_a_killed_run_ends_where_it_would_have_ended(tmp_path, monkeypatch):

@@ -68,7 +68,8 @@ CHECKS = [91, 100, 111, 123, 136, 150, 165, 182]
 )
 def test_a_run_ends_at_the_second_of_two_checks_that_are_passed(passed: list[int], end: int) -> None:
     judge = Judge(passed)
-    assert fed_one_by_one(RunLength(100, 200, judge), 200) == end
+    length = RunLength(100, 200, judge)
+    assert fed_one_by_one(length, 200) == end and length.cut_off == (end == 200)
     assert judge.asked == [check for check in CHECKS if check <= end]
 
 
