@@ -84,6 +84,11 @@ def checked(lmp: Any) -> Iterator[None]:
         raise PhysEmbedError(f"lammps: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
+def random_seed(conditions: Conditions) -> int:
+    """The seed of a run as LAMMPS takes one: from 1 to 900,000,000; within these the seed itself."""
+    return 1 + (conditions.seed - 1) % 900_000_000
+
+
 def integration(conditions: Conditions) -> list[str]:
     """The `fix` commands of a run in `units metal`: `nve` or `nph`, and `langevin`, which leaves no mode without a
     thermostat, as `fix nvt` and `fix npt` can.
@@ -93,8 +98,8 @@ def integration(conditions: Conditions) -> list[str]:
     if conditions.ensemble == "npt":
         commands = [f"fix move all nph iso {bar} {bar} {conditions.barostat_ps:g}"]
     if conditions.ensemble != "nve":
-        seed = conditions.seed or 1
-        commands.append(f"fix heat all langevin {kelvin} {kelvin} {conditions.thermostat_ps:g} {seed} zero yes")
+        settings = f"{conditions.thermostat_ps:g} {random_seed(conditions)}"
+        commands.append(f"fix heat all langevin {kelvin} {kelvin} {settings} zero yes")
     return commands
 
 

@@ -21,7 +21,7 @@ from ase import Atoms
 
 from physembed.errors import PhysEmbedError
 from physembed.export.conditions import Conditions
-from physembed.export.lammps import attach, checked, integration, open_lammps
+from physembed.export.lammps import attach, checked, integration, open_lammps, random_seed
 from physembed.export.mliap import write_mliap
 from physembed.export.potential import is_periodic
 from physembed.export.runs import steps
@@ -114,7 +114,7 @@ def script(
         *(
             []
             if atoms.has("momenta")
-            else [f"velocity all create {conditions.temperature_K:g} {conditions.seed or 1} mom yes dist gaussian"]
+            else [f"velocity all create {conditions.temperature_K:g} {random_seed(conditions)} mom yes dist gaussian"]
         ),
         *integration(conditions),
         f"timestep {conditions.timestep_fs / 1000:g}",

@@ -83,6 +83,23 @@ def test_a_barostat_contracts_what_is_under_tension(engine: str, model: Path, st
     assert session.structure().cell.volume < start.cell.volume
 
 
+@pytest.mark.parametrize("seed", [0, 900_000_001, 2**31 - 1])
+@pytest.mark.parametrize("engine", HERE)
+def test_every_seed_that_conditions_may_have_is_one_of_each_engine(
+    engine: str, seed: int, model: Path, start: Atoms
+) -> None:
+    """LAMMPS knows none below 1 or above 900,000,000, and OpenMM takes 0 for any."""
+    ends = []
+    for _ in range(2):
+        session = open_session(
+            engine, str(model), start, Conditions("npt", 30, seed=seed, timestep_fs=0.1), device="cpu"
+        )
+        session.advance(3)
+        ends.append(session.structure().positions)
+    np.testing.assert_allclose(ends[0], ends[1], atol=1e-6)
+    assert np.abs(ends[0] - start.positions).max() > 1e-5
+
+
 def test_the_certificate_names_what_passed_and_what_is_not_installed(
     model: Path, start: Atoms, monkeypatch: pytest.MonkeyPatch
 ) -> None:

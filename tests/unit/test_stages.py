@@ -404,6 +404,10 @@ def test_npt_runs_are_kept_whatever_chooses_them(rule: str) -> None:
     assert {file.relative_to(ROOT).as_posix() for file in with_analysis - without} == ANALYSED_ON_THE_WAY["npt"]
 
 
+def test_runs_of_fixed_length_do_not_depend_on_the_analysis() -> None:
+    assert 'code=code("npt.py") if STUDY.config.npt.longest_ps else code_of_runs("npt.py")' in rules()["npt"]
+
+
 def test_modules_without_a_result_exist() -> None:
     for name in SHAPES_NO_RESULT:
         assert (ROOT / name).is_dir() if name.endswith("/") else (ROOT / name).is_file(), name

@@ -27,7 +27,8 @@ rule npt:
         gpu_percent=gpus(STUDY.config.npt) * GPU_PERCENT,
     params:
         settings=given(stages.npt),
-        code=code("npt.py"),
+        # Only where a run goes on until its density is known has the analysis a say.
+        code=code("npt.py") if STUDY.config.npt.longest_ps else code_of_runs("npt.py"),
         code_of_runs=code_of_runs("npt.py"),
         restart="results/{study}/restart/npt/{model}/{liquid}/{variant}",
     script:
