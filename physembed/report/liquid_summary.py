@@ -30,6 +30,8 @@ FEW_SAMPLES = 100
 """Below this many independent frames the standard error is itself uncertain by 20 % or more."""
 SMALL_BOX_A = 20.0
 """In smaller boxes dispersion, with its range of 10 Å, and radial distributions include a molecule's own images."""
+OF_VISCOSITIES = {"viscosities", "green_kubo"}
+"""Figures that are empty where no viscosity was run."""
 NOT_CONFIRMED = 0.05
 """The tuning is not confirmed if the probability of the confirmation run's deviation is lower than this."""
 
@@ -73,10 +75,17 @@ def check_figures(model: ModelSummary) -> None:
         )
 
 
+def names_of_figures(model: ModelSummary) -> list[str]:
+    """The figures of a model that show something, except `structure`, in the order of the page."""
+    empty = OF_VISCOSITIES if _here(model.viscosities).empty else set[str]()
+    return [name for name in MODEL_FIGURES if name in model.figures and name not in empty]
+
+
 def shown_figures(model: ModelSummary) -> list[tuple[str, str, Path]]:
     """Title, caption and file of each figure, in the order of the page."""
     shown = [
-        (item.title, item.caption, model.figures[name]) for name, item in MODEL_FIGURES.items() if name in model.figures
+        (MODEL_FIGURES[name].title, MODEL_FIGURES[name].caption, model.figures[name])
+        for name in names_of_figures(model)
     ]
     item = MODEL_FIGURES[STRUCTURE]
     return shown + [(f"{item.title} of {liquid}", item.caption, path) for liquid, path in model.structures.items()]

@@ -99,8 +99,10 @@ def _model(model: ModelSummary, folder: _Folder) -> list[str]:
         f"**{liquid_summary.headline(model)}**",
         liquid_summary.answer(model),
         *(
-            folder.figure(model.figures[name], f"{model.name}_{name}", item.title, item.caption)
-            for name, item in MODEL_FIGURES.items()
+            folder.figure(
+                model.figures[name], f"{model.name}_{name}", MODEL_FIGURES[name].title, MODEL_FIGURES[name].caption
+            )
+            for name in liquid_summary.names_of_figures(model)
             if name in SHOWN_OF_MODELS
         ),
         "\n".join(f"- {sentence}" for sentence in liquid_summary.cautions(model)),

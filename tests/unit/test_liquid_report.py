@@ -481,6 +481,14 @@ def test_page_of_liquids_alone(full: Study, tmp_path: Path) -> None:
             assert expected in each.text
 
 
+def test_figures_of_viscosities_are_shown_only_where_one_was_run(full: Study, tmp_path: Path) -> None:
+    model = summary(full, tmp_path)
+    none = replace(model, viscosities=model.viscosities[model.viscosities["origin"] != "this study"])
+    titles, left = ({title for title, _, _ in shown_figures(shown)} for shown in (model, none))
+    assert titles - left == {MODEL_FIGURES[name].title for name in ("viscosities", "green_kubo")}
+    assert "No viscosity was run." in cautions(none)
+
+
 def test_page_refuses_missing_figures(full: Study, tmp_path: Path) -> None:
     model = summary(full, tmp_path)
     arguments: dict[str, Any] = {
