@@ -133,8 +133,12 @@ class NPTRuns(ResumableRun):
         self.frame_every = self.record_every * max(
             1, round(settings.frame_interval_ps * 1000 / settings.record_interval_fs)
         )
+        least, most = (
+            1 + round(length * 1000 / settings.record_interval_fs)
+            for length in (settings.duration_ps, settings.longest_ps or settings.duration_ps)
+        )
+        self._lengths = [RunLength(least, most, self._is_precise) for _ in self.points]
         self._runs: list[Run] = []
-        self._lengths: list[RunLength] = []
         self._alive: list[int] = []
         self._saved: dict[str, Any] = {"runs": []}
         self._keys = [self._key(point, start) for point, start in zip(self.points, self.starts, strict=True)]
@@ -307,12 +311,6 @@ class NPTRuns(ResumableRun):
             file = self._run_file(key)
             at_hand = in_batch.get(key) or (torch.load(file, weights_only=False) if file.exists() else None)
             self._runs.append(at_hand or Run(key))
-        settings = self.settings
-        least, most = (
-            1 + round(length * 1000 / settings.record_interval_fs)
-            for length in (settings.duration_ps, settings.longest_ps or settings.duration_ps)
-        )
-        self._lengths = [RunLength(least, most, self._is_precise) for _ in self._runs]
         for run, length in zip(self._runs, self._lengths, strict=True):
             length.see(run.rows)
         self._alive = [row for row in range(len(self._runs)) if self._goes_on(row)]

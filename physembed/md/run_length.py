@@ -28,8 +28,6 @@ class RunLength:
     def __init__(self, least: int, most: int, precise: Callable[[Sequence[Row]], bool]) -> None:
         self._least, self._most, self._precise = least, most, precise
         self._next, self._passed = math.ceil(least / GROWTH), False
-        self.cut_off = False
-        """Whether the run ends at its longest because it was not known as precisely as asked before."""
         self.end: int | None = most if most <= least else None
         """Records after which the run ends; None if not yet known."""
 
@@ -37,6 +35,11 @@ class RunLength:
     def latest(self) -> int:
         """Records after which the run ends, at most."""
         return self._most if self.end is None else self.end
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the run ends at its longest, which is not fixed, because it was not known as precisely as asked."""
+        return self._least < self._most == self.end
 
     def see(self, rows: Sequence[Row]) -> None:
         """Make the checks that are due.
@@ -46,7 +49,7 @@ class RunLength:
         """
         while self.end is None and len(rows) >= min(self._next, self._most):
             if self._next >= self._most:
-                self.end, self.cut_off = self._most, True
+                self.end = self._most
                 return
             passed = self._precise(rows[: self._next])
             if passed and self._passed:
